@@ -133,9 +133,44 @@ impl Drop for Running {
     }
 }
 
-/// Whether a process exists, ours or not.
+/// Whether a process runs, ours or not. A dead one that nobody has waited for yet does not: in a
+/// container it may stay that way for good.
 pub(crate) fn is_alive(pid: Pid) -> bool {
-    !matches!(kill(pid, None), Err(Errno::ESRCH))
+    let exists = !matches!(kill(pid, None), Err(Errno::ESRCH));
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    exists && !state.is_some_and(|state| state.starts_with('Z'))
+}
+
+/// Ends a server that nobody started by us watches any more. It is known by its command line, which
+/// names its folder; a process id alone may have been given to another program since.
+pub(crate) async fn end_leftover(
+    pid: Pid,
+    folder: &Path,
+    signals: impl IntoIterator<Item = Signal>,
+) {
+    for signal in signals {
+        if !command_line(pid).contains(&*folder.to_string_lossy()) {
+            return;
+        }
+        let _ = kill(pid, signal);
+        let deadline = Instant::now() + PATIENCE;
+        while is_alive(pid) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn command_line(pid: Pid) -> String {
+    let arguments = match std::fs::read(format!("/proc/{pid}/cmdline")) {
+        Ok(arguments) => arguments,
+        Err(_) if cfg!(target_os = "linux") => Vec::new(),
+        Err(_) => {
+            let ps = Command::new("ps").args(["-o", "command=", "-p", &pid.to_string()]).output();
+            ps.map(|output| output.stdout).unwrap_or_default()
+        }
+    };
+    String::from_utf8_lossy(&arguments).into_owned()
 }
 
 /// Runs as the servers' user, in their folder, with nothing of our environment: it holds keys.

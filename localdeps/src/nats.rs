@@ -1,18 +1,20 @@
 //! A private NATS server with JetStream.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::child::{Program, Running};
+use crate::child::{Program, Running, end_leftover};
 use crate::error::Doing;
 use crate::home::{create_private, give};
-use crate::{Error, ServerUser, find};
+use crate::{Error, ServerUser, find, lock};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Payloads above 256 KiB travel by reference, so this is far from any message of ours.
@@ -36,13 +38,18 @@ pub struct Nats {
     options: NatsOptions,
     port: u16,
     running: Running,
+    /// Invariant: one process works on a store; whoever holds this may stop what is left there.
+    _held: File,
 }
 
 impl Nats {
     /// Starts the server and returns when it answers.
     pub async fn start(options: NatsOptions) -> Result<Nats, Error> {
+        let held = lock::hold(&options.store_dir.with_extension("lock"))?;
+        create_private(&options.store_dir, 0o700, options.user.as_ref())?;
+        stop_leftover(&options).await;
         let (running, port) = launch(&options).await?;
-        Ok(Nats { options, port, running })
+        Ok(Nats { options, port, running, _held: held })
     }
 
     /// `nats://127.0.0.1:<port>`, without a user.
@@ -83,11 +90,10 @@ impl Nats {
 
 async fn launch(options: &NatsOptions) -> Result<(Running, u16), Error> {
     let user = options.user.as_ref();
-    create_private(&options.store_dir, 0o700, user)?;
-    let ports_dir = options.store_dir.join("ports");
+    let ports_dir = ports_dir(options);
     let _ = std::fs::remove_dir_all(&ports_dir);
     create_private(&ports_dir, 0o700, user)?;
-    let config = options.store_dir.join("nats.conf");
+    let config = config_file(options);
     write_private(&config, &render(options, &ports_dir), user)?;
 
     let mut running = Running::start(&Program {
@@ -121,18 +127,41 @@ async fn launch(options: &NatsOptions) -> Result<(Running, u16), Error> {
 fn render(options: &NatsOptions, ports_dir: &Path) -> String {
     let port = options.port.map_or(-1, i32::from);
     format!(
-        "host: \"127.0.0.1\"\nport: {port}\nports_file_dir: {ports_dir:?}\n\
-         max_payload: {MAX_PAYLOAD}\njetstream {{ store_dir: {:?} }}\n{}\n",
-        options.store_dir, options.authorization
+        "host: \"127.0.0.1\"\nport: {port}\nports_file_dir: \"{}\"\n\
+         max_payload: {MAX_PAYLOAD}\njetstream {{ store_dir: \"{}\" }}\n{}\n",
+        ports_dir.display(),
+        options.store_dir.display(),
+        options.authorization
     )
 }
 
 /// The server writes `<name>_<pid>.ports` once it listens: `{"nats":["nats://127.0.0.1:4222"]}`.
+fn ports_file(ports_dir: &Path) -> Option<PathBuf> {
+    Some(std::fs::read_dir(ports_dir).ok()?.flatten().next()?.path())
+}
+
 fn read_port(ports_dir: &Path) -> Option<u16> {
-    let file = std::fs::read_dir(ports_dir).ok()?.flatten().next()?;
-    let ports: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
+    let text = std::fs::read(ports_file(ports_dir)?).ok()?;
+    let ports: serde_json::Value = serde_json::from_slice(&text).ok()?;
     ports["nats"][0].as_str()?.rsplit_once(':')?.1.parse().ok()
+}
+
+/// Two servers must never work on one store; the name of the ports file tells whom to end.
+async fn stop_leftover(options: &NatsOptions) {
+    let Some(file) = ports_file(&ports_dir(options)) else { return };
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    if let Some(Ok(pid)) = stem.rsplit_once('_').map(|(_, pid)| pid.parse()) {
+        let signals = [Signal::SIGTERM, Signal::SIGKILL];
+        end_leftover(Pid::from_raw(pid), &config_file(options), signals).await;
+    }
+}
+
+fn ports_dir(options: &NatsOptions) -> PathBuf {
+    options.store_dir.join("ports")
+}
+
+fn config_file(options: &NatsOptions) -> PathBuf {
+    options.store_dir.join("nats.conf")
 }
 
 /// The greeting comes before any login, and tells whether JetStream is up.
@@ -155,7 +184,7 @@ pub(crate) fn write_private(
     text: &str,
     owner: Option<&ServerUser>,
 ) -> Result<(), Error> {
-    let draft = path.with_extension("new");
+    let draft = path.with_added_extension("new");
     let _ = std::fs::remove_file(&draft);
     let mut file = OpenOptions::new()
         .create_new(true)

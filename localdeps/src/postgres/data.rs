@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::{PostgresOptions, SUPERUSER};
-use crate::child::{confine, is_alive};
+use crate::child::{confine, end_leftover, is_alive};
 use crate::error::Doing;
 use crate::nats::write_private;
 use crate::{Error, find};
@@ -82,18 +81,7 @@ async fn initdb(options: &PostgresOptions, bin_dir: &Path, draft: &Path) -> Resu
 /// The caller holds the data folder's lock, so it is nobody's.
 pub(super) async fn stop_leftover(data_dir: &Path) {
     let Some((pid, _)) = read_pid_file(data_dir) else { return };
-    if is_server_of(pid, data_dir) {
-        for (signal, tries) in [(Signal::SIGINT, 100), (Signal::SIGQUIT, 50), (Signal::SIGKILL, 50)]
-        {
-            let _ = kill(pid, signal);
-            for _ in 0..tries {
-                if !is_server_of(pid, data_dir) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
+    end_leftover(pid, data_dir, [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGKILL]).await;
     // Some other program has the dead server's number by now, which Postgres would take for a server.
     if is_alive(pid) {
         let _ = std::fs::remove_file(data_dir.join("postmaster.pid"));
@@ -111,20 +99,6 @@ fn read_pid_file(data_dir: &Path) -> Option<(Pid, Option<String>)> {
     let text = std::fs::read_to_string(data_dir.join("postmaster.pid")).ok()?;
     let pid = text.lines().next()?.trim().parse().ok()?;
     Some((Pid::from_raw(pid), text.lines().nth(7).map(|state| state.trim().to_owned())))
-}
-
-/// By its command line; a process id alone may have been given to another program since.
-fn is_server_of(pid: Pid, data_dir: &Path) -> bool {
-    let command_line = match std::fs::read(format!("/proc/{pid}/cmdline")) {
-        Ok(bytes) => bytes,
-        Err(_) if cfg!(target_os = "linux") => return false,
-        Err(_) => Command::new("ps")
-            .args(["-o", "command=", "-p", &pid.to_string()])
-            .output()
-            .map(|output| output.stdout)
-            .unwrap_or_default(),
-    };
-    String::from_utf8_lossy(&command_line).contains(&*data_dir.to_string_lossy())
 }
 
 fn password_file(options: &PostgresOptions) -> PathBuf {

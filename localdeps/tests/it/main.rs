@@ -17,8 +17,11 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+/// A dead process that its parent has not waited for is not alive.
 fn is_alive(pid: u32) -> bool {
-    kill(Pid::from_raw(pid.cast_signed()), None) != Err(Errno::ESRCH)
+    let exists = kill(Pid::from_raw(pid.cast_signed()), None) != Err(Errno::ESRCH);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    exists && !stat.contains(") Z ")
 }
 
 /// Blocks until something holds, or fails after ten seconds.

@@ -1,0 +1,126 @@
+//! The two pools of a service.
+
+use std::{str::FromStr, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+use shared_models::TenantId;
+use sqlx::{
+    AssertSqlSafe, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::tx::{SystemTx, TenantTx, tenants_setting};
+
+/// Where a service's database is, by login.
+#[derive(Clone, Debug)]
+pub struct DbConfig {
+    /// `<svc>_app`: sees the rows of the tenants named in `app.tenants`.
+    pub app_url: SecretString,
+    /// `<svc>_system`: sees all rows; for relays, sweeps and look-ups before the tenant is known.
+    pub system_url: SecretString,
+    /// Connections of the app pool; the system pool has at most eight.
+    pub max_connections: u32,
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// A connection could not be made or broke.
+    #[error("database: {0}")]
+    Sqlx(#[from] sqlx::Error),
+    /// A migration failed.
+    #[error("migration of schema `{schema}`: {source}")]
+    Migrate {
+        /// The schema that was being migrated.
+        schema: &'static str,
+        /// What Postgres or the migrator said.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// The schema is older than this binary.
+    #[error("schema `{schema}` lacks migration {missing}; run `switchyard migrate` first")]
+    Behind {
+        /// The schema.
+        schema: &'static str,
+        /// The first migration that was not applied.
+        missing: i64,
+    },
+}
+
+/// A service's database: cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    schema: &'static str,
+    app: PgPool,
+    system: PgPool,
+}
+
+impl Db {
+    /// Opens both pools. Connections have `search_path` set to the service's schema, so that shared code can name
+    /// the plumbing tables unqualified; everything else is written qualified.
+    pub async fn connect(schema: &'static str, config: &DbConfig) -> Result<Self, DbError> {
+        let app = pool(schema, &config.app_url, config.max_connections).await?;
+        let system = pool(schema, &config.system_url, config.max_connections.min(8)).await?;
+        Ok(Self { schema, app, system })
+    }
+
+    /// The service's schema.
+    pub fn schema(&self) -> &'static str {
+        self.schema
+    }
+
+    /// Starts a transaction that sees one tenant; one round trip.
+    pub async fn begin(&self, tenant: TenantId) -> Result<TenantTx, sqlx::Error> {
+        // The setting is made of UUIDs only, so there is nothing to escape.
+        let begin = format!("begin; set local app.tenants = '{}'", tenants_setting(&[tenant]));
+        Ok(TenantTx::new(self.app.begin_with(AssertSqlSafe(begin)).await?, tenant))
+    }
+
+    /// Starts a transaction that sees every tenant: the one named door for cross-tenant work.
+    pub async fn system(&self, why: &'static str) -> Result<SystemTx, sqlx::Error> {
+        tracing::trace!(why, schema = self.schema, "system transaction");
+        Ok(SystemTx::new(self.system.begin_with("begin").await?))
+    }
+
+    /// The app login's pool, for code that sets its own tenants (a grouped write).
+    pub fn app_pool(&self) -> &PgPool {
+        &self.app
+    }
+
+    /// The system login's pool, for single statements; says nothing about why, so prefer [`Db::system`].
+    pub fn system_pool(&self) -> &PgPool {
+        &self.system
+    }
+
+    /// Asks the database for an answer.
+    pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        sqlx::query("select 1").execute(&self.app).await.map(drop)
+    }
+
+    /// Refuses a schema that lacks a migration this binary knows; tolerates a newer one, so that old and new binaries
+    /// can serve side by side during a roll-out.
+    pub async fn check_migrated(&self, migrator: &Migrator) -> Result<(), DbError> {
+        crate::migrate::check(&self.system, self.schema, migrator).await
+    }
+
+    /// Closes both pools and waits for their connections to end.
+    pub async fn close(&self) {
+        self.app.close().await;
+        self.system.close().await;
+    }
+}
+
+async fn pool(schema: &str, url: &SecretString, max: u32) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(url.expose_secret())?
+        .application_name(schema)
+        .options([("search_path", schema)]);
+    PgPoolOptions::new()
+        .max_connections(max)
+        .acquire_timeout(Duration::from_secs(5))
+        // A ping on each checkout is a round trip on each request; connections are dropped early instead, and a
+        // broken one costs one failed request.
+        .test_before_acquire(false)
+        .idle_timeout(Duration::from_secs(60))
+        .connect_with(options)
+        .await
+}

@@ -1,0 +1,21 @@
+//! Tenants.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Event, Stream};
+use crate::{TenantId, UserId};
+
+/// A tenant exists. Sent by `gateway`; nobody depends on it yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TenantCreated {
+    /// The new tenant.
+    pub tenant_id: TenantId,
+    /// Its first owner.
+    pub owner: UserId,
+}
+
+impl Event for TenantCreated {
+    const STREAM: Stream = Stream::Identity;
+    const NAME: &'static str = "tenant.created";
+}

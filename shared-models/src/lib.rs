@@ -1,0 +1,25 @@
+//! The words all services share: ids, domain types, messages, events and the wire form of errors.
+//!
+//! Plain serde, no I/O. Everything here appears in public JSON or in an event, so a change must stay readable by what
+//! is already stored: new fields get defaults, anything else is a new version.
+
+pub mod effect;
+pub mod events;
+pub mod ids;
+pub mod message;
+pub mod money;
+pub mod problem;
+pub mod role;
+pub mod run;
+pub mod service;
+pub mod text_enum;
+pub mod usage;
+
+pub use effect::{Effect, EffectState};
+pub use ids::*;
+pub use money::MicroUsd;
+pub use problem::{FieldError, ProblemBody};
+pub use role::Role;
+pub use run::{RunStatus, WaitReason};
+pub use service::Service;
+pub use usage::Usage;

@@ -1,0 +1,68 @@
+//! The life of a run, in words.
+
+crate::text_enum! {
+    /// Where a run stands. The last four are terminal and never change.
+    pub enum RunStatus {
+        /// Waiting for a worker.
+        Queued = "queued",
+        /// Owned by a worker.
+        Running = "running",
+        /// Waiting for something outside, holding no task and no connection.
+        Waiting = "waiting",
+        /// Stopped by a person until resumed.
+        Paused = "paused",
+        /// Ended with an output.
+        Succeeded = "succeeded",
+        /// Ended with an error.
+        Failed = "failed",
+        /// Ended by a person.
+        Cancelled = "cancelled",
+        /// Ended by its deadline.
+        TimedOut = "timed_out",
+    }
+}
+
+impl RunStatus {
+    /// Whether the run has ended.
+    pub const fn terminal(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::TimedOut)
+    }
+}
+
+crate::text_enum! {
+    /// What a waiting run waits for.
+    pub enum WaitReason {
+        /// A person's yes or no.
+        Approval = "approval",
+        /// Something a person says.
+        Input = "input",
+        /// A child run.
+        Child = "child",
+        /// A moment.
+        Timer = "timer",
+        /// A credential to be connected again.
+        Auth = "auth",
+        /// A raised budget.
+        Budget = "budget",
+        /// An outside system's answer.
+        Callback = "callback",
+        /// Somebody who knows whether an unsafe call happened.
+        Doubt = "doubt",
+    }
+}
+
+crate::text_enum! {
+    /// Why a conversation came to its end.
+    pub enum FinishReason {
+        /// The model answered without asking for a tool.
+        Stop = "stop",
+        /// The steps were used up; the output is the last thing the model said.
+        MaxSteps = "max_steps",
+        /// The model asked for the same calls again and again.
+        LoopDetected = "loop_detected",
+        /// A model call failed for good.
+        Error = "error",
+        /// Somebody stopped it.
+        Cancelled = "cancelled",
+    }
+}

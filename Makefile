@@ -1,0 +1,37 @@
+# For people; the work is done by `cargo xtask` and scripts/install-deps.
+
+BIN := $(or $(CARGO_TARGET_DIR),target)/debug/switchyard
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check ci fmt lint sqlx openapi deps
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+up: deps ## install what is missing, build, and start everything on this machine
+	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} cargo build -p switchyard
+	@exec $(BIN) up
+
+test: deps ## every test, against a private Postgres and NATS
+	cargo xtask test
+
+check: deps ## dependency rules, schema ownership, generated files
+	cargo xtask check
+
+ci: ## what has to pass before a change goes in
+	.ci/run
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## what clippy thinks
+	cargo clippy --workspace --all-targets -- -D warnings
+
+sqlx: deps ## write .sqlx after changing SQL
+	cargo xtask sqlx
+
+openapi: deps ## write openapi/ after changing routes or events
+	cargo xtask openapi
+
+deps: ## check, and where possible install, what the machine needs
+	@scripts/install-deps

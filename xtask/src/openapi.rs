@@ -1,0 +1,45 @@
+//! `openapi/`: each service's document, the merged one, and the schemas of events.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::shell::{cargo, compare, replace, root, run, target_dir};
+use crate::test::offline;
+
+const REPAIR: &str = "cargo xtask openapi";
+
+pub(crate) fn write() -> anyhow::Result<()> {
+    build()?;
+    replace(&committed(), &generate()?)
+}
+
+pub(crate) fn check() -> anyhow::Result<()> {
+    build()?;
+    check_built()
+}
+
+/// With the `switchyard` that is already built.
+pub(crate) fn check_built() -> anyhow::Result<()> {
+    compare(&committed(), &generate()?, REPAIR)
+}
+
+fn build() -> anyhow::Result<()> {
+    run(offline(&mut cargo(["build", "-q", "-p", "switchyard"])))
+}
+
+fn committed() -> PathBuf {
+    root().join("openapi")
+}
+
+fn generate() -> anyhow::Result<PathBuf> {
+    let target = target_dir()?;
+    let generated = target.join("xtask/openapi");
+    let _ = std::fs::remove_dir_all(&generated);
+    std::fs::create_dir_all(&generated)?;
+    write_to(&target.join("debug/switchyard"), &generated)?;
+    Ok(generated)
+}
+
+fn write_to(switchyard: &Path, dir: &Path) -> anyhow::Result<()> {
+    run(Command::new(switchyard).arg("openapi").arg(dir).current_dir(root()))
+}

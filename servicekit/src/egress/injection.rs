@@ -68,7 +68,8 @@ impl Injection {
                 headers.insert(name, hidden(&format!("{prefix}{}", secret.expose_secret()))?);
             }
             Self::Bearer(secret) => {
-                headers.insert(AUTHORIZATION, hidden(&format!("Bearer {}", secret.expose_secret()))?);
+                headers
+                    .insert(AUTHORIZATION, hidden(&format!("Bearer {}", secret.expose_secret()))?);
             }
             Self::Basic { username, password } => {
                 let pair = STANDARD.encode(format!("{username}:{}", password.expose_secret()));

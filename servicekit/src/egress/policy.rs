@@ -125,9 +125,16 @@ mod tests {
     fn addresses_in_disguise_are_seen_through() {
         let policy = EgressPolicy::default();
         let refused = [
-            "http://127.0.0.1/", "http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/",
-            "http://[::1]/", "http://[::ffff:7f00:1]/", "http://169.254.169.254/latest",
-            "http://user:pw@example.com/", "ftp://example.com/", "file:///etc/passwd",
+            "http://127.0.0.1/",
+            "http://2130706433/",
+            "http://0x7f.1/",
+            "http://0177.0.0.1/",
+            "http://[::1]/",
+            "http://[::ffff:7f00:1]/",
+            "http://169.254.169.254/latest",
+            "http://user:pw@example.com/",
+            "ftp://example.com/",
+            "file:///etc/passwd",
         ];
         for text in refused {
             assert!(policy.check_url(&text.parse().unwrap()).is_err(), "{text}");

@@ -19,6 +19,8 @@ const SHORTEST_ENCODED: usize = 8;
 pub struct Redactor {
     /// Longest first, so that no shorter form leaves the rest of a longer one standing.
     needles: Vec<Vec<u8>>,
+    /// The bytes that needles start with: most of a text is passed over by these alone.
+    starts: Vec<u8>,
 }
 
 impl std::fmt::Debug for Redactor {
@@ -39,7 +41,11 @@ impl Redactor {
             .collect();
         needles.sort_unstable_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         needles.dedup();
-        Self { needles }
+        let mut starts: Vec<u8> =
+            needles.iter().filter_map(|needle| needle.first().copied()).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        Self { needles, starts }
     }
 
     /// The text without the secrets.
@@ -55,15 +61,17 @@ impl Redactor {
         let mut clean = Vec::with_capacity(bytes.len());
         let mut rest = bytes.as_slice();
         while let [first, tail @ ..] = rest {
-            match self.needles.iter().find(|needle| rest.starts_with(needle)) {
-                Some(needle) => {
-                    clean.extend_from_slice(REDACTED.as_bytes());
-                    rest = rest.get(needle.len()..).unwrap_or_default();
-                }
-                None => {
-                    clean.push(*first);
-                    rest = tail;
-                }
+            if !self.starts.contains(first) {
+                clean.push(*first);
+                rest = tail;
+            } else if let Some(after) =
+                self.needles.iter().find_map(|needle| rest.strip_prefix(&**needle))
+            {
+                clean.extend_from_slice(REDACTED.as_bytes());
+                rest = after;
+            } else {
+                clean.push(*first);
+                rest = tail;
             }
         }
         clean
@@ -93,10 +101,12 @@ impl Redactor {
 fn forms(secret: &str) -> Vec<Vec<u8>> {
     let bytes = secret.as_bytes();
     let json = serde_json::Value::from(secret).to_string();
+    let inner = json.get(1..json.len() - 1).unwrap_or_default();
     let mut forms = vec![
         secret.to_owned(),
-        json.trim_matches('"').to_owned(),
-        json.trim_matches('"').replace('/', "\\/"),
+        inner.to_owned(),
+        inner.replace('/', "\\/"),
+        ascii(inner),
         percent(bytes, false, true),
         percent(bytes, true, true),
         percent(bytes, false, false),
@@ -111,7 +121,9 @@ fn forms(secret: &str) -> Vec<Vec<u8>> {
         hex(bytes).to_ascii_uppercase(),
     ];
     for before in 0..3 {
-        forms.extend([&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|engine| inside(engine, bytes, before)));
+        forms.extend(
+            [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|engine| inside(engine, bytes, before)),
+        );
     }
     let long_enough = |form: &String| form.len() >= SHORTEST;
     forms.into_iter().filter(long_enough).map(String::into_bytes).collect()
@@ -146,6 +158,20 @@ fn percent(bytes: &[u8], all: bool, upper: bool) -> String {
     text
 }
 
+/// A JSON string as those write it who escape everything beyond ASCII.
+fn ascii(json: &str) -> String {
+    let mut text = String::new();
+    for character in json.chars() {
+        if character.is_ascii() {
+            text.push(character);
+        } else {
+            let units = character.encode_utf16(&mut [0; 2]).to_vec();
+            text.extend(units.iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    text
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -173,6 +199,7 @@ mod tests {
             URL_SAFE_NO_PAD.encode(SECRET),
             percent(SECRET.as_bytes(), false, false),
             hex(SECRET.as_bytes()),
+            "s3cr&t\\/with+\\\"quotes\\\" \\u00e9".replace("\\/", "/"),
             query,
             url.to_string(),
         ];

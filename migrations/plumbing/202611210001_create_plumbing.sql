@@ -17,6 +17,7 @@ create table outbox (
 );
 create index outbox_unpublished_idx on outbox (created_at) where published_at is null;
 create index outbox_published_idx on outbox (published_at) where published_at is not null;
+create index outbox_stream_idx on outbox (stream, stream_seq) where published_at is not null;
 -- Rows come and go at the rate of events: vacuum by count, not by share.
 alter table outbox set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
                         autovacuum_vacuum_cost_delay = 0);
@@ -41,7 +42,21 @@ create table parked (
     reason     text not null,
     deliveries int not null,
     parked_at  timestamptz not null default now(),
+    -- Set when a person asks for another try; the consumer takes the event from here, so nobody else hears it again.
+    replay_requested_at timestamptz,
     constraint parked_pkey primary key (consumer, message_id)
+);
+create index parked_replay_idx on parked (consumer) where replay_requested_at is not null;
+
+-- How often an event's own handling failed; what a broken dependency caused is not counted.
+create table listener_failure (
+    consumer    text not null,
+    message_id  uuid not null,
+    tenant_id   uuid not null,
+    failures    int not null,
+    last_reason text not null,
+    failed_at   timestamptz not null default now(),
+    constraint listener_failure_pkey primary key (consumer, message_id)
 );
 
 -- The answer given under an Idempotency-Key, for 24 hours.
@@ -63,7 +78,7 @@ declare
     plumbing text;
     schema   text := current_schema();
 begin
-    foreach plumbing in array array['outbox', 'inbox', 'parked', 'idempotency'] loop
+    foreach plumbing in array array['outbox', 'inbox', 'parked', 'listener_failure', 'idempotency'] loop
         execute format('alter table %I enable row level security', plumbing);
         execute format('alter table %I force row level security', plumbing);
         execute format('create policy tenant on %I to %I using '

@@ -1,0 +1,192 @@
+//! The connection to NATS.
+
+use std::time::Duration;
+
+use async_nats::{
+    Client, ConnectOptions, Event as Happening,
+    connection::State,
+    jetstream::{
+        self,
+        consumer::{Consumer as Durable, pull},
+        context::ContextBuilder,
+    },
+};
+use secrecy::{ExposeSecret, SecretString};
+use shared_models::Service;
+use tokio::sync::watch;
+
+use crate::topology::{Consumer, StreamSpec};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const LONGEST_RECONNECT_DELAY: u64 = 2_000;
+/// More than two of the relay's largest groups, so that the relay never waits for a permit.
+const MAX_ACK_INFLIGHT: usize = 8_192;
+
+/// Where NATS is and as whom to connect.
+#[derive(Clone, Debug)]
+pub struct NatsConfig {
+    /// `nats://host:port`, or several, separated by commas.
+    pub url: String,
+    /// The service's name.
+    pub user: String,
+    /// The user's password.
+    pub password: SecretString,
+}
+
+/// Why the bus cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// No connection could be made.
+    #[error("cannot connect to NATS at {url}: {source}")]
+    Connect {
+        /// Where.
+        url: String,
+        /// What the client said.
+        source: async_nats::ConnectError,
+    },
+    /// NATS does not answer.
+    #[error("NATS does not answer: {0}")]
+    Unavailable(String),
+    /// A stream or consumer does not exist.
+    #[error("{what} does not exist; run `switchyard migrate` first")]
+    Missing {
+        /// Which stream or consumer.
+        what: String,
+    },
+}
+
+/// A service's connection to NATS. Cheap to clone; reconnects for ever.
+#[derive(Clone)]
+pub struct Bus {
+    service: Service,
+    client: Client,
+    jetstream: jetstream::Context,
+    connects: watch::Receiver<u64>,
+}
+
+impl Bus {
+    /// Connects as `config.user`. Fails when NATS is away or refuses the password; once connected, a lost
+    /// connection is made again without end.
+    pub async fn connect(service: Service, config: &NatsConfig) -> Result<Self, BusError> {
+        let (connected, connects) = watch::channel(0);
+        let options = ConnectOptions::new()
+            .name(service.name())
+            .user_and_password(config.user.clone(), config.password.expose_secret().to_owned())
+            // Replies come to a prefix of the service's own, so that no other user may listen in.
+            .custom_inbox_prefix(format!("_INBOX_{service}"))
+            .connection_timeout(TIMEOUT)
+            .request_timeout(Some(TIMEOUT))
+            .reconnect_delay_callback(|attempts| {
+                let doubled = 50_u64.saturating_mul(1 << attempts.min(10));
+                Duration::from_millis(doubled.min(LONGEST_RECONNECT_DELAY))
+            })
+            .event_callback(move |happening| {
+                tell(service, &happening);
+                if matches!(happening, Happening::Connected) {
+                    connected.send_modify(|count| *count += 1);
+                }
+                std::future::ready(())
+            });
+        let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
+        let client = options
+            .connect(servers)
+            .await
+            .map_err(|source| BusError::Connect { url: config.url.clone(), source })?;
+        let jetstream = ContextBuilder::new()
+            .timeout(TIMEOUT)
+            .ack_timeout(TIMEOUT)
+            .max_ack_inflight(MAX_ACK_INFLIGHT)
+            .build(client.clone());
+        Ok(Self { service, client, jetstream, connects })
+    }
+
+    /// As which service it is connected.
+    pub fn service(&self) -> Service {
+        self.service
+    }
+
+    /// Core NATS: doorbells and live deltas.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// JetStream.
+    pub fn jetstream(&self) -> &jetstream::Context {
+        &self.jetstream
+    }
+
+    /// Whether there is a connection right now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Asks JetStream for an answer.
+    pub async fn ping(&self) -> Result<(), BusError> {
+        if !self.is_connected() {
+            return Err(BusError::Unavailable("not connected".into()));
+        }
+        let answer = self.jetstream.query_account().await;
+        answer.map(drop).map_err(|error| BusError::Unavailable(error.to_string()))
+    }
+
+    /// Looks a durable consumer up; services never create one.
+    pub async fn consumer(&self, consumer: &Consumer) -> Result<Durable<pull::Config>, BusError> {
+        let name = consumer.stream.name();
+        self.jetstream.get_consumer_from_stream(consumer.durable, name).await.map_err(|error| {
+            match api_code(&error) {
+                Some(404) => BusError::Missing {
+                    what: format!("consumer `{}` of stream {name}", consumer.durable),
+                },
+                _ => BusError::Unavailable(error.to_string()),
+            }
+        })
+    }
+
+    /// The last sequence a stream has given out.
+    pub(crate) async fn last_sequence(&self, spec: &StreamSpec) -> Result<u64, BusError> {
+        let name = spec.stream.name();
+        let stream = self.jetstream.get_stream(name).await.map_err(|error| match api_code(&error) {
+            Some(404) => BusError::Missing { what: format!("stream {name}") },
+            _ => BusError::Unavailable(error.to_string()),
+        })?;
+        Ok(stream.cached_info().state.last_sequence)
+    }
+
+    /// Changes each time a connection is made.
+    pub(crate) fn connects(&self) -> watch::Receiver<u64> {
+        self.connects.clone()
+    }
+}
+
+/// Everything up to this stream sequence has been acknowledged by the consumer. With the outbox's `stream_seq` it tells
+/// which events will not be delivered again by themselves.
+pub async fn consumer_ack_floor(bus: &Bus, consumer: &Consumer) -> Result<u64, BusError> {
+    Ok(bus.consumer(consumer).await?.cached_info().ack_floor.stream_sequence)
+}
+
+/// The HTTP-like code of JetStream's refusal, when it was one.
+pub(crate) fn api_code(error: &(dyn std::error::Error + 'static)) -> Option<usize> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(refusal) = error.downcast_ref::<jetstream::Error>() {
+            return Some(refusal.code());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn tell(service: Service, happening: &Happening) {
+    match happening {
+        Happening::Connected => tracing::info!(%service, "connected to NATS"),
+        Happening::Disconnected => tracing::warn!(%service, "lost the connection to NATS"),
+        Happening::SlowConsumer(subscription) => {
+            tracing::warn!(%service, subscription, "a subscription is too slow; NATS drops messages");
+        }
+        Happening::ServerError(error) => tracing::warn!(%service, %error, "NATS refused something"),
+        Happening::ClientError(error) => tracing::debug!(%service, %error, "NATS client"),
+        Happening::LameDuckMode | Happening::Draining | Happening::Closed => {
+            tracing::info!(%service, state = %happening, "NATS connection");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! From the outbox to the stream.
+//!
+//! One relay runs in each replica of a service. Committed rows come to it in memory ([`RelayHandle::take`]) or are claimed
+//! from the table when the bell rings and once a second, which picks up what a crash left. A row is marked published
+//! only after the broker's acknowledgement; while NATS is away rows just stay.
+
+mod prune;
+mod publish;
+mod rollback;
+mod store;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use dbutil::Db;
+use shared_models::MessageId;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Bus, BusError, OutboxRow, topology::{StreamSpec, stream_of}};
+use publish::{Published, ToSend};
+pub use rollback::{republish, republish_rolled_back};
+
+/// Batches that may wait in memory; what does not fit is found in the table.
+const TAKEN: usize = 1_024;
+/// How long a row the broker refuses is left alone, so that it does not hold up the others.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+
+/// How a relay works.
+#[derive(Clone, Debug)]
+pub struct RelayConfig {
+    /// How often the table is looked at although no bell rang.
+    pub poll: Duration,
+    /// How often a rolled-back broker is looked for and old rows are pruned.
+    pub check: Duration,
+    /// Rows published together.
+    pub batch: usize,
+    /// How long published rows are kept, so that they can be published again.
+    pub keep: Duration,
+    /// The longest wait after a failure.
+    pub max_backoff: Duration,
+}
+
+impl Default for RelayConfig {
+    fn default() -> Self {
+        Self {
+            poll: Duration::from_secs(1),
+            check: Duration::from_secs(10),
+            batch: 512,
+            keep: Duration::from_secs(24 * 60 * 60),
+            max_backoff: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Publishes a service's outbox; run it with [`Relay::run`].
+pub struct Relay {
+    db: Db,
+    bus: Bus,
+    config: RelayConfig,
+    stream: &'static StreamSpec,
+    bell: Arc<Notify>,
+    taken: mpsc::Receiver<Vec<OutboxRow>>,
+    refused: HashMap<MessageId, Instant>,
+    /// The highest sequence this service is known to have been given; a lower one for something new means that
+    /// the broker's store was rolled back.
+    high: i64,
+}
+
+/// Tells the relay that there is something to publish. Cheap to clone and to use.
+#[derive(Clone)]
+pub struct RelayHandle {
+    bell: Arc<Notify>,
+    taken: mpsc::Sender<Vec<OutboxRow>>,
+}
+
+impl RelayHandle {
+    /// Says that rows were committed.
+    pub fn ring(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Hands over rows that were just committed, which spares reading them back. Never waits.
+    pub fn take(&self, rows: Vec<OutboxRow>) {
+        if !rows.is_empty() && self.taken.try_send(rows).is_err() {
+            self.ring();
+        }
+    }
+}
+
+/// Why nothing could be published right now.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error("database: {0}")]
+    Db(#[from] sqlx::Error),
+    #[error(transparent)]
+    Bus(#[from] BusError),
+}
+
+enum Wake {
+    Taken(Vec<OutboxRow>),
+    Claim,
+    Check,
+}
+
+impl Relay {
+    /// A relay of the service `bus` is connected as.
+    pub fn new(db: Db, bus: Bus, config: RelayConfig) -> (Self, RelayHandle) {
+        let (sender, taken) = mpsc::channel(TAKEN);
+        let bell = Arc::new(Notify::new());
+        let handle = RelayHandle { bell: bell.clone(), taken: sender };
+        let stream = stream_of(bus.service());
+        (Self { db, bus, config, stream, bell, taken, refused: HashMap::new(), high: 0 }, handle)
+    }
+
+    /// Publishes until the token is cancelled, then once more what is left.
+    pub async fn run(mut self, token: CancellationToken) {
+        let mut poll = interval(self.config.poll);
+        let mut check = interval(self.config.check);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut failures = 0_u32;
+        loop {
+            let wake = tokio::select! {
+                () = token.cancelled() => break,
+                Some(rows) = self.taken.recv() => Wake::Taken(rows),
+                () = self.bell.notified() => Wake::Claim,
+                _ = poll.tick() => Wake::Claim,
+                _ = check.tick() => Wake::Check,
+            };
+            match self.work(wake).await {
+                Ok(()) => failures = 0,
+                Err(trouble) => {
+                    failures += 1;
+                    self.back_off(failures, &trouble, &token).await;
+                }
+            }
+        }
+        if let Err(trouble) = self.finish().await {
+            tracing::info!(%trouble, "events stay in the outbox until the next start");
+        }
+    }
+
+    async fn work(&mut self, wake: Wake) -> Result<(), Trouble> {
+        match wake {
+            Wake::Taken(rows) => self.publish_taken(rows).await,
+            Wake::Claim => {
+                self.high = self.high.max(store::highest(&self.db, self.stream).await?);
+                while self.publish_claimed().await? == self.config.batch {}
+                Ok(())
+            }
+            Wake::Check => {
+                if let Some(last) = rollback::check(&self.db, &self.bus, self.stream).await? {
+                    self.high = last;
+                    self.bell.notify_one();
+                }
+                prune::prune(&self.db, self.config.keep).await?;
+                store::measure(&self.db).await?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn publish_taken(&mut self, rows: Vec<OutboxRow>) -> Result<(), Trouble> {
+        let mut sending: Vec<ToSend> = rows.into_iter().map(ToSend::from).collect();
+        while sending.len() < self.config.batch {
+            let Ok(more) = self.taken.try_recv() else { break };
+            sending.extend(more.into_iter().map(ToSend::from));
+        }
+        let published = publish::publish(&self.bus, &sending).await;
+        if !published.acks.is_empty() {
+            let mut tx = self.db.system("mark published events").await?;
+            self.mark(&mut tx, &published).await?;
+            tx.commit().await?;
+        }
+        self.settle(published)
+    }
+
+    /// Publishes rows nobody else has locked; says how many there were.
+    async fn publish_claimed(&mut self) -> Result<usize, Trouble> {
+        self.refused.retain(|_, until| *until > Instant::now());
+        let aside: Vec<MessageId> = self.refused.keys().copied().collect();
+        if !self.bus.is_connected() {
+            return Err(BusError::Unavailable("not connected".into()).into());
+        }
+        let mut tx = self.db.system("publish events").await?;
+        let rows = store::claim(&mut tx, self.config.batch, &aside).await?;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        // The locks are held meanwhile, so that replicas share the work; the acknowledgements have a time limit.
+        let published = publish::publish(&self.bus, &rows).await;
+        self.mark(&mut tx, &published).await?;
+        tx.commit().await?;
+        self.settle(published)?;
+        Ok(rows.len())
+    }
+
+    async fn mark(
+        &mut self,
+        tx: &mut dbutil::SystemTx,
+        published: &Published,
+    ) -> Result<(), sqlx::Error> {
+        store::mark(tx, &published.acks).await?;
+        let fresh = published.acks.iter().filter(|ack| !ack.duplicate).map(|ack| ack.sequence);
+        let (lowest, highest) = (fresh.clone().min(), fresh.max());
+        if let Some(lowest) = lowest.filter(|lowest| *lowest <= self.high) {
+            rollback::unpublish_overtaken(tx, self.stream, lowest, &published.acks).await?;
+            self.high = highest.unwrap_or_default();
+            self.bell.notify_one();
+        }
+        self.high = self.high.max(highest.unwrap_or_default());
+        Ok(())
+    }
+
+    /// Sets refused rows aside and passes on that the bus was down.
+    fn settle(&mut self, published: Published) -> Result<(), Trouble> {
+        let stream = self.stream.stream.name();
+        metrics::counter!("pubsub_published_total", "stream" => stream)
+            .increment(published.acks.len() as u64);
+        for (id, error) in published.refused {
+            tracing::error!(message.id = %id, %error, "NATS refuses an event; it stays in the outbox");
+            self.refused.insert(id, Instant::now() + REFUSED_FOR);
+        }
+        published.down.map_or(Ok(()), |reason| Err(BusError::Unavailable(reason).into()))
+    }
+
+    async fn back_off(&mut self, failures: u32, trouble: &Trouble, token: &CancellationToken) {
+        if failures == 1 {
+            tracing::warn!(%trouble, "cannot publish; events wait in the outbox");
+        }
+        let wait = FIRST_BACKOFF * 2_u32.saturating_pow(failures.min(10));
+        tokio::select! {
+            () = tokio::time::sleep(wait.min(self.config.max_backoff)) => {}
+            () = token.cancelled() => {}
+        }
+        // What came meanwhile is in the table as well; memory is not the place to keep it.
+        while self.taken.try_recv().is_ok() {}
+        self.bell.notify_one();
+    }
+
+    async fn finish(&mut self) -> Result<(), Trouble> {
+        if let Ok(rows) = self.taken.try_recv() {
+            self.publish_taken(rows).await?;
+        }
+        self.publish_claimed().await.map(drop)
+    }
+}

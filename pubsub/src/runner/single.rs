@@ -1,0 +1,219 @@
+//! Runs a [`Listener`]: events concurrently, each in a transaction of its own.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use anyhow::anyhow;
+use async_nats::jetstream::{AckKind, Message, consumer::pull::Batch};
+use dbutil::{Db, TenantTx};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, OptionFuture},
+    stream::FuturesUnordered,
+};
+use shared_models::events::Envelope;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::{
+    Health, ListenOptions, PROGRESS, PULL_EXPIRES, PULL_RETRY, Runner, Verdict,
+    decode::{decode, keep},
+    gate::Gate,
+    log_unsent, panicked,
+};
+use crate::{Bus, Listener, inbox, inbox::Kept};
+
+/// Runs a listener until the token is cancelled; what is under way is finished. Fails only when its consumer does
+/// not exist.
+pub async fn listen<L: Listener>(
+    db: Db,
+    bus: Bus,
+    listener: Arc<L>,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    listen_with(db, bus, listener, ListenOptions::default(), token).await
+}
+
+/// [`listen`], otherwise.
+pub async fn listen_with<L: Listener>(
+    db: Db,
+    bus: Bus,
+    listener: Arc<L>,
+    options: ListenOptions,
+    token: CancellationToken,
+) -> anyhow::Result<()> {
+    let runner = Runner { db, bus, consumer: L::CONSUMER, options };
+    let Some(durable) = runner.durable(&token).await? else { return Ok(()) };
+    let one = Arc::new(One { runner: runner.clone(), listener });
+    let mut connects = runner.bus.connects();
+    let mut replays = interval(runner.options.replay_poll);
+    replays.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut gate = Gate::new(&runner.options);
+    let mut flying: FuturesUnordered<BoxFuture<'static, Health>> = FuturesUnordered::new();
+    let mut pull: Option<Batch> = None;
+    let mut pull_after = Instant::now();
+
+    while !token.is_cancelled() {
+        let limit = gate.limit(runner.consumer.concurrency);
+        let may_pull = gate.closed_until().is_none() && flying.len() < limit;
+        if pull.is_none() && may_pull && Instant::now() >= pull_after {
+            pull_after = Instant::now() + PULL_RETRY;
+            if runner.bus.is_connected() {
+                let wanted = limit - flying.len();
+                let batch = durable.batch().max_messages(wanted).expires(PULL_EXPIRES).messages();
+                pull = batch.await.ok();
+            }
+        }
+        tokio::select! {
+            () = token.cancelled() => {}
+            Some(health) = flying.next() => {
+                gate.note(health);
+                if health == Health::Down {
+                    return_unstarted(&runner, pull.take()).await;
+                }
+            }
+            Some(next) = OptionFuture::from(pull.as_mut().map(StreamExt::next)) => match next {
+                Some(Ok(message)) => flying.push(one.clone().deliver(message).boxed()),
+                Some(Err(error)) => {
+                    tracing::warn!(consumer = %runner, %error, "a pull failed");
+                    pull = None;
+                }
+                None => {
+                    pull = None;
+                    pull_after = Instant::now();
+                }
+            },
+            // The server has forgotten the pull.
+            Ok(()) = connects.changed() => pull = None,
+            _ = replays.tick(), if may_pull => flying.push(one.clone().replay().boxed()),
+            () = sleep_until(gate.closed_until().unwrap_or(pull_after)),
+                if gate.closed_until().is_some() || (pull.is_none() && may_pull) =>
+            {
+                if gate.closed_until().is_some() {
+                    gate.open();
+                    if runner.db.ping().await.is_err() {
+                        gate.note(Health::Down);
+                    }
+                }
+            }
+        }
+    }
+    drop(pull);
+    while flying.next().await.is_some() {}
+    Ok(())
+}
+
+/// Gives back what was received and not begun.
+async fn return_unstarted(runner: &Runner, pull: Option<Batch>) {
+    let Some(mut pull) = pull else { return };
+    while let Some(Some(Ok(message))) = pull.next().now_or_never() {
+        runner.give_back(&message).await;
+    }
+}
+
+struct One<L> {
+    runner: Runner,
+    listener: Arc<L>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Stream,
+    Parked,
+}
+
+impl<L: Listener> One<L> {
+    async fn deliver(self: Arc<Self>, message: Message) -> Health {
+        let decoded = decode(self.runner.consumer, &message.subject, &message.payload);
+        let verdict = match decoded {
+            Err(error) => Verdict::Never(error),
+            Ok(envelope) => {
+                let span = self.runner.span(&envelope);
+                let work = self.attempt(&envelope, From::Stream).instrument(span);
+                with_progress(&message, work).await
+            }
+        };
+        self.runner.settle(&message, &keep(&message), verdict).await
+    }
+
+    /// Tries the parked events somebody asked for.
+    async fn replay(self: Arc<Self>) -> Health {
+        let Ok(parked) = inbox::replays(&self.runner.db, self.runner.consumer.durable).await else {
+            return Health::Down;
+        };
+        for kept in parked {
+            if self.replay_one(&kept).await == Health::Down {
+                return Health::Down;
+            }
+        }
+        Health::Fine
+    }
+
+    async fn replay_one(&self, kept: &Kept) -> Health {
+        let decoded = decode(self.runner.consumer, &kept.subject, kept.envelope.as_bytes());
+        let verdict = match decoded {
+            Err(error) => Verdict::Never(error),
+            Ok(envelope) => {
+                let span = self.runner.span(&envelope);
+                self.attempt(&envelope, From::Parked).instrument(span).await
+            }
+        };
+        self.runner.settle_replay(kept, verdict).await
+    }
+
+    /// Inbox row, effect and commit.
+    async fn attempt(&self, envelope: &Envelope<L::Event>, from: From) -> Verdict {
+        let mut tx = match self.runner.db.begin(envelope.tenant).await {
+            Ok(tx) => tx,
+            Err(error) => return Verdict::Down(error.into()),
+        };
+        let name = self.runner.consumer.durable;
+        if from == From::Parked {
+            match inbox::unpark(&mut tx, name, envelope.id).await {
+                Ok(true) => {}
+                Ok(false) => return Verdict::Known,
+                Err(error) => return Verdict::failed(error),
+            }
+        }
+        match inbox::remember(&mut tx, name, envelope.id).await {
+            Ok(true) => {}
+            // Commits the removal of a parked row, if that is where it came from.
+            Ok(false) => return commit(tx, Verdict::Known).await,
+            Err(error) => return Verdict::failed(error),
+        }
+        match self.handle(&mut tx, envelope).await {
+            Verdict::Done => commit(tx, Verdict::Done).await,
+            refused => refused,
+        }
+    }
+
+    async fn handle(&self, tx: &mut TenantTx, envelope: &Envelope<L::Event>) -> Verdict {
+        let limit = self.runner.options.handle_timeout;
+        let work = AssertUnwindSafe(self.listener.handle(tx, envelope)).catch_unwind();
+        match tokio::time::timeout(limit, work).await {
+            Ok(Ok(answer)) => Verdict::of(answer),
+            Ok(Err(panic)) => Verdict::Later(panicked(panic)),
+            Err(_) => Verdict::Later(anyhow!("it took longer than {} s", limit.as_secs())),
+        }
+    }
+}
+
+async fn commit(tx: TenantTx, verdict: Verdict) -> Verdict {
+    match tx.commit().await {
+        Ok(()) => verdict,
+        Err(error) => Verdict::failed(error),
+    }
+}
+
+/// Tells the broker now and then that the event is being worked on.
+async fn with_progress<T>(message: &Message, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(PROGRESS) => {
+                log_unsent(message.ack_with(AckKind::Progress).await);
+            }
+        }
+    }
+}

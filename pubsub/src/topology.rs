@@ -1,0 +1,175 @@
+//! Streams, durable consumers and who may do what on NATS, in one place.
+//!
+//! Created and altered by `switchyard migrate` only ([`ensure`]); services look them up.
+
+mod permissions;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, DeliverPolicy, pull},
+    stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
+};
+use shared_models::{Service, events::Stream};
+
+pub use permissions::{ADMIN, server_config};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(2 * 60);
+pub(crate) const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// A stream and the one service that publishes into it.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamSpec {
+    /// Which.
+    pub stream: Stream,
+    /// Whose events it keeps.
+    pub publisher: Service,
+    /// How long it keeps them.
+    pub max_age: Duration,
+}
+
+/// A durable consumer: a cursor of one service in one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// Its name. Renaming it replays the stream.
+    pub durable: &'static str,
+    /// In which stream.
+    pub stream: Stream,
+    /// Which subjects of it.
+    pub filter: &'static str,
+    /// Whose it is.
+    pub service: Service,
+    /// How many events are handled at once, at most, per process.
+    pub concurrency: usize,
+}
+
+/// Every stream. A service publishes into exactly one.
+pub const STREAMS: &[StreamSpec] = &[
+    StreamSpec { stream: Stream::Triggers, publisher: Service::Eventsvc, max_age: week() },
+    StreamSpec { stream: Stream::Runs, publisher: Service::Engine, max_age: week() },
+    StreamSpec { stream: Stream::Creds, publisher: Service::Credsvc, max_age: week() },
+    StreamSpec { stream: Stream::Identity, publisher: Service::Gateway, max_age: week() },
+];
+
+/// Fired triggers, which the engine turns into runs.
+pub const ENGINE_TRIGGER_FIRED: Consumer = Consumer {
+    durable: "engine_trigger_fired",
+    stream: Stream::Triggers,
+    filter: "triggers.*.trigger.fired.v1",
+    service: Service::Engine,
+    concurrency: 256,
+};
+
+/// The life of runs, for the timeline of deliveries and as the proof that a firing arrived.
+pub const EVENTSVC_RUN_LIFECYCLE: Consumer = Consumer {
+    durable: "eventsvc_run_lifecycle",
+    stream: Stream::Runs,
+    filter: "runs.>",
+    service: Service::Eventsvc,
+    concurrency: 16,
+};
+
+/// Every durable consumer.
+pub const CONSUMERS: &[&Consumer] = &[&ENGINE_TRIGGER_FIRED, &EVENTSVC_RUN_LIFECYCLE];
+
+/// Creates what is missing and alters what differs. `admin` is a connection as [`ADMIN`]; `replicas` is 1, or 3 on a
+/// cluster.
+pub async fn ensure(admin: &jetstream::Context, replicas: usize) -> anyhow::Result<()> {
+    for spec in STREAMS {
+        let name = spec.stream.name();
+        admin
+            .create_or_update_stream(stream_config(spec, replicas))
+            .await
+            .with_context(|| format!("making stream {name}"))?;
+    }
+    for consumer in CONSUMERS {
+        admin
+            .create_consumer_on_stream(consumer_config(consumer), consumer.stream.name())
+            .await
+            .with_context(|| format!("making consumer {}", consumer.durable))?;
+    }
+    Ok(())
+}
+
+/// The stream a service publishes into.
+pub(crate) fn stream_of(service: Service) -> &'static StreamSpec {
+    const { assert!(STREAMS.len() == Service::ALL.len()) };
+    STREAMS.iter().find(|spec| spec.publisher == service).unwrap_or(&STREAMS[0])
+}
+
+/// Whether a filter covers a subject; both may hold wildcards, and `*` in the subject stands for any one token.
+pub(crate) fn covers(filter: &str, subject: &str) -> bool {
+    let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
+    loop {
+        match (filter.next(), subject.next()) {
+            (None, None) => return true,
+            (Some(">"), Some(_)) => return true,
+            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
+            _ => return false,
+        }
+    }
+}
+
+fn stream_config(spec: &StreamSpec, replicas: usize) -> Config {
+    Config {
+        name: spec.stream.name().to_owned(),
+        subjects: vec![format!("{}.>", spec.stream)],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        storage: StorageType::File,
+        max_age: spec.max_age,
+        duplicate_window: DUPLICATE_WINDOW,
+        allow_rollup: false,
+        num_replicas: replicas,
+        ..Config::default()
+    }
+}
+
+fn consumer_config(consumer: &Consumer) -> pull::Config {
+    pull::Config {
+        durable_name: Some(consumer.durable.to_owned()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        // Unlimited: the runner parks what fails by itself, and a broken dependency must not use deliveries up.
+        max_deliver: -1,
+        filter_subject: consumer.filter.to_owned(),
+        max_ack_pending: 4_096,
+        ..pull::Config::default()
+    }
+}
+
+const fn week() -> Duration {
+    Duration::from_secs(7 * DAY.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_models::events::{Event, trigger::TriggerFired};
+
+    use super::*;
+
+    #[test]
+    fn the_engine_hears_exactly_fired_triggers() {
+        assert_eq!(ENGINE_TRIGGER_FIRED.filter, TriggerFired::filter());
+    }
+
+    #[test]
+    fn every_service_publishes_into_a_stream_of_its_own() {
+        for service in Service::ALL {
+            assert_eq!(stream_of(*service).publisher, *service);
+        }
+    }
+
+    #[test]
+    fn a_filter_covers_what_nats_would_deliver() {
+        assert!(covers("runs.>", "runs.*.run.created.v1"));
+        assert!(covers("runs.*.run.created.v1", "runs.*.run.created.v1"));
+        assert!(!covers("runs.>", "runs"));
+        assert!(!covers("runs.*", "runs.*.run.created.v1"));
+        assert!(!covers("runs.*.run.started.v1", "runs.*.run.created.v1"));
+    }
+}

@@ -54,6 +54,11 @@ impl Env {
         Self { vars, problems: Vec::new(), effective: Vec::new() }
     }
 
+    /// All settings, to be changed and read again.
+    pub fn into_map(self) -> BTreeMap<String, String> {
+        self.vars
+    }
+
     /// A setting with a default.
     pub fn parse<T>(&mut self, name: &str, default: &str) -> T
     where

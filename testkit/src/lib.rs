@@ -1,0 +1,28 @@
+//! What tests stand on: fresh databases, private NATS servers, people with tokens, stand-ins for outside servers, and
+//! the walk over every route with bad credentials.
+//!
+//! Tests run against real servers. `make test` starts the Postgres they share and says where in
+//! `SWITCHYARD_TEST_POSTGRES`; each test gets a database of its own, made from a migrated template.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
+
+mod api;
+mod bus;
+mod db;
+mod people;
+mod stub;
+mod wait;
+pub mod walk;
+
+pub use api::{Api, Reply};
+pub use bus::TestNats;
+pub use db::TestDb;
+pub use people::{Person, Trust};
+pub use stub::{Answer, Stub, Stubbed};
+pub use wait::{eventually, eventually_within};
+pub use walk::Walk;

@@ -1,0 +1,31 @@
+//! Waiting for a condition, never for a time.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+/// Asks again and again until there is an answer, for at most 10 s; then the test fails and says what never came.
+pub async fn eventually<T, F, Fut>(what: &str, ask: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    eventually_within(Duration::from_secs(10), what, ask).await
+}
+
+/// The same with a deadline of one's own.
+pub async fn eventually_within<T, F, Fut>(limit: Duration, what: &str, mut ask: F) -> T
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(started.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

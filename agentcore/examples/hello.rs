@@ -1,0 +1,13 @@
+//! The smallest agent, on the simulated model: `cargo run -p agentcore --example hello`.
+#![allow(clippy::print_stdout, reason = "an example shows its result")]
+
+use agentcore::{Agent, run_blocking};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let agent = Agent::builder("parrot").model("sim:echo").build()?;
+
+    let result = run_blocking(&agent, "Hello, world")?;
+
+    println!("{} ({} tokens)", result.output, result.usage.total());
+    Ok(())
+}

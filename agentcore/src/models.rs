@@ -1,0 +1,4 @@
+//! The providers this crate brings along.
+
+pub mod openai;
+pub mod sim;

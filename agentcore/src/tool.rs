@@ -1,0 +1,243 @@
+//! What an agent may do besides talking.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use shared_models::effect::Effect;
+
+use crate::conversation::Answer;
+use crate::validate::check_arguments;
+
+/// Something an agent may do. The model sees the spec; what it must not reach comes in `cx`, or is held by the tool.
+pub trait Tool: Send + Sync {
+    /// Built once; the same on every call.
+    fn spec(&self) -> &ToolSpec;
+
+    /// Does it. `arguments` fit the schema. Dropping the future gives up the call.
+    fn call<'a>(
+        &'a self,
+        cx: &'a ToolCx,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, ToolError>>;
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolSpec {
+    /// 1 to 64 of `[A-Za-z0-9_-]`, as providers want it.
+    pub name: String,
+    /// Tells the model when to use it.
+    pub description: String,
+    /// JSON Schema of the arguments, an object.
+    pub parameters: Value,
+    pub effect: Effect,
+    /// A call that takes longer is given up.
+    pub timeout: Duration,
+}
+
+impl ToolSpec {
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// The form `chat/completions` wants, and what `get_tool_schemas` shows.
+    pub fn to_openai(&self) -> Value {
+        json!({ "type": "function", "function": {
+            "name": self.name, "description": self.description, "parameters": self.parameters } })
+    }
+}
+
+/// What a call may know that the model does not say.
+#[derive(Clone, Debug)]
+pub struct ToolCx {
+    /// The model's id of the call, unique within the conversation.
+    pub call_id: String,
+    /// The same for every attempt at this call, and for no other call.
+    pub idempotency_key: String,
+}
+
+/// What the model reads. Anything longer than a text is the tool's business to shorten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolOutput {
+    pub content: String,
+}
+
+impl From<&str> for ToolOutput {
+    fn from(content: &str) -> Self {
+        Self { content: content.to_owned() }
+    }
+}
+
+impl From<String> for ToolOutput {
+    fn from(content: String) -> Self {
+        Self { content }
+    }
+}
+
+impl From<Value> for ToolOutput {
+    fn from(value: Value) -> Self {
+        Self { content: value.to_string() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ToolError {
+    /// Becomes the tool's answer; the model may try something else.
+    #[error("{0}")]
+    Tell(String),
+    /// It may have happened. An unsafe call then waits for someone who knows.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Checks the arguments and calls the tool, within its timeout. A panic and a call that took too long end as
+/// [`ToolError::Unknown`], as nobody can say how far it got.
+pub async fn call_tool(
+    tool: &dyn Tool,
+    cx: &ToolCx,
+    arguments: &str,
+) -> Result<ToolOutput, ToolError> {
+    let spec = tool.spec();
+    let arguments = check_arguments(&spec.parameters, arguments).map_err(ToolError::Tell)?;
+    // The tool's own futures are built inside, so that a panic before its first await is caught as well.
+    let call = AssertUnwindSafe(async { tool.call(cx, arguments).await }).catch_unwind();
+    match tokio::time::timeout(spec.timeout, call).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err(ToolError::Unknown(format!("the tool `{}` crashed", spec.name))),
+        Err(_elapsed) => {
+            let message = format!("the tool `{}` took longer than {:?}", spec.name, spec.timeout);
+            Err(ToolError::Unknown(message))
+        }
+    }
+}
+
+impl From<Result<ToolOutput, ToolError>> for Answer {
+    fn from(result: Result<ToolOutput, ToolError>) -> Self {
+        match result {
+            Ok(output) => Self::ok(output.content),
+            Err(error) => Self::error(error.to_string()),
+        }
+    }
+}
+
+/// An async closure as a tool.
+///
+/// It counts as `unsafe` with a timeout of a minute until told otherwise.
+pub struct FnTool {
+    spec: ToolSpec,
+    function: Box<Function>,
+}
+
+type Function = dyn Fn(Value) -> BoxFuture<'static, Result<ToolOutput, ToolError>> + Send + Sync;
+
+impl FnTool {
+    pub fn new<F, Fut, Out>(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        parameters: Value,
+        function: F,
+    ) -> Self
+    where
+        F: Fn(Value) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Out, ToolError>> + Send + 'static,
+        Out: Into<ToolOutput>,
+    {
+        let spec = ToolSpec {
+            name: name.into(),
+            description: description.into(),
+            parameters,
+            effect: Effect::Unsafe,
+            timeout: ToolSpec::DEFAULT_TIMEOUT,
+        };
+        let function = move |arguments| {
+            let result = function(arguments);
+            async move { result.await.map(Into::into) }.boxed()
+        };
+        Self { spec, function: Box::new(function) }
+    }
+
+    #[must_use]
+    pub fn effect(mut self, effect: Effect) -> Self {
+        self.spec.effect = effect;
+        self
+    }
+
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.spec.timeout = timeout;
+        self
+    }
+}
+
+impl Tool for FnTool {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call<'a>(
+        &'a self,
+        _cx: &'a ToolCx,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, ToolError>> {
+        (self.function)(arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cx() -> ToolCx {
+        ToolCx { call_id: "c1".into(), idempotency_key: "k1".into() }
+    }
+
+    fn anything() -> Value {
+        json!({ "type": "object" })
+    }
+
+    #[tokio::test]
+    async fn a_closure_is_a_tool() {
+        let parameters = json!({ "type": "object", "required": ["n"],
+            "properties": { "n": { "type": "integer" } } });
+        let double = FnTool::new("double", "Doubles.", parameters, async |arguments: Value| {
+            let n = arguments["n"].as_i64().unwrap_or_default();
+            Ok((2 * n).to_string())
+        });
+
+        let answer = call_tool(&double, &cx(), r#"{"n":21}"#).await;
+        assert_eq!(answer, Ok("42".into()));
+
+        let refused = call_tool(&double, &cx(), r#"{"n":"x"}"#).await.unwrap_err();
+        assert!(matches!(&refused, ToolError::Tell(why) if why.contains("/n")), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn nobody_knows_what_a_crashed_tool_has_done() {
+        let early = FnTool::new("early", "", anything(), |_| {
+            assert!(std::hint::black_box(false), "before the first await");
+            std::future::ready(Ok("never"))
+        });
+        let late = FnTool::new("late", "", anything(), async |_| -> Result<String, ToolError> {
+            tokio::task::yield_now().await;
+            panic!("after the first await")
+        });
+
+        for tool in [early, late] {
+            let error = call_tool(&tool, &cx(), "{}").await.unwrap_err();
+            assert_eq!(error, ToolError::Unknown(format!("the tool `{}` crashed", tool.spec.name)));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tool_that_takes_too_long_is_given_up() {
+        let slow = FnTool::new("slow", "", anything(), async |_| {
+            std::future::pending::<()>().await;
+            Ok("never")
+        })
+        .timeout(Duration::from_secs(5));
+
+        let error = call_tool(&slow, &cx(), "").await.unwrap_err();
+
+        assert_eq!(error, ToolError::Unknown("the tool `slow` took longer than 5s".into()));
+    }
+}

@@ -1,0 +1,128 @@
+//! A stand-in for a provider: gives the answers it was made with, one a request, and remembers what it was asked.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use agentcore::models::openai::OpenAi;
+use agentcore::{Message, ModelError, ModelEvent, ModelRequest, Reply, complete};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use futures::stream::{self, Stream, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+pub(crate) struct Provider {
+    pub(crate) base_url: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    _server: JoinSet<()>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Provider {
+    pub(crate) async fn start(answers: impl IntoIterator<Item = Response>) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let answers = Mutex::new(answers.into_iter().collect::<VecDeque<_>>());
+        let (answers, seen) = (Arc::new(answers), asked.clone());
+        let router = Router::new().fallback(move |uri: Uri, headers: HeaderMap, body: Bytes| {
+            let body = serde_json::from_slice(&body).unwrap();
+            seen.lock().unwrap().push(Asked { path: uri.path().to_owned(), headers, body });
+            let answer = answers.lock().unwrap().pop_front();
+            async move { answer.unwrap_or_else(|| status(418, "asked too often")) }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { base_url, asked, _server: server }
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    pub(crate) fn model(&self) -> OpenAi {
+        openai(&self.base_url)
+    }
+
+    /// Asks once and returns the reply with the deltas before it.
+    pub(crate) async fn ask(&self) -> (Result<Reply, ModelError>, Vec<ModelEvent>) {
+        let mut events = Vec::new();
+        let reply = complete(&self.model(), hello(), |event| events.push(event)).await;
+        (reply, events)
+    }
+}
+
+pub(crate) const KEY: &str = "sk-very-secret";
+
+pub(crate) fn openai(base_url: &str) -> OpenAi {
+    // A second one in the same process is refused, and not needed.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    OpenAi::new(http, base_url.parse().unwrap(), Some(KEY.into()))
+}
+
+pub(crate) fn hello() -> ModelRequest {
+    let messages = vec![Message::user("hello")];
+    ModelRequest { model: "gpt-x".into(), messages, ..ModelRequest::default() }
+}
+
+pub(crate) fn status(status: u16, body: impl Into<Body>) -> Response {
+    Response::builder().status(status).body(body.into()).unwrap()
+}
+
+/// Each is sent as a piece of its own, byte by byte as it stands.
+pub(crate) fn pieces(pieces: Vec<Vec<u8>>) -> Response {
+    streaming(pieces.into_iter().map(Ok), stream::empty())
+}
+
+/// Like [`pieces`], but the connection breaks at the end.
+pub(crate) fn broken(pieces: Vec<Vec<u8>>) -> Response {
+    let broken = Err(io::Error::other("broken on purpose"));
+    streaming(pieces.into_iter().map(Ok).chain([broken]), stream::empty())
+}
+
+/// Like [`pieces`], but nothing follows and the connection stays open.
+pub(crate) fn stuck(pieces: Vec<Vec<u8>>) -> Response {
+    streaming(pieces.into_iter().map(Ok), stream::pending())
+}
+
+type Piece = io::Result<Vec<u8>>;
+
+fn streaming<I>(pieces: I, then: impl Stream<Item = Piece> + Send + 'static) -> Response
+where
+    I: Iterator<Item = Piece> + Send + 'static,
+{
+    // The server sends what it has whenever nothing more is ready.
+    let one_by_one = stream::iter(pieces).then(|piece| async {
+        tokio::task::yield_now().await;
+        piece
+    });
+    let response = Response::builder().header("content-type", "text/event-stream");
+    response.body(Body::from_stream(one_by_one.chain(then))).unwrap()
+}
+
+pub(crate) fn data(data: &Value) -> Vec<u8> {
+    format!("data: {data}\n\n").into_bytes()
+}
+
+pub(crate) fn says(text: &str) -> Vec<u8> {
+    data(&json!({ "choices": [{ "index": 0, "delta": { "content": text } }] }))
+}
+
+pub(crate) fn stops(reason: &str) -> Vec<u8> {
+    data(&json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": reason }] }))
+}
+
+pub(crate) fn done() -> Vec<u8> {
+    b"data: [DONE]\n\n".to_vec()
+}

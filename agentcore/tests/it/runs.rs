@@ -1,0 +1,224 @@
+//! Whole runs on the simulated model.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentcore::models::sim::Sim;
+use agentcore::{
+    Agent, AgentBuilder, FailureCode, FinishReason, FnTool, Message, RunError, RunEvent, ToolError,
+    run, run_blocking, run_stream,
+};
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+
+fn scripted(turns: &Value) -> AgentBuilder {
+    Agent::builder("actor").model("sim:script").instructions(format!("```sim\n{turns}\n```"))
+}
+
+fn calls(names: &[&str]) -> Value {
+    let calls: Vec<Value> = names.iter().map(|name| json!({ "name": name })).collect();
+    json!({ "text": "calling", "tool_calls": calls })
+}
+
+fn tool<F, Fut>(name: &str, function: F) -> FnTool
+where
+    F: Fn(Value) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<String, ToolError>> + Send + 'static,
+{
+    let parameters = json!({ "type": "object", "additionalProperties": false });
+    FnTool::new(name, "A tool.", parameters, function)
+}
+
+fn tool_results(messages: &[Message]) -> Vec<(&str, &str, bool)> {
+    let results = messages.iter().filter_map(|message| match message {
+        Message::Tool { tool_name, content, error, .. } => {
+            Some((tool_name.as_str(), content.as_str(), *error))
+        }
+        _ => None,
+    });
+    results.collect()
+}
+
+#[tokio::test]
+async fn a_history_goes_on_where_it_ended() {
+    let agent = Agent::builder("parrot").model("sim:echo").build().unwrap();
+
+    let first = run(&agent, "one").await.unwrap();
+    let mut history = first.messages;
+    history.push(Message::user("two"));
+    let second = run(&agent, history).await.unwrap();
+
+    assert_eq!(second.output, "two");
+    assert_eq!(second.messages.len(), 4);
+    assert_eq!((second.usage.input_tokens, second.usage.output_tokens), (3, 1));
+    assert_eq!(second.finish_reason, FinishReason::Stop);
+}
+
+#[tokio::test]
+async fn a_run_works_without_and_within_a_runtime() {
+    let agent = Agent::builder("parrot").model(Arc::new(Sim::new())).build().unwrap();
+    let error = run_blocking(&agent, "hi").unwrap_err();
+    assert!(error.to_string().contains("sim has no model `sim`"), "{error}");
+
+    let agent = Agent::builder("parrot").model("sim:echo").build().unwrap();
+    assert_eq!(run_blocking(&agent, "hi").unwrap().output, "hi");
+}
+
+#[tokio::test]
+async fn the_tools_of_a_turn_run_at_the_same_time_and_answer_in_call_order() {
+    // Each waits for the other, so that one after the other would never end.
+    let both = Arc::new(Barrier::new(2));
+    let waiting = |name: &'static str| {
+        let both = both.clone();
+        tool(name, move |_| {
+            let both = both.clone();
+            async move {
+                both.wait().await;
+                Ok(format!("{name} is done"))
+            }
+        })
+    };
+    let agent = scripted(&json!([calls(&["b", "a"]), { "text": "{{last_tool_result}}" }]))
+        .tool(waiting("a"))
+        .tool(waiting("b"))
+        .build()
+        .unwrap();
+
+    let result = run(&agent, "go").await.unwrap();
+
+    assert_eq!(
+        tool_results(&result.messages),
+        [("b", "b is done", false), ("a", "a is done", false)]
+    );
+    assert_eq!((result.output.as_str(), result.steps), ("a is done", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_a_tool_does_the_model_hears_of_it_and_the_run_goes_on() {
+    let turn = json!({ "tool_calls": [
+        { "name": "nothing" }, { "name": "strict", "arguments": { "x": 1 } }, { "name": "refuses" },
+        { "name": "crashes" }, { "name": "hangs" }, { "name": "works" },
+    ] });
+    let agent = scripted(&json!([turn, { "text": "survived" }]))
+        .tool(tool("strict", async |_| Ok("never".into())))
+        .tool(tool("refuses", async |_| Err(ToolError::Tell("not on Sundays".into()))))
+        .tool(tool("crashes", async |_| panic!("on purpose")))
+        .tool(tool("hangs", async |_| std::future::pending().await).timeout(Duration::from_secs(9)))
+        .tool(tool("works", async |_| Ok("fine".into())))
+        .build()
+        .unwrap();
+
+    let result = run(&agent, "go").await.unwrap();
+
+    assert_eq!(result.output, "survived");
+    let results = tool_results(&result.messages);
+    let expected = [
+        ("nothing", "there is no tool `nothing`; there are: strict, refuses"),
+        ("strict", "the arguments do not fit the tool's schema: "),
+        ("refuses", "not on Sundays"),
+        ("crashes", "the tool `crashes` crashed"),
+        ("hangs", "the tool `hangs` took longer than 9s"),
+    ];
+    for ((name, content, error), (expected_name, beginning)) in results.iter().zip(expected) {
+        assert!(*error && *name == expected_name, "{name}: {content}");
+        assert!(content.starts_with(beginning), "{name}: {content}");
+    }
+    assert_eq!(results[5], ("works", "fine", false));
+}
+
+#[tokio::test]
+async fn a_run_that_goes_round_in_circles_fails() {
+    let turns: Vec<Value> = (0..9).map(|_| calls(&["look"])).collect();
+    let look = tool("look", async |_| Ok("nothing new".into()));
+    let agent = scripted(&turns.into()).tool(look).build().unwrap();
+
+    let error = run(&agent, "go").await.unwrap_err();
+
+    let RunError::Failed { failure, result, .. } = error else { panic!("{error}") };
+    assert_eq!(failure.code, FailureCode::LoopDetected);
+    assert_eq!((result.steps, result.finish_reason), (3, FinishReason::LoopDetected));
+    let called = tool_results(&result.messages).into_iter().filter(|(_, _, error)| !error);
+    assert_eq!(called.count(), 2);
+}
+
+#[tokio::test]
+async fn used_up_steps_end_a_run_with_what_it_has() {
+    let agent = scripted(&json!([calls(&["look"]), calls(&["look"])]))
+        .tool(tool("look", async |_| Ok("x".into())))
+        .max_steps(1)
+        .build()
+        .unwrap();
+
+    let result = run(&agent, "go").await.unwrap();
+
+    assert_eq!((result.output.as_str(), result.steps), ("calling", 1));
+    assert_eq!(result.finish_reason, FinishReason::MaxSteps);
+}
+
+#[tokio::test]
+async fn a_stream_shows_everything_in_order_and_ends_with_the_result() {
+    let agent = scripted(&json!([calls(&["look"]), { "text": "it is {{last_tool_result}}" }]))
+        .tool(tool("look", async |_| Ok("here".into())))
+        .build()
+        .unwrap();
+
+    let events: Vec<RunEvent> = run_stream(&agent, "go").map(Result::unwrap).collect().await;
+
+    let agent_name = "actor".to_owned();
+    let text = |step, text: &str| RunEvent::Text {
+        agent_name: agent_name.clone(),
+        step,
+        text: text.into(),
+    };
+    let tool_call_id = "sim_0_0".to_owned();
+    let (call, answer) = (
+        RunEvent::ToolCall {
+            agent_name: agent_name.clone(),
+            step: 1,
+            tool_name: "look".into(),
+            tool_call_id: tool_call_id.clone(),
+        },
+        RunEvent::ToolResult {
+            agent_name: agent_name.clone(),
+            step: 1,
+            tool_call_id,
+            content: "here".into(),
+            error: false,
+        },
+    );
+    let result = run(&agent, "go").await.unwrap();
+    let expected = [
+        text(1, "calling"),
+        call,
+        answer,
+        text(2, "it "),
+        text(2, "is "),
+        text(2, "here"),
+        RunEvent::Finished(result),
+    ];
+    assert_eq!(events, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_says_when_the_model_is_asked_again() {
+    let fail = json!({ "status": 529, "times": 2 });
+    let agent = scripted(&json!([{ "text": "at last", "fail": fail }])).build().unwrap();
+
+    let events: Vec<RunEvent> = run_stream(&agent, "go").map(Result::unwrap).collect().await;
+
+    let retries = events.iter().filter(|event| matches!(event, RunEvent::Retrying { .. }));
+    assert_eq!(retries.count(), 2);
+    assert!(
+        matches!(events.last(), Some(RunEvent::Finished(result)) if result.output == "at last")
+    );
+}
+
+#[tokio::test]
+async fn a_run_can_be_moved_between_threads() {
+    fn is_send<T: Send>(value: T) -> T {
+        value
+    }
+    let agent = Agent::builder("parrot").model("sim:echo").build().unwrap();
+    assert_eq!(is_send(run(&agent, "hi")).await.unwrap().output, "hi");
+}

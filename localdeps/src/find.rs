@@ -89,9 +89,11 @@ fn installed() -> Vec<(u32, PathBuf)> {
         let Ok(entries) = std::fs::read_dir(place) else { continue };
         dirs.extend(entries.flatten().map(|entry| entry.path().join("bin")));
     }
-    let complete = dirs
-        .into_iter()
-        .filter(|dir| dir.join("postgres").is_file() && dir.join("initdb").is_file());
+    // On PATH there may be links to some of the programs; they live together where those lead.
+    let real = dirs.iter().filter_map(|dir| dir.join("postgres").canonicalize().ok());
+    let complete = real
+        .filter_map(|program| program.parent().map(Path::to_owned))
+        .filter(|dir| dir.join("initdb").is_file());
     let mut found: Vec<(u32, PathBuf)> =
         complete.filter_map(|dir| Some((major_of(&dir)?, dir))).collect();
     found.reverse(); // `max_by_key` takes the last of equals

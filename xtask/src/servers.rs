@@ -37,13 +37,11 @@ impl TestPostgres {
                  create schema {service} authorization {owner}; \
                  grant usage on schema {service} to {service}_app, {service}_system;"
             )])?;
-            let migrations = root().join("migrations");
-            for file in files(&migrations.join("plumbing"), &["sql"]) {
-                let place = format!("set role {owner}; set search_path = {service}");
-                self.apply(&place, &file)?;
-            }
-            for file in files(&migrations.join(service), &["sql"]) {
-                self.apply(&format!("set role {owner}"), &file)?;
+            let place = format!("set role {owner}; set search_path = {service}");
+            for part in ["plumbing", service] {
+                for file in files(&root().join("migrations").join(part), &["sql"]) {
+                    self.apply(&place, &file)?;
+                }
             }
         }
         Ok(())

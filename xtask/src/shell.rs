@@ -20,7 +20,7 @@ pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command
 }
 
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    let status = command.status().with_context(|| format!("cannot run {}", spoken(command)))?;
     if !status.success() {
         bail!("failed: {}", spoken(command));
     }
@@ -29,7 +29,7 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
 
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
     let output = command.stderr(Stdio::inherit()).output();
-    let output = output.with_context(|| format!("cannot run {command:?}"))?;
+    let output = output.with_context(|| format!("cannot run {}", spoken(command)))?;
     if !output.status.success() {
         bail!("failed: {}", spoken(command));
     }
@@ -110,8 +110,9 @@ fn contents(dir: &Path) -> anyhow::Result<BTreeMap<PathBuf, Vec<u8>>> {
     files(dir, &["json"]).into_iter().map(read).collect()
 }
 
-/// The command without the environment, which may hold an address with a password.
+/// The command without what may hold a password: its environment, and addresses.
 fn spoken(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+    let words = words.map(|word| word.to_string_lossy().into_owned());
+    words.filter(|word| !word.contains("://")).collect::<Vec<_>>().join(" ")
 }

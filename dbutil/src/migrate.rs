@@ -10,6 +10,11 @@ use crate::DbError;
 
 static PLUMBING: Migrator = sqlx::migrate!("../migrations/plumbing");
 
+/// The migrations every schema starts with.
+pub fn plumbing() -> &'static Migrator {
+    &PLUMBING
+}
+
 /// Brings a service's schema up to this binary. Connects as the owner; safe to run from several places at once.
 pub async fn migrate(
     owner_url: &SecretString,

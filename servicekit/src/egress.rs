@@ -32,12 +32,13 @@ pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// The guarded HTTP client: cheap to clone, one per process.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Egress {
     policy: Arc<EgressPolicy>,
     general: Client,
     /// A resolver does not learn the port, so each port that a rule singles out has a client of its own.
     by_port: Arc<BTreeMap<u16, Client>>,
+    resolver: Arc<dyn Resolve>,
 }
 
 /// One request to the outside.
@@ -109,7 +110,12 @@ impl Egress {
             |port| client(resolver::Guarded { inner: inner.clone(), policy: policy.clone(), port });
         let by_port = policy.ports().into_iter().map(|port| Ok((port, client(port)?)));
         let by_port = by_port.collect::<Result<_, reqwest::Error>>()?;
-        Ok(Self { general: client(0)?, by_port: Arc::new(by_port), policy })
+        Ok(Self { general: client(0)?, by_port: Arc::new(by_port), policy, resolver: inner })
+    }
+
+    /// The same, and also the host and port of a URL that the operator configured, be it private.
+    pub fn also_allowing(&self, url: &Url) -> Result<Self, reqwest::Error> {
+        Self::with_resolver(self.policy.also_allowing(url), self.resolver.clone())
     }
 
     /// The bare client for URLs on this host and port: for streams, which [`Egress::send`] does not do. Follows no
@@ -145,6 +151,12 @@ impl Egress {
     fn client(&self, url: &Url) -> &Client {
         let port = url.port_or_known_default().unwrap_or_default();
         self.by_port.get(&port).unwrap_or(&self.general)
+    }
+}
+
+impl std::fmt::Debug for Egress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Egress").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 

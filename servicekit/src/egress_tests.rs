@@ -407,5 +407,7 @@ async fn streams_get_a_client_only_for_urls_that_pass() {
 
     assert!(egress.client_for(&"https://api.example.com/v1".parse().unwrap()).is_ok());
     assert!(egress.client_for(&"http://127.0.0.1:9000/v1".parse().unwrap()).is_ok());
-    assert!(egress.client_for(&"http://127.0.0.1:9001/v1".parse().unwrap()).is_err());
+    let other = "http://127.0.0.1:9001/v1".parse().unwrap();
+    assert!(egress.client_for(&other).is_err());
+    assert!(egress.also_allowing(&other).unwrap().client_for(&other).is_ok());
 }

@@ -5,9 +5,9 @@ use std::hash::{Hash, Hasher};
 
 use dbutil::{Db, DbConfig, provision::Passwords};
 use secrecy::SecretString;
+use shared_models::MessageId;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, migrate::Migrator};
 use url::Url;
-use uuid::Uuid;
 
 const PASSWORD: &str = "test";
 /// One set-up at a time: logins belong to the whole server.
@@ -27,7 +27,7 @@ impl TestDb {
         let mut connection =
             PgConnection::connect(admin.as_str()).await.expect("the test Postgres answers");
         let template = template(&mut connection, &admin, services).await;
-        let name = format!("t_{}", Uuid::now_v7().simple());
+        let name = format!("t_{}", MessageId::mint().uuid().simple());
         run(&mut connection, format!("create database {name} template {template}")).await;
         Self { admin, name }
     }
@@ -150,7 +150,7 @@ async fn make_template(
     name: &str,
 ) {
     // Under another name until it is finished: a killed test leaves no half-made template.
-    let making = format!("making_{}", Uuid::now_v7().simple());
+    let making = format!("making_{}", MessageId::mint().uuid().simple());
     run(connection, format!("create database {making}")).await;
     let mut inside =
         PgConnection::connect(at(admin, &making).as_str()).await.expect("the new database answers");

@@ -100,6 +100,7 @@ pub struct Person {
 
 impl Person {
     /// Another person of the same tenant, in a team of their own.
+    #[must_use]
     pub fn colleague(&self, role: Role) -> Self {
         Self {
             user: UserId::mint(),
@@ -111,6 +112,7 @@ impl Person {
     }
 
     /// Another person of the same team.
+    #[must_use]
     pub fn teammate(&self, role: Role) -> Self {
         Self { teams: self.teams.clone(), ..self.colleague(role) }
     }

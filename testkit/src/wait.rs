@@ -1,25 +1,18 @@
 //! Waiting for a condition, never for a time.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// Asks again and again until there is an answer, for at most 10 s; then the test fails and says what never came.
-pub async fn eventually<T, F, Fut>(what: &str, ask: F) -> T
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Option<T>>,
-{
+pub async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
     eventually_within(Duration::from_secs(10), what, ask).await
 }
 
 /// The same with a deadline of one's own.
-pub async fn eventually_within<T, F, Fut>(limit: Duration, what: &str, mut ask: F) -> T
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = Option<T>>,
-{
+pub async fn eventually_within<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let started = Instant::now();
     loop {
         if let Some(answer) = ask().await {

@@ -53,10 +53,8 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
 
 fn is_public_v6(v6: Ipv6Addr) -> bool {
     match v6.segments() {
-        // Teredo and other protocol assignments, documentation, 6to4: the last wraps IPv4 that nobody would check.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
-            false
-        }
+        // Teredo and other protocol assignments, documentation; 6to4, which wraps IPv4 that nobody would check.
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
         // Nothing outside 2000::/3 is global unicast.
         [first, ..] => first & 0xe000 == 0x2000,
     }

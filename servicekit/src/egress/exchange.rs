@@ -182,7 +182,10 @@ async fn read(
             // The status of an error says enough; that of a success does not, as there was more to say.
             Err(_) if !status.is_success() => truncated = true,
             Err(error) => {
-                return Err(EgressError::Unknown(format!("the answer broke off: {}", chain(error))));
+                return Err(EgressError::Unknown(format!(
+                    "the answer broke off: {}",
+                    chain(error)
+                )));
             }
         }
     }

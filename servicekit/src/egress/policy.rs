@@ -34,6 +34,14 @@ impl EgressPolicy {
         Ok(Self { rules: rules.collect::<Result<_, _>>()? })
     }
 
+    /// The same rules and one for the host and port of a URL.
+    pub(super) fn also_allowing(&self, url: &Url) -> Self {
+        let port = url.port_or_known_default().unwrap_or_default();
+        let entry = format!("{}:{port}", url.host_str().unwrap_or_default());
+        let rules = self.rules.iter().cloned().chain(rule(&entry)).collect();
+        Self { rules }
+    }
+
     /// What can be said before the name is resolved: the scheme, and an address in place of a name.
     pub(super) fn check_url(&self, url: &Url) -> Result<(), String> {
         if !matches!(url.scheme(), "http" | "https") {

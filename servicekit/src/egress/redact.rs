@@ -149,10 +149,12 @@ fn percent(bytes: &[u8], all: bool, upper: bool) -> String {
         let kept = byte.is_ascii_alphanumeric() || (!all && b"-._~".contains(byte));
         if kept {
             text.push(char::from(*byte));
-        } else if upper {
-            text.push_str(&format!("%{byte:02X}"));
         } else {
-            text.push_str(&format!("%{byte:02x}"));
+            let [high, low] = digits(*byte);
+            text.push('%');
+            text.extend(
+                [high, low].map(|digit| if upper { digit.to_ascii_uppercase() } else { digit }),
+            );
         }
     }
     text
@@ -173,7 +175,11 @@ fn ascii(json: &str) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().flat_map(|byte| digits(*byte)).collect()
+}
+
+fn digits(byte: u8) -> [char; 2] {
+    [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'))
 }
 
 #[cfg(test)]

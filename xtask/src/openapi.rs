@@ -1,6 +1,6 @@
 //! `openapi/`: each service's document, the merged one, and the schemas of events.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::shell::{cargo, compare, replace, root, run, target_dir};
@@ -36,10 +36,7 @@ fn generate() -> anyhow::Result<PathBuf> {
     let generated = target.join("xtask/openapi");
     let _ = std::fs::remove_dir_all(&generated);
     std::fs::create_dir_all(&generated)?;
-    write_to(&target.join("debug/switchyard"), &generated)?;
+    let switchyard = target.join("debug/switchyard");
+    run(Command::new(switchyard).arg("openapi").arg(&generated).current_dir(root()))?;
     Ok(generated)
-}
-
-fn write_to(switchyard: &Path, dir: &Path) -> anyhow::Result<()> {
-    run(Command::new(switchyard).arg("openapi").arg(dir).current_dir(root()))
 }

@@ -84,17 +84,28 @@ pub fn shell<A: Clone + Send + Sync + 'static>(
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .merge(health(&shell))
         .route("/openapi.json", get(move || async move { Json(document.as_ref().clone()) }))
-        .route("/errors", get(move || async move { Json(listed.as_ref().clone()) }))
+        .route("/errors", get(move || async move { Json(listed.as_ref().clone()) }));
+    (observed(with_fallbacks(router), service), openapi)
+}
+
+/// Answers unknown routes and methods with problems.
+pub fn with_fallbacks(router: Router) -> Router {
+    router
         .fallback(|| async { Problem::new(&codes::NOT_FOUND, "there is no such route") })
         .method_not_allowed_fallback(|| async {
             Problem::new(&codes::METHOD_NOT_ALLOWED, "this route does not take this method")
         })
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(move |request, next| observe(service, request, next)));
-    (router, openapi)
 }
 
-fn health(shell: &Shell) -> Router {
+/// Gives every request its id, trace and span, logs and counts it, and turns a panic into a problem.
+pub fn observed(router: Router, service: Service) -> Router {
+    router
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(move |request, next| observe(service, request, next)))
+}
+
+/// `/livez`, `/readyz` and `/metrics`.
+pub fn health(shell: &Shell) -> Router {
     let (probes, draining) = (shell.probes.clone(), shell.draining.clone());
     Router::new()
         .route("/livez", get(|| async { Json(json!({ "status": "ok" })) }))
@@ -134,7 +145,8 @@ async fn ready(probes: &[Probe], draining: bool) -> Response {
     (status, Json(json!({ "status": word, "checks": checks }))).into_response()
 }
 
-fn describe(openapi: &mut OpenApi, service: Service, about: &str) {
+/// Gives a service's OpenAPI document its title, its security scheme and the schemas of problems.
+pub fn describe(openapi: &mut OpenApi, service: Service, about: &str) {
     openapi.info.title = format!("Switchyard {service}");
     openapi.info.description = Some(about.into());
     openapi.info.version = env!("CARGO_PKG_VERSION").into();
@@ -156,7 +168,8 @@ fn describe(openapi: &mut OpenApi, service: Service, about: &str) {
     components.schemas.insert(name.into_owned(), schema);
 }
 
-fn code_list(own: &[&Code]) -> Value {
+/// The body of `/errors`: the shared codes and a service's own.
+pub fn code_list(own: &[&Code]) -> Value {
     let items: Vec<Value> = codes::ALL
         .iter()
         .chain(own)

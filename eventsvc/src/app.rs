@@ -1,0 +1,56 @@
+//! What handlers and workers share: handles, built once.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use dbutil::Db;
+use pubsub::{Bus, RelayHandle};
+use servicekit::Verifier;
+use tokio::sync::Notify;
+
+use crate::{
+    clients::{credsvc::Credsvc, engine::Engine},
+    clock::Clock,
+    config::Limits,
+    hooks::Hooks,
+    intake::Committer,
+    secrets::Secrets,
+    stats::Stats,
+};
+
+/// The service's handles. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// Its database.
+    pub(crate) db: Db,
+    /// Its connection to NATS.
+    pub(crate) bus: Bus,
+    /// Checks callers' tokens.
+    pub(crate) verifier: Verifier,
+    /// The vault.
+    pub(crate) credsvc: Credsvc,
+    /// The engine.
+    pub(crate) engine: Engine,
+    /// The way of deliveries into the database.
+    pub(crate) committer: Committer,
+    /// The way of events onto the bus.
+    pub(crate) relay: RelayHandle,
+    /// What listens where.
+    pub(crate) hooks: Hooks,
+    /// What deliveries are verified with.
+    pub(crate) secrets: Secrets,
+    /// Counters not yet written down.
+    pub(crate) stats: Stats,
+    /// The database's clock.
+    pub(crate) clock: Clock,
+    /// What may be used.
+    pub(crate) limits: Limits,
+    /// Wakes the worker that releases what was held and takes grants back.
+    pub(crate) bell: Arc<Notify>,
+}
+
+impl FromRef<App> for Verifier {
+    fn from_ref(app: &App) -> Self {
+        app.verifier.clone()
+    }
+}

@@ -1,0 +1,4 @@
+//! The services this one asks, each through a small typed client.
+
+pub(crate) mod credsvc;
+pub(crate) mod engine;

@@ -1,0 +1,110 @@
+//! The vault: signing secrets are made there, granted there and read from there.
+
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use servicekit::{Peer, PeerError, peer::Ask};
+use shared_models::{CredentialId, TenantId, TriggerId, UserId};
+
+/// A credential's fields.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Resolved {
+    /// Field by name.
+    #[serde(deserialize_with = "texts")]
+    pub credentials: BTreeMap<String, SecretString>,
+    /// How long it may be kept.
+    pub ttl_seconds: u64,
+}
+
+#[derive(Deserialize)]
+struct Made {
+    credential_id: CredentialId,
+}
+
+/// A client of the vault.
+#[derive(Clone, Debug)]
+pub(crate) struct Credsvc(pub Peer);
+
+impl Credsvc {
+    /// Stores a signing secret that only its owner's triggers can use.
+    pub(crate) async fn store(
+        &self,
+        tenant: TenantId,
+        subject: &str,
+        owner: UserId,
+        trigger: TriggerId,
+        secret: &SecretString,
+    ) -> Result<CredentialId, PeerError> {
+        let ask = Ask::new(tenant, "trigger.save").on_behalf(subject);
+        let body = json!({
+            "user_id": owner,
+            "name": format!("Signing secret of {trigger}"),
+            "meta": { "trigger_id": trigger },
+            "credentials": { "secret": secret.expose_secret() },
+        });
+        let made: Made = self.0.post(ask, "/internal/credentials", &body).await?;
+        Ok(made.credential_id)
+    }
+
+    /// Records that the person lets this trigger use the credential.
+    pub(crate) async fn grant(
+        &self,
+        tenant: TenantId,
+        subject: &str,
+        owner: UserId,
+        trigger: TriggerId,
+        credential: CredentialId,
+    ) -> Result<(), PeerError> {
+        let ask = Ask::new(tenant, "trigger.save").on_behalf(subject);
+        let body = json!({
+            "credential_id": credential,
+            "grantee": { "kind": "trigger", "id": trigger },
+            "owner": owner,
+        });
+        self.0.post::<_, Value>(ask, "/internal/grants", &body).await.map(drop)
+    }
+
+    /// Takes back everything this trigger was granted; nothing to take back is fine.
+    pub(crate) async fn revoke(
+        &self,
+        tenant: TenantId,
+        trigger: TriggerId,
+    ) -> Result<(), PeerError> {
+        let ask = Ask::new(tenant, "trigger.delete");
+        match self.0.delete(ask, &format!("/internal/grants/trigger/{trigger}")).await {
+            Err(error) if error.status() != Some(404) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The secret a hook is verified with.
+    pub(crate) async fn resolve(
+        &self,
+        tenant: TenantId,
+        owner: UserId,
+        trigger: TriggerId,
+        credential: CredentialId,
+    ) -> Result<Resolved, PeerError> {
+        let ask = Ask::new(tenant, "webhook.verify");
+        let body = json!({
+            "grantee": { "kind": "trigger", "id": trigger },
+            "owner": owner,
+            "purpose": "webhook.verify",
+        });
+        self.0.post(ask, &format!("/internal/credentials/{credential}/resolve"), &body).await
+    }
+}
+
+/// Fields that are no text cannot be secrets of a webhook and are left out.
+fn texts<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, SecretString>, D::Error> {
+    let fields = BTreeMap::<String, Value>::deserialize(from)?;
+    Ok(fields
+        .into_iter()
+        .filter_map(|(name, value)| match value {
+            Value::String(text) => Some((name, text.into())),
+            _ => None,
+        })
+        .collect())
+}

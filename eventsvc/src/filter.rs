@@ -1,0 +1,327 @@
+//! Filters: CEL expressions over `payload`, `headers` and `system`, checked when they are saved.
+//!
+//! Invariant: a filter's work is bounded. A loop inside a loop may only walk what the outer loop's variable holds, so
+//! that everything is visited once, and a filter with a loop runs off the request threads against a deadline.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use cel::{
+    Context, IdedExpr, Program, Value as Cel,
+    common::ast::{EntryExpr, Expr},
+};
+use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+
+const LONGEST: usize = 2048;
+const VARIABLES: &[&str] = &["payload", "headers", "system"];
+const DEADLINE: Duration = Duration::from_secs(1);
+/// Filters without loops look at a payload this large in no time worth speaking of.
+const SMALL: usize = 64 * 1024;
+/// Filters that may burn a thread at the same time.
+static HEAVY: Semaphore = Semaphore::const_new(4);
+
+/// A filter ready to be asked.
+#[derive(Clone)]
+pub(crate) struct Filter {
+    program: Arc<Program>,
+    loops: bool,
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter").field("loops", &self.loops).finish_non_exhaustive()
+    }
+}
+
+/// What a filter looks at.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// What was received.
+    pub payload: Arc<Value>,
+    /// How large it was, in bytes.
+    pub size: usize,
+    /// The headers that were kept.
+    pub headers: Arc<Map<String, Value>>,
+    /// The trigger's system.
+    pub system: &'static str,
+}
+
+impl Filter {
+    /// Reads a filter; the error is fit for the person who wrote it.
+    pub(crate) fn compile(source: &str) -> Result<Self, String> {
+        if source.len() > LONGEST {
+            return Err(format!("longer than {LONGEST} bytes"));
+        }
+        let program = Program::compile(source).map_err(|errors| errors.to_string())?;
+        let references = program.references();
+        if let Some(unknown) = references.functions().into_iter().find(|name| !known_function(name))
+        {
+            return Err(format!("the function `{unknown}` is unknown"));
+        }
+        let mut walk = Walk::default();
+        walk.visit(program.expression())?;
+        Ok(Self { program: Arc::new(program), loops: walk.loops })
+    }
+
+    /// Whether a delivery passes. The error says what kind of thing went wrong, never what was received.
+    pub(crate) async fn passes(&self, seen: &Seen) -> Result<bool, String> {
+        if !self.loops && seen.size <= SMALL {
+            return evaluate(&self.program, seen);
+        }
+        let slow = || format!("the filter took longer than {} s", DEADLINE.as_secs());
+        let work = async {
+            let permit = HEAVY.acquire().await.map_err(|_| slow())?;
+            let (program, seen) = (self.program.clone(), seen.clone());
+            let done = tokio::task::spawn_blocking(move || {
+                // Held until the thread is free, also when nobody waits any more.
+                let _permit = permit;
+                evaluate(&program, &seen)
+            });
+            done.await.map_err(|_| "the filter broke".to_owned())?
+        };
+        tokio::time::timeout(DEADLINE, work).await.map_err(|_| slow())?
+    }
+}
+
+fn evaluate(program: &Program, seen: &Seen) -> Result<bool, String> {
+    let mut context = Context::default();
+    let headers = seen.headers.iter().map(|(name, value)| (name.clone(), to_cel(value)));
+    context.add_variable_from_value("payload", to_cel(&seen.payload));
+    context.add_variable_from_value("headers", headers.collect::<HashMap<String, Cel>>());
+    context.add_variable_from_value("system", seen.system);
+    match program.execute(&context) {
+        Ok(Cel::Bool(passes)) => Ok(passes),
+        Ok(other) => Err(format!("the filter gave a {}, not true or false", other.type_of())),
+        Err(error) => Err(describe(&error)),
+    }
+}
+
+/// Names are the author's own words; values are the sender's, and are left out.
+fn describe(error: &cel::ExecutionError) -> String {
+    use cel::ExecutionError as E;
+    match error {
+        E::NoSuchKey(key) => format!("there is no `{key}`"),
+        E::UndeclaredReference(name) => format!("`{name}` is unknown"),
+        E::InvalidArgumentCount { expected, actual } => {
+            format!("a function takes {expected} arguments, not {actual}")
+        }
+        E::UnexpectedType { got, want } => format!("expected {want}, found {got}"),
+        E::FunctionError { function, .. } => format!("`{function}` failed"),
+        E::IndexOutOfBounds(_) => "an index is out of bounds".into(),
+        E::ValuesNotComparable(..) => "values of different kinds were compared".into(),
+        E::NoSuchOverload(overload) => {
+            format!(
+                "`{}` does not work with {}",
+                overload.function(),
+                overload.argument_types().join(", ")
+            )
+        }
+        E::DivisionByZero(_) | E::RemainderByZero(_) => "a division by zero".into(),
+        _ => "the expression does not fit what was received".into(),
+    }
+}
+
+/// Whole numbers become `int`, so that `payload.n == 1` means what it says.
+fn to_cel(value: &Value) -> Cel {
+    match value {
+        Value::Null => Cel::Null,
+        Value::Bool(flag) => Cel::Bool(*flag),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(int), _) => Cel::Int(int),
+            (None, Some(large)) => Cel::UInt(large),
+            (None, None) => Cel::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => Cel::String(Arc::new(text.clone())),
+        Value::Array(items) => Cel::List(Arc::new(items.iter().map(to_cel).collect())),
+        Value::Object(fields) => {
+            let fields: HashMap<String, Cel> =
+                fields.iter().map(|(name, value)| (name.clone(), to_cel(value))).collect();
+            fields.into()
+        }
+    }
+}
+
+fn known_function(name: &str) -> bool {
+    const FUNCTIONS: &[&str] = &[
+        "size",
+        "contains",
+        "startsWith",
+        "endsWith",
+        "matches",
+        "string",
+        "int",
+        "uint",
+        "double",
+        "bool",
+        "bytes",
+        "duration",
+        "timestamp",
+        "type",
+        "dyn",
+        "has",
+        "all",
+        "exists",
+        "exists_one",
+        "map",
+        "filter",
+        "min",
+        "max",
+        "getFullYear",
+        "getMonth",
+        "getDayOfYear",
+        "getDayOfMonth",
+        "getDate",
+        "getDayOfWeek",
+        "getHours",
+        "getMinutes",
+        "getSeconds",
+        "getMilliseconds",
+    ];
+    // Operators are functions with names no identifier can have.
+    FUNCTIONS.contains(&name) || !name.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+#[derive(Default)]
+struct Walk {
+    loops: bool,
+    /// The variables of the loops around the place of the walk, innermost last.
+    variables: Vec<String>,
+    accumulators: Vec<String>,
+}
+
+impl Walk {
+    fn visit(&mut self, expression: &IdedExpr) -> Result<(), String> {
+        match &expression.expr {
+            Expr::Call(call) => {
+                call.target.iter().try_for_each(|target| self.visit(target))?;
+                call.args.iter().try_for_each(|argument| self.visit(argument))
+            }
+            Expr::Ident(name) => self.check_variable(name),
+            Expr::List(list) => list.elements.iter().try_for_each(|element| self.visit(element)),
+            Expr::Select(select) => self.visit(&select.operand),
+            Expr::Map(map) => {
+                map.entries.iter().try_for_each(|entry| self.visit_entry(&entry.expr))
+            }
+            Expr::Struct(made) => {
+                made.entries.iter().try_for_each(|entry| self.visit_entry(&entry.expr))
+            }
+            Expr::Comprehension(walked) => {
+                self.loops = true;
+                if !self.variables.is_empty() && !self.part_of_outer(&walked.iter_range) {
+                    return Err(
+                        "a loop inside a loop may only walk a part of the outer loop's variable"
+                            .into(),
+                    );
+                }
+                self.visit(&walked.iter_range)?;
+                self.variables.push(walked.iter_var.clone());
+                self.accumulators.push(walked.accu_var.clone());
+                for part in
+                    [&walked.accu_init, &walked.loop_cond, &walked.loop_step, &walked.result]
+                {
+                    self.visit(part)?;
+                }
+                self.accumulators.pop();
+                self.variables.pop();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_variable(&self, name: &String) -> Result<(), String> {
+        let known = VARIABLES.contains(&name.as_str())
+            || self.variables.contains(name)
+            || self.accumulators.contains(name);
+        if known {
+            Ok(())
+        } else {
+            Err(format!("`{name}` is unknown; there are payload, headers and system"))
+        }
+    }
+
+    fn visit_entry(&mut self, entry: &EntryExpr) -> Result<(), String> {
+        match entry {
+            EntryExpr::StructField(field) => self.visit(&field.value),
+            EntryExpr::MapEntry(entry) => {
+                self.visit(&entry.key)?;
+                self.visit(&entry.value)
+            }
+        }
+    }
+
+    fn part_of_outer(&self, range: &IdedExpr) -> bool {
+        match &range.expr {
+            Expr::Ident(name) => self.variables.last() == Some(name),
+            Expr::Select(select) => self.part_of_outer(&select.operand),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    async fn ask(source: &str, payload: Value) -> Result<bool, String> {
+        let seen = Seen {
+            payload: Arc::new(payload),
+            size: 10,
+            headers: Arc::new(json!({ "x-github-event": "push" }).as_object().unwrap().clone()),
+            system: "webhook",
+        };
+        Filter::compile(source)?.passes(&seen).await
+    }
+
+    #[tokio::test]
+    async fn a_filter_sees_payload_headers_and_system() {
+        let payload = json!({ "n": 5, "f": 1.5, "s": "abc", "l": [{ "t": ["x"] }, { "t": ["y"] }], "z": null });
+        for (source, expected) in [
+            ("payload.n > 4 && payload.n == 5", true),
+            ("payload.f < 2.0", true),
+            ("payload.s.startsWith('ab')", true),
+            ("payload.s.matches('^a.c$')", true),
+            ("has(payload.q) && payload.q == 1", false),
+            ("payload.z == null", true),
+            ("headers['x-github-event'] == 'push' && system == 'webhook'", true),
+            ("payload.l.exists(i, i.t.exists(t, t == 'y'))", true),
+            ("payload.l.all(i, size(i.t) == 2)", false),
+            ("'abc' in ['abc', payload.s]", true),
+        ] {
+            assert_eq!(ask(source, payload.clone()).await, Ok(expected), "{source}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_field_and_never_the_value() {
+        let payload = json!({ "s": "s3cret", "l": [] });
+        for (source, expected) in [
+            ("payload.missing == 1", "there is no `missing`"),
+            ("payload.s", "the filter gave a string, not true or false"),
+            ("payload.s > 3", ""),
+            ("payload.l[4] == 1", ""),
+            ("int(payload.s) == 3", ""),
+        ] {
+            let error = ask(source, payload.clone()).await.unwrap_err();
+            assert!(error.contains(expected), "{source}: {error}");
+            assert!(!error.contains("s3cret"), "{source}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_could_never_work_is_refused_when_saved() {
+        for (source, expected) in [
+            ("payload.a ==", "Syntax error"),
+            ("body.a == 1", "`body` is unknown"),
+            ("payload.a.frobnicate()", "`frobnicate` is unknown"),
+            ("payload.a.all(x, payload.a.all(y, x == y))", "a loop inside a loop"),
+            (&"a".repeat(3000), "longer than 2048"),
+            ("", ""),
+        ] {
+            let error = Filter::compile(source).unwrap_err();
+            assert!(error.contains(expected), "{source}: {error}");
+        }
+    }
+}

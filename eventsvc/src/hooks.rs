@@ -1,0 +1,120 @@
+//! What listens at a hook, kept in memory for a moment so that a delivery costs no look-up.
+//!
+//! An edit through this process is seen at once; one through another replica within the cache's life.
+
+use std::{sync::Arc, time::Duration};
+
+use dbutil::Db;
+use moka::future::Cache;
+use servicekit::Problem;
+use shared_models::{CredentialId, SourceId, TenantId, TriggerId, UserId, events::trigger::Target};
+use uuid::Uuid;
+
+use crate::{
+    filter::Filter,
+    options::WebhookOptions,
+    store::{self, hook::Row},
+};
+
+/// How long a configuration is believed.
+const LIFE: Duration = Duration::from_secs(2);
+
+/// A source and the triggers that listen to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Hook {
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// The source.
+    pub source_id: SourceId,
+    /// The credential deliveries are verified with.
+    pub credential_id: Option<CredentialId>,
+    /// How to verify, and what a repetition is.
+    pub options: WebhookOptions,
+    /// Who listens, oldest first; never empty.
+    pub triggers: Vec<HookTrigger>,
+}
+
+/// A trigger as intake sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct HookTrigger {
+    /// Which.
+    pub trigger_id: TriggerId,
+    /// What it starts.
+    pub target: Target,
+    /// Whose it is.
+    pub owner_id: UserId,
+    /// Its filter, or why a stored one cannot be read any more.
+    pub filter: Option<Result<Filter, String>>,
+    /// Whether it fires.
+    pub active: bool,
+    /// Whether what it fires is held back.
+    pub paused: bool,
+}
+
+/// The hooks in use. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Hooks {
+    db: Db,
+    cache: Cache<Uuid, Option<Arc<Hook>>>,
+}
+
+impl Hooks {
+    /// An empty cache.
+    pub(crate) fn new(db: Db) -> Self {
+        let cache = Cache::builder().max_capacity(50_000).time_to_live(LIFE).build();
+        Self { db, cache }
+    }
+
+    /// What listens at the hook with this id, of a trigger or of a source.
+    pub(crate) async fn find(&self, id: Uuid) -> Result<Option<Arc<Hook>>, Problem> {
+        self.cache.try_get_with(id, self.load(id)).await.map_err(|error| {
+            tracing::warn!(%error, "a hook could not be looked up");
+            Problem::new(&servicekit::codes::UNAVAILABLE, "the hook cannot be looked up right now")
+                .retry_after(1)
+        })
+    }
+
+    /// Forgets everything: an edit may change what several hooks share, and reading back is cheap.
+    pub(crate) fn forget(&self) {
+        self.cache.invalidate_all();
+    }
+
+    async fn load(&self, id: Uuid) -> Result<Option<Arc<Hook>>, sqlx::Error> {
+        let mut tx = self.db.system("which tenant a hook belongs to").await?;
+        let rows = store::hook::find(&mut tx, id).await?;
+        tx.commit().await?;
+        hook(rows).map(|hook| hook.map(Arc::new))
+    }
+}
+
+fn hook(rows: Vec<Row>) -> Result<Option<Hook>, sqlx::Error> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let options = serde_json::from_value(first.source_options.clone())
+        .map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(Some(Hook {
+        tenant_id: first.tenant_id,
+        source_id: first.source_id,
+        credential_id: first.credential_id,
+        options,
+        triggers: rows.into_iter().map(trigger).collect::<Result<_, _>>()?,
+    }))
+}
+
+fn trigger(row: Row) -> Result<HookTrigger, sqlx::Error> {
+    Ok(HookTrigger {
+        trigger_id: row.trigger_id,
+        target: target(&row.target_kind, row.target_id)?,
+        owner_id: row.owner_id,
+        filter: row.filter.as_deref().map(Filter::compile),
+        active: row.active,
+        paused: row.paused,
+    })
+}
+
+/// A stored target.
+pub(crate) fn target(kind: &str, id: Option<Uuid>) -> Result<Target, sqlx::Error> {
+    let kind = kind.parse().map_err(|error: shared_models::text_enum::UnknownWord| {
+        sqlx::Error::Decode(error.into())
+    })?;
+    Ok(Target { kind, id })
+}

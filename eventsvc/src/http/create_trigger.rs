@@ -1,0 +1,180 @@
+//! New triggers: the seed's route for one agent, and the general form.
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use servicekit::{Body, Caller, Created, FieldError, Once, Path, Problem, scope};
+use shared_models::{AgentId, CredentialId, ProblemBody, TriggerId};
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    error::Error,
+    options::WebhookOptions,
+    save::{self, Ready, Wish},
+    store,
+    trigger::{SYSTEMS, TargetRef, Trigger},
+    viewer::Viewer,
+};
+
+/// A trigger to make.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewTrigger {
+    /// The kind of source: `webhook`.
+    pub system: String,
+    /// What people call it.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The agent to start; short for a `target` of kind `agent`.
+    #[serde(default)]
+    pub agent_id: Option<AgentId>,
+    /// What to start.
+    #[serde(default)]
+    pub target: Option<TargetRef>,
+    /// The credential deliveries are verified with. Without one a signing secret is made and answered once.
+    #[serde(default)]
+    pub credential_id: Option<CredentialId>,
+    /// How the source is listened to.
+    #[serde(default = "no_options")]
+    #[schema(value_type = WebhookOptions)]
+    pub options: Value,
+    /// A CEL expression over `payload`, `headers` and `system`; only what passes fires.
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// Whether it fires.
+    #[serde(default = "yes")]
+    pub active: bool,
+    /// Whether deliveries are held back until it is not.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+fn no_options() -> Value {
+    json!({})
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A trigger that was made or changed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct SavedTrigger {
+    #[serde(flatten)]
+    pub trigger: Trigger,
+    /// The signing secret, when one was made: shown now and never again, also not to a repeated request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signing_secret: Option<String>,
+}
+
+/// Create a trigger for an agent.
+///
+/// The agent must be the caller's to see and the credential theirs to use.
+#[utoipa::path(post, path = "/agent/{agent_id}/trigger", tag = "triggers", security(("token" = ["triggers:write"])),
+    params(("agent_id" = AgentId, Path)), request_body = NewTrigger,
+    responses((status = 201, body = SavedTrigger), (status = "default", body = ProblemBody)))]
+pub(crate) async fn create_agent_trigger(
+    State(app): State<App>,
+    caller: Caller<scope::TriggersWrite>,
+    once: Once,
+    Path(agent): Path<AgentId>,
+    Body(mut new): Body<NewTrigger>,
+) -> Result<Response, Problem> {
+    if save::agent(&app, &caller, agent).await?.is_none() {
+        return Err(Problem::not_found(format!("agent {agent}")));
+    }
+    if new.agent_id.is_some_and(|said| said != agent) || new.target.is_some() {
+        return Err(Problem::validation(vec![FieldError::new(
+            "/agent_id",
+            "the path names the agent",
+        )]));
+    }
+    new.agent_id = Some(agent);
+    create(&app, &caller, once, new).await
+}
+
+/// Create a trigger.
+#[utoipa::path(post, path = "/v1/triggers", tag = "triggers", security(("token" = ["triggers:write"])),
+    request_body = NewTrigger,
+    responses((status = 201, body = SavedTrigger), (status = "default", body = ProblemBody)))]
+pub(crate) async fn create_trigger(
+    State(app): State<App>,
+    caller: Caller<scope::TriggersWrite>,
+    once: Once,
+    Body(new): Body<NewTrigger>,
+) -> Result<Response, Problem> {
+    create(&app, &caller, once, new).await
+}
+
+async fn create(
+    app: &App,
+    caller: &Caller<scope::TriggersWrite>,
+    mut once: Once,
+    new: NewTrigger,
+) -> Result<Response, Problem> {
+    let owner = caller.person()?;
+    let mut tx = app.db.begin(caller.tenant).await?;
+    if let Some(stored) = once.begin(&mut tx, caller, &new).await? {
+        return Ok(stored);
+    }
+    drop(tx);
+    let id = TriggerId::mint();
+    let checked = save::check(wish(&new)?)?;
+    let agent = save::agent(app, caller, checked.agent).await?;
+    let agent = agent.ok_or_else(|| no_agent(&new))?;
+    let ready = save::prepare(app, caller, (id, owner), None, checked, &agent).await?;
+
+    let mut tx = app.db.begin(caller.tenant).await?;
+    if let Some(stored) = once.begin(&mut tx, caller, &new).await? {
+        return Ok(stored);
+    }
+    let source = save::source(&mut tx, id, None, &ready).await?;
+    store::trigger::insert(&mut tx, id, source, &new.system, owner, &ready.saved).await?;
+    let made = store::trigger::find(&mut tx, &Viewer::of(caller), id).await?;
+    let trigger = Trigger::from(made.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?);
+    once.remember(&mut tx, StatusCode::CREATED, &trigger).await?;
+    tx.commit().await?;
+    app.hooks.forget();
+
+    Ok(Created(answer(trigger, &ready)).into_response())
+}
+
+pub(crate) fn answer(trigger: Trigger, ready: &Ready) -> SavedTrigger {
+    let signing_secret = ready.signing_secret.as_ref();
+    SavedTrigger { trigger, signing_secret: signing_secret.map(|s| s.expose_secret().to_owned()) }
+}
+
+fn wish(new: &NewTrigger) -> Result<Wish, Error> {
+    let mut errors = Vec::new();
+    if !SYSTEMS.contains(&new.system.as_str()) {
+        let message =
+            format!("`{}` cannot be listened to; known: {}", new.system, SYSTEMS.join(", "));
+        errors.push(FieldError::new("/system", message));
+    }
+    if new.agent_id.is_some() && new.target.is_some() {
+        errors.push(FieldError::new("/target", "say agent_id or target, not both"));
+    }
+    if !errors.is_empty() {
+        return Err(Error::Invalid(errors));
+    }
+    Ok(Wish {
+        name: new.name.clone(),
+        target: new.target.clone().or(new.agent_id.map(TargetRef::agent)),
+        credential_id: new.credential_id,
+        options: new.options.clone(),
+        filter: new.filter.clone(),
+        active: new.active,
+        paused: new.paused,
+    })
+}
+
+fn no_agent(new: &NewTrigger) -> Error {
+    let pointer = if new.target.is_some() { "/target/id" } else { "/agent_id" };
+    Error::Invalid(vec![FieldError::new(pointer, "there is no such agent")])
+}

@@ -1,0 +1,172 @@
+//! Edits: JSON Merge Patch on what a person may say about a trigger.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use servicekit::{
+    Body, Caller, FieldError, IfMatch, Path, Problem, codes, etag, merge_patch, scope,
+};
+use shared_models::{AgentId, CredentialId, ProblemBody, TriggerId};
+use utoipa::ToSchema;
+
+use super::create_trigger::{SavedTrigger, answer};
+use crate::{
+    app::App,
+    error::Error,
+    options::WebhookOptions,
+    save::{self, Ready, Wish},
+    store::{self, trigger as stored},
+    trigger::{TargetRef, Trigger, target},
+    viewer::Viewer,
+};
+
+/// What may be changed. In a patch, absent stays as it is and `null` removes. Removing the credential of a scheme that
+/// needs one makes a new signing secret, answered once.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TriggerPatch {
+    /// What people call it.
+    #[serde(default)]
+    name: Option<String>,
+    /// What to start; in a patch `agent_id` is short for a target of kind `agent`.
+    #[serde(default)]
+    target: Option<TargetRef>,
+    /// The credential deliveries are verified with.
+    #[serde(default)]
+    credential_id: Option<CredentialId>,
+    /// How the source is listened to.
+    #[serde(default)]
+    #[schema(value_type = WebhookOptions)]
+    options: Value,
+    /// A CEL expression over `payload`, `headers` and `system`.
+    #[serde(default)]
+    filter: Option<String>,
+    /// Whether it fires.
+    active: bool,
+    /// Whether deliveries are held back until it is not.
+    paused: bool,
+}
+
+/// Change a trigger of an agent.
+#[utoipa::path(patch, path = "/agent/{agent_id}/triggers/{trigger_id}", tag = "triggers",
+    security(("token" = ["triggers:write"])),
+    params(("agent_id" = AgentId, Path), ("trigger_id" = TriggerId, Path), ("If-Match" = Option<String>, Header)),
+    request_body(content = TriggerPatch, content_type = "application/merge-patch+json"),
+    responses((status = 200, body = SavedTrigger), (status = "default", body = ProblemBody)))]
+pub(crate) async fn update_agent_trigger(
+    State(app): State<App>,
+    caller: Caller<scope::TriggersWrite>,
+    Path((agent, id)): Path<(AgentId, TriggerId)>,
+    if_match: IfMatch,
+    Body(patch): Body<Value>,
+) -> Result<Response, Problem> {
+    update(&app, &caller, (id, Some(agent)), &if_match, patch).await
+}
+
+/// Change a trigger.
+#[utoipa::path(patch, path = "/v1/triggers/{trigger_id}", tag = "triggers", security(("token" = ["triggers:write"])),
+    params(("trigger_id" = TriggerId, Path), ("If-Match" = Option<String>, Header)),
+    request_body(content = TriggerPatch, content_type = "application/merge-patch+json"),
+    responses((status = 200, body = SavedTrigger), (status = "default", body = ProblemBody)))]
+pub(crate) async fn update_trigger(
+    State(app): State<App>,
+    caller: Caller<scope::TriggersWrite>,
+    Path(id): Path<TriggerId>,
+    if_match: IfMatch,
+    Body(patch): Body<Value>,
+) -> Result<Response, Problem> {
+    update(&app, &caller, (id, None), &if_match, patch).await
+}
+
+async fn update(
+    app: &App,
+    caller: &Caller<scope::TriggersWrite>,
+    (id, of): (TriggerId, Option<AgentId>),
+    if_match: &IfMatch,
+    patch: Value,
+) -> Result<Response, Problem> {
+    let viewer = Viewer::of(caller);
+    let mut tx = app.db.begin(caller.tenant).await?;
+    let row = store::trigger::find(&mut tx, &viewer, id).await?;
+    let row = row.filter(|row| of.is_none_or(|agent| row.target_id == Some(agent.uuid())));
+    let row = row.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?;
+    drop(tx);
+    may_change(&viewer, &row)?;
+    if_match.check(row.version)?;
+    let ready = patched(app, caller, &row, patch).await?;
+
+    let mut tx = app.db.begin(caller.tenant).await?;
+    let source = save::source(&mut tx, id, Some(row.source_id), &ready).await?;
+    if !store::trigger::update(&mut tx, id, row.version, source, &ready.saved).await? {
+        return Err(Problem::new(
+            &codes::CONFLICT,
+            "the trigger was changed at the same moment; read it again",
+        ));
+    }
+    let changed = store::trigger::find(&mut tx, &viewer, id).await?;
+    let trigger = Trigger::from(changed.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?);
+    tx.commit().await?;
+    app.hooks.forget();
+    if let Some(credential) = row.credential_id {
+        app.secrets.forget(credential, id).await;
+    }
+    app.bell.notify_one();
+
+    let tag = HeaderValue::from_str(&etag(trigger.version)).map_err(Problem::internal)?;
+    Ok(([(header::ETAG, tag)], Json(answer(trigger, &ready))).into_response())
+}
+
+/// Only those who may change it get past this; others see it at most.
+pub(crate) fn may_change(viewer: &Viewer, row: &stored::Trigger) -> Result<(), Error> {
+    if viewer.admin || viewer.user == Some(row.owner_id) { Ok(()) } else { Err(Error::NotOwner) }
+}
+
+async fn patched(
+    app: &App,
+    caller: &Caller<scope::TriggersWrite>,
+    row: &stored::Trigger,
+    patch: Value,
+) -> Result<Ready, Problem> {
+    let present = TriggerPatch {
+        name: row.name.clone(),
+        target: Some(target(row)),
+        credential_id: row.credential_id,
+        options: row.options.clone(),
+        filter: row.filter.clone(),
+        active: row.active,
+        paused: row.paused,
+    };
+    let edited: TriggerPatch = merge_patch(&present, &with_target(patch)?)?;
+    let checked = save::check(Wish {
+        name: edited.name,
+        target: edited.target,
+        credential_id: edited.credential_id,
+        options: if edited.options.is_null() { json!({}) } else { edited.options },
+        filter: edited.filter,
+        active: edited.active,
+        paused: edited.paused,
+    })?;
+    let agent = save::agent(app, caller, checked.agent).await?;
+    let agent = agent.ok_or_else(|| {
+        Error::Invalid(vec![FieldError::new("/target/id", "there is no such agent")])
+    })?;
+    let whose = (row.trigger_id, row.owner_id);
+    Ok(save::prepare(app, caller, whose, row.credential_id, checked, &agent).await?)
+}
+
+/// `agent_id` in a patch is a target.
+fn with_target(mut patch: Value) -> Result<Value, Problem> {
+    let Some(fields) = patch.as_object_mut() else { return Ok(patch) };
+    let Some(agent) = fields.remove("agent_id") else { return Ok(patch) };
+    if fields.contains_key("target") {
+        let error = FieldError::new("/target", "say agent_id or target, not both");
+        return Err(Problem::validation(vec![error]));
+    }
+    fields.insert("target".into(), json!({ "kind": "agent", "id": agent }));
+    Ok(patch)
+}

@@ -1,0 +1,170 @@
+//! From a request at a hook to a row in the committer's queue.
+//!
+//! Raw body under a cap, then proof of origin, then meaning, then storage: nothing is parsed before it is verified, and
+//! nothing is answered with 202 before it is committed.
+
+pub mod committer;
+mod decide;
+mod receive;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use pubsub::OutboxRow;
+use serde_json::Value;
+use shared_models::{DeliveryId, EventId, SourceId, TenantId, TriggerId};
+
+pub use committer::{Committer, Outcome};
+pub(crate) use decide::{Draft, Trial, decide};
+pub(crate) use receive::{Answer, receive};
+
+shared_models::text_enum! {
+    /// What a trigger did with a delivery, and what came of a delivery altogether.
+    pub enum Status {
+        /// It fired.
+        Fired = "fired",
+        /// It will fire when the trigger is no longer paused.
+        Held = "held",
+        /// It could not fire; the reason says why.
+        Failed = "failed",
+        /// Its filter turned it away.
+        Filtered = "filtered",
+        /// It was not active.
+        Skipped = "skipped",
+    }
+}
+
+shared_models::text_enum! {
+    /// Why something did not fire, or what failed.
+    pub enum ReasonClass {
+        /// The trigger was not active.
+        Inactive = "inactive",
+        /// The trigger was paused.
+        Paused = "paused",
+        /// The filter said no.
+        Unmatched = "unmatched",
+        /// The filter could not be evaluated.
+        Filter = "filter",
+        /// Nothing could be picked to run.
+        Route = "route",
+        /// A credential was missing or refused.
+        Credential = "credential",
+        /// A budget was used up.
+        Budget = "budget",
+        /// The engine refused.
+        Engine = "engine",
+        /// A tool failed.
+        Tool = "tool",
+    }
+}
+
+/// A delivery ready to be stored, with what it fires.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Its id.
+    pub delivery_id: DeliveryId,
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// Where it came.
+    pub source_id: SourceId,
+    /// How a repetition is told, if it can be.
+    pub dedupe: Option<DedupeKey>,
+    /// The scheme that proved its origin.
+    pub verified_by: &'static str,
+    /// The body's content type.
+    pub content_type: Option<String>,
+    /// The headers that are kept.
+    pub headers: Value,
+    /// The body as it came.
+    pub body: Bytes,
+    /// When the provider says it happened, or else when it came.
+    pub occurred_at: DateTime<Utc>,
+    /// When it came, by the database's clock.
+    pub received_at: DateTime<Utc>,
+    /// Each trigger's answer.
+    pub firings: Vec<NewFiring>,
+}
+
+/// How a repetition is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DedupeKey {
+    /// Unique within the source.
+    pub key: String,
+    /// The provider's own id, as far as it has one.
+    pub provider_id: Option<String>,
+    /// For bodies counted as the same within a window: the key of the stretch of time before, and since when it counts.
+    pub before: Option<(String, DateTime<Utc>)>,
+}
+
+/// A trigger's answer to a delivery.
+#[derive(Clone, Debug)]
+pub struct NewFiring {
+    /// Its id, and the event's.
+    pub event_id: EventId,
+    /// The trigger.
+    pub trigger_id: TriggerId,
+    /// What the trigger did.
+    pub verdict: Verdict,
+    /// The event to publish, if it fired.
+    pub outbox: Option<OutboxRow>,
+}
+
+/// What a trigger did with a delivery, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It fired.
+    Fired,
+    /// It is paused.
+    Held,
+    /// It is not active.
+    Skipped,
+    /// Its filter said no.
+    Filtered,
+    /// Its filter could not be evaluated.
+    Failed(String),
+}
+
+impl Verdict {
+    /// The word that is stored.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Fired => Status::Fired,
+            Self::Held => Status::Held,
+            Self::Skipped => Status::Skipped,
+            Self::Filtered => Status::Filtered,
+            Self::Failed(_) => Status::Failed,
+        }
+    }
+
+    /// The reason's class and words, unless it fired.
+    pub fn reason(&self) -> Option<(ReasonClass, &str)> {
+        match self {
+            Self::Fired => None,
+            Self::Held => Some((ReasonClass::Paused, "the trigger is paused")),
+            Self::Skipped => Some((ReasonClass::Inactive, "the trigger is not active")),
+            Self::Filtered => Some((ReasonClass::Unmatched, "the filter said no")),
+            Self::Failed(why) => Some((ReasonClass::Filter, why)),
+        }
+    }
+}
+
+impl Received {
+    /// What came of it altogether: the best of what its triggers did.
+    pub fn verdict(&self) -> &Verdict {
+        self.firings
+            .iter()
+            .map(|firing| &firing.verdict)
+            .min_by_key(|v| v.status())
+            .unwrap_or(&Verdict::Skipped)
+    }
+
+    /// The events that were fired.
+    pub fn event_ids(&self) -> Vec<EventId> {
+        let fired = self.firings.iter().filter(|firing| firing.outbox.is_some());
+        fired.map(|firing| firing.event_id).collect()
+    }
+
+    /// How much memory it holds, roughly.
+    pub fn weight(&self) -> usize {
+        self.body.len() * (1 + self.firings.len()) + 2048
+    }
+}

@@ -1,0 +1,42 @@
+//! Triggers and events: what starts runs from outside, and the ledger of everything that came.
+//!
+//! Called by people through the gateway, by anybody at a hook (with proof), and by `engine` for payloads too large to
+//! travel. Stores sources, triggers, deliveries as they came, firings and their events. Never stores a signing secret, a
+//! signature or an authorization header.
+//!
+//! The way of a delivery: `http/receive_hook` → [`intake`] → `intake/committer` → `store/group`, then the relay.
+
+mod app;
+mod clients;
+mod clock;
+mod config;
+mod delivery;
+mod error;
+mod event;
+mod filter;
+mod hooks;
+mod http;
+pub mod intake;
+mod kept;
+mod listeners;
+mod options;
+mod payload;
+mod refire;
+mod routes;
+mod save;
+mod secrets;
+mod start;
+mod stats;
+mod store;
+mod trigger;
+pub mod verify;
+mod viewer;
+mod workers;
+
+pub use app::App;
+pub use config::{Config, Limits};
+pub use error::CODES;
+pub use start::{Eventsvc, open, openapi, router, run, start};
+
+/// The migrations of the `eventsvc` schema.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/eventsvc");

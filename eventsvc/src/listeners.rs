@@ -1,0 +1,3 @@
+//! Events heard, one file each.
+
+pub(crate) mod run_lifecycle;

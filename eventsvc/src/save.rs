@@ -1,0 +1,213 @@
+//! Saving a trigger: what it says is checked, its agent looked up, its credential granted, its source found.
+//!
+//! Other services are asked before the transaction, never inside one. A save that fails afterwards leaves a grant of a
+//! trigger that does not exist, which opens nothing.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use dbutil::TenantTx;
+use rand::RngExt;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use servicekit::{Caller, FieldError, PeerError};
+use shared_models::{AgentId, CredentialId, Service, SourceId, TriggerId, UserId};
+
+use crate::{
+    app::App,
+    clients::engine::Agent,
+    error::Error,
+    filter::Filter,
+    options::{Scheme, WebhookOptions},
+    secrets,
+    store::{source, trigger::Saved},
+    trigger::TargetRef,
+};
+
+const LONGEST_NAME: usize = 200;
+
+/// What a person says about a trigger, new or patched.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub name: Option<String>,
+    pub target: Option<TargetRef>,
+    pub credential_id: Option<CredentialId>,
+    pub options: Value,
+    pub filter: Option<String>,
+    pub active: bool,
+    pub paused: bool,
+}
+
+/// A wish that makes sense.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    pub agent: AgentId,
+    pub options: WebhookOptions,
+    wish: Wish,
+}
+
+/// A trigger that can be stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Ready {
+    pub saved: Saved,
+    pub options_key: String,
+    /// The signing secret, when it was made just now: shown once.
+    pub signing_secret: Option<SecretString>,
+}
+
+/// Checks everything that can be checked without asking anybody; names every refused field.
+pub(crate) fn check(wish: Wish) -> Result<Checked, Error> {
+    let mut errors = Vec::new();
+    if wish.name.as_ref().is_some_and(|name| name.is_empty() || name.chars().count() > LONGEST_NAME)
+    {
+        errors.push(FieldError::new("/name", "must have 1 to 200 characters"));
+    }
+    if [&wish.name, &wish.filter].into_iter().flatten().any(|text| text.contains('\0')) {
+        errors.push(FieldError::new("", "the character NUL (U+0000) cannot be stored"));
+    }
+    if let Some(Err(why)) = wish.filter.as_deref().map(Filter::compile) {
+        errors.push(FieldError::new("/filter", why));
+    }
+    let target = wish.target.as_ref();
+    let agent = target
+        .map_or_else(|| Err(FieldError::new("/agent_id", "name the agent")), TargetRef::as_agent);
+    let options = WebhookOptions::parse(&wish.options);
+    match (agent, options) {
+        (Ok(agent), Ok(options)) if errors.is_empty() => Ok(Checked { agent, options, wish }),
+        (agent, options) => {
+            errors.extend(agent.err());
+            errors.extend(options.err().unwrap_or_default());
+            Err(Error::Invalid(errors))
+        }
+    }
+}
+
+/// The agent, if the caller may see it.
+pub(crate) async fn agent<S>(
+    app: &App,
+    caller: &Caller<S>,
+    agent: AgentId,
+) -> Result<Option<Agent>, Error> {
+    let found = app.engine.agent(caller.tenant, caller.token(), agent).await;
+    found.map_err(|error| away(Service::Engine, error))
+}
+
+/// Sees to the credential. `present` is the one the trigger has already.
+pub(crate) async fn prepare<S>(
+    app: &App,
+    caller: &Caller<S>,
+    (id, owner): (TriggerId, UserId),
+    present: Option<CredentialId>,
+    checked: Checked,
+    agent: &Agent,
+) -> Result<Ready, Error> {
+    let Checked { agent: agent_id, options, wish } = checked;
+    let mut signing_secret = None;
+    let credential_id = match wish.credential_id {
+        Some(credential) if present == Some(credential) => Some(credential),
+        Some(credential) => {
+            grant(app, caller, owner, id, credential).await?;
+            check_fields(app, caller, owner, id, credential, options.verify.scheme).await?;
+            Some(credential)
+        }
+        None if !options.needs_secret() => None,
+        None if options.verify.scheme == Scheme::Basic => {
+            let message = "HTTP Basic needs a credential with `username` and `password`";
+            return Err(Error::Invalid(vec![FieldError::new("/credential_id", message)]));
+        }
+        None => {
+            let secret = make_secret();
+            let made = app.credsvc.store(caller.tenant, caller.token(), owner, id, &secret).await;
+            let credential = made.map_err(|error| away(Service::Credsvc, error))?;
+            grant(app, caller, owner, id, credential).await?;
+            signing_secret = Some(secret);
+            Some(credential)
+        }
+    };
+    let stored_options = serde_json::to_value(&options).map_err(anyhow::Error::from)?;
+    // Without a secret there is nothing that two triggers could have in common; with one, a source is shared by
+    // triggers of one person only, so that nobody receives what was sent to somebody else.
+    let shared_by = if credential_id.is_some() { owner.to_string() } else { id.to_string() };
+    let options_key = json!({ "options": stored_options, "by": shared_by }).to_string();
+    let saved = Saved {
+        name: wish.name,
+        target_kind: "agent".into(),
+        target_id: Some(agent_id.uuid()),
+        credential_id,
+        options: stored_options,
+        filter: wish.filter,
+        active: wish.active,
+        paused: wish.paused,
+        scope: if agent.team_id.is_some() { agent.scope.clone() } else { "user".into() },
+        team_id: agent.team_id,
+    };
+    Ok(Ready { saved, options_key, signing_secret })
+}
+
+/// Finds or makes the source; a changed trigger takes its own along if nobody else needs it.
+pub(crate) async fn source(
+    tx: &mut TenantTx,
+    id: TriggerId,
+    present: Option<SourceId>,
+    ready: &Ready,
+) -> Result<SourceId, sqlx::Error> {
+    let key = source::Key {
+        system: "webhook",
+        credential_id: ready.saved.credential_id,
+        options: &ready.saved.options,
+        options_key: &ready.options_key,
+    };
+    if let Some(present) = present
+        && source::change(tx, present, id, &key).await?
+    {
+        return Ok(present);
+    }
+    source::join(tx, &key).await
+}
+
+async fn grant<S>(
+    app: &App,
+    caller: &Caller<S>,
+    owner: UserId,
+    id: TriggerId,
+    credential: CredentialId,
+) -> Result<(), Error> {
+    let granted = app.credsvc.grant(caller.tenant, caller.token(), owner, id, credential).await;
+    granted.map_err(|error| match error.status() {
+        Some(403 | 404 | 422) => Error::CredentialNotUsable(credential),
+        _ => away(Service::Credsvc, error),
+    })
+}
+
+/// A credential without the fields the scheme needs is noticed now, not at the first delivery.
+async fn check_fields<S>(
+    app: &App,
+    caller: &Caller<S>,
+    owner: UserId,
+    id: TriggerId,
+    credential: CredentialId,
+    scheme: Scheme,
+) -> Result<(), Error> {
+    let resolved = app.credsvc.resolve(caller.tenant, owner, id, credential).await;
+    let resolved = resolved.map_err(|error| match error.status() {
+        Some(403 | 404) => Error::CredentialNotUsable(credential),
+        _ => away(Service::Credsvc, error),
+    })?;
+    secrets::of_fields(scheme, &resolved).map(drop).map_err(|missing| {
+        let message = format!("the credential has no field `{missing}`");
+        Error::Invalid(vec![FieldError::new("/credential_id", message)])
+    })
+}
+
+/// A signing secret as Standard Webhooks writes it.
+fn make_secret() -> SecretString {
+    let key: [u8; 32] = rand::rng().random();
+    format!("whsec_{}", STANDARD.encode(key)).into()
+}
+
+fn away(service: Service, error: PeerError) -> Error {
+    if error.passing() {
+        tracing::warn!(%error, "another service is not available");
+        Error::Unavailable(service)
+    } else {
+        Error::Internal(error.into())
+    }
+}

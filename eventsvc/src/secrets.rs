@@ -1,0 +1,123 @@
+//! The secrets deliveries are verified with, read from the vault and kept for a minute at most.
+//!
+//! Invariant: without a secret nothing is accepted and nothing is dropped: the answer is 503 and the provider delivers
+//! again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use moka::future::Cache;
+use secrecy::SecretString;
+use servicekit::PeerError;
+use shared_models::{CredentialId, TriggerId};
+
+use crate::{
+    clients::credsvc::{Credsvc, Resolved},
+    error::Error,
+    hooks::Hook,
+    options::Scheme,
+    verify::Secret,
+};
+
+/// The longest a secret is kept.
+const LIFE: Duration = Duration::from_secs(60);
+/// A secret this young is not asked for again because a signature did not match.
+const FRESH: Duration = Duration::from_secs(5);
+
+type Key = (CredentialId, TriggerId);
+
+#[derive(Debug)]
+struct Kept {
+    secret: Secret,
+    read: Instant,
+    good_for: Duration,
+}
+
+/// The secrets in use. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Secrets {
+    credsvc: Credsvc,
+    cache: Cache<Key, Arc<Kept>>,
+}
+
+impl Secrets {
+    /// An empty cache.
+    pub(crate) fn new(credsvc: Credsvc) -> Self {
+        let cache = Cache::builder().max_capacity(10_000).time_to_live(LIFE).build();
+        Self { credsvc, cache }
+    }
+
+    /// The secret of a hook.
+    pub(crate) async fn of(&self, hook: &Hook) -> Result<Secret, Error> {
+        let key = key(hook)?;
+        if let Some(kept) = self.cache.get(&key).await
+            && kept.read.elapsed() >= kept.good_for
+        {
+            self.cache.invalidate(&key).await;
+        }
+        let kept = self.cache.try_get_with(key, self.read(hook, key)).await;
+        kept.map(|kept| kept.secret.clone()).map_err(|error| {
+            tracing::warn!(%error, source.id = %hook.source_id, "a signing secret cannot be read");
+            Error::CredentialUnavailable
+        })
+    }
+
+    /// The secret read anew, when the one in use is old enough to have been replaced; none when it is not, or when the
+    /// vault does not answer.
+    pub(crate) async fn fresher(&self, hook: &Hook) -> Option<Secret> {
+        let key = key(hook).ok()?;
+        let kept = self.cache.get(&key).await?;
+        if kept.read.elapsed() < FRESH {
+            return None;
+        }
+        let read = self.read(hook, key).await.ok()?;
+        self.cache.insert(key, read.clone()).await;
+        Some(read.secret.clone())
+    }
+
+    /// Forgets a trigger's secret after an edit.
+    pub(crate) async fn forget(&self, credential: CredentialId, trigger: TriggerId) {
+        self.cache.invalidate(&(credential, trigger)).await;
+    }
+
+    async fn read(&self, hook: &Hook, (credential, trigger): Key) -> Result<Arc<Kept>, PeerError> {
+        let owner = hook.triggers.iter().find(|found| found.trigger_id == trigger);
+        let owner = owner.unwrap_or(&hook.triggers[0]).owner_id;
+        let resolved = self.credsvc.resolve(hook.tenant_id, owner, trigger, credential).await?;
+        let good_for = Duration::from_secs(resolved.ttl_seconds).min(LIFE);
+        let secret = of_fields(hook.options.verify.scheme, &resolved).unwrap_or_default();
+        Ok(Arc::new(Kept { secret, read: Instant::now(), good_for }))
+    }
+}
+
+/// The oldest trigger's grant is used for all of a source.
+fn key(hook: &Hook) -> Result<Key, Error> {
+    let credential = hook.credential_id.ok_or(Error::CredentialUnavailable)?;
+    let trigger = hook.triggers.first().ok_or(Error::CredentialUnavailable)?;
+    Ok((credential, trigger.trigger_id))
+}
+
+/// The fields a scheme needs, or the name of the first that is missing.
+pub(crate) fn of_fields(scheme: Scheme, resolved: &Resolved) -> Result<Secret, &'static str> {
+    let field = |name: &str| resolved.credentials.get(name).cloned();
+    match scheme {
+        Scheme::Basic => Ok(Secret {
+            secret: field("password").ok_or("password")?,
+            username: Some(text(field("username").ok_or("username")?)),
+        }),
+        Scheme::Bearer => {
+            let secret = field("secret").or_else(|| field("token")).ok_or("secret")?;
+            Ok(Secret { secret, username: None })
+        }
+        Scheme::StandardWebhooks | Scheme::Hmac => {
+            Ok(Secret { secret: field("secret").ok_or("secret")?, username: None })
+        }
+        Scheme::None => Ok(Secret::default()),
+    }
+}
+
+fn text(value: SecretString) -> String {
+    secrecy::ExposeSecret::expose_secret(&value).to_owned()
+}

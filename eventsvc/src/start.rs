@@ -1,0 +1,129 @@
+//! From configuration to running parts.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::Router;
+use dbutil::Db;
+use pubsub::{Bus, Relay, RelayConfig};
+use servicekit::{
+    Lifecycle, Minter, Peer, Probe, SigningKey, Verifier, peer::internal_http, shell::Shell,
+};
+use shared_models::Service;
+use tokio::sync::Notify;
+use utoipa::openapi::OpenApi;
+
+use crate::{
+    App, Config, MIGRATOR,
+    clients::{credsvc::Credsvc, engine::Engine},
+    clock::Clock,
+    error::CODES,
+    hooks::Hooks,
+    intake::{Committer, committer},
+    listeners::run_lifecycle::RunLifecycle,
+    routes,
+    secrets::Secrets,
+    stats::Stats,
+    workers,
+};
+
+/// A started service; the caller serves its router.
+pub struct Eventsvc {
+    /// What its handlers use.
+    pub app: App,
+    /// Its routes.
+    pub router: Router,
+}
+
+/// Connects, refuses a schema that is behind, and starts everything that runs beside requests.
+pub async fn start(config: &Config, life: &Lifecycle) -> anyhow::Result<Eventsvc> {
+    let jwks = config.service.auth.jwks_url.clone();
+    let verifier = Verifier::from_url(Service::Eventsvc, jwks, internal_http()?);
+    let app = open(config, verifier, life).await?;
+    run(&app, life);
+    let (router, _) = router(app.clone(), life);
+    Ok(Eventsvc { app, router })
+}
+
+/// Connects, and starts what requests cannot do without: the committer and the relay.
+pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyhow::Result<App> {
+    let service = &config.service;
+    let db = Db::connect("eventsvc", &service.db).await.context("connecting to the database")?;
+    db.check_migrated(&MIGRATOR).await?;
+    let bus = Bus::connect(Service::Eventsvc, &service.nats).await?;
+    let (relay, relay_handle) = Relay::new(db.clone(), bus.clone(), RelayConfig::default());
+    let soft = life.soft();
+    life.spawn("eventsvc relay", async move {
+        relay.run(soft).await;
+        Ok(())
+    });
+    let (clock, stats) = (Clock::default(), Stats::default());
+    let limits = committer::Limits {
+        deliveries: config.limits.queue,
+        bytes: config.limits.queue_mib * 1024 * 1024,
+    };
+    let options = db.app_pool().connect_options();
+    let (committer, task) =
+        Committer::new(&options, limits, relay_handle.clone(), clock.clone(), stats.clone());
+    life.spawn("eventsvc committer", task.run(life.soft()));
+    let minter = Minter::new(SigningKey::parse(Service::Eventsvc, &service.auth.service_key)?);
+    let http = internal_http()?;
+    let peer =
+        |url: &url::Url, callee| Peer::new(url.clone(), callee, minter.clone(), http.clone());
+    let credsvc = Credsvc(peer(&config.credsvc_url, Service::Credsvc));
+    Ok(App {
+        hooks: Hooks::new(db.clone()),
+        secrets: Secrets::new(credsvc.clone()),
+        engine: Engine(peer(&config.engine_url, Service::Engine)),
+        credsvc,
+        verifier,
+        committer,
+        relay: relay_handle,
+        stats,
+        clock,
+        limits: config.limits,
+        bell: Arc::new(Notify::new()),
+        db,
+        bus,
+    })
+}
+
+/// Everything else that runs beside requests.
+pub fn run(app: &App, life: &Lifecycle) {
+    life.spawn("eventsvc chores", workers::chores(app.clone(), life.soft()));
+    life.spawn("eventsvc housekeeping", workers::housekeeping(app.clone(), life.soft()));
+    life.spawn("eventsvc counting", workers::counting(app.clone(), life.soft()));
+    let runs = pubsub::listen(app.db.clone(), app.bus.clone(), Arc::new(RunLifecycle), life.soft());
+    life.spawn("eventsvc run lifecycle", runs);
+}
+
+/// The routes, with health, metrics and self-description, and the OpenAPI document.
+pub fn router(app: App, life: &Lifecycle) -> (Router, OpenApi) {
+    let shell = Shell {
+        service: Service::Eventsvc,
+        about: "Triggers, webhook intake and the ledger of deliveries.",
+        probes: probes(&app),
+        codes: CODES,
+        draining: life.soft(),
+    };
+    servicekit::shell(routes::routes(), app, shell)
+}
+
+fn probes(app: &App) -> Vec<Probe> {
+    let (db, bus) = (app.db.clone(), app.bus.clone());
+    vec![
+        Probe::new("database", move || {
+            let db = db.clone();
+            async move { db.ping().await.map_err(|error| error.to_string()) }
+        }),
+        Probe::new("nats", move || {
+            let bus = bus.clone();
+            async move { bus.ping().await.map_err(|error| error.to_string()) }
+        }),
+    ]
+}
+
+/// The OpenAPI document alone.
+pub fn openapi() -> OpenApi {
+    routes::routes().split_for_parts().1
+}

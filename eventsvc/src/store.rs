@@ -1,0 +1,10 @@
+//! All SQL, one file per table. Functions take the transaction, never open or commit one.
+
+pub(crate) mod delivery;
+pub(crate) mod firing;
+pub(crate) mod group;
+pub(crate) mod hook;
+pub(crate) mod source;
+pub(crate) mod stat;
+pub(crate) mod step;
+pub(crate) mod trigger;

@@ -1,0 +1,279 @@
+//! Firings: each trigger's answer to a delivery, and the run it led to.
+
+use chrono::{DateTime, Utc};
+use dbutil::{SystemTx, TenantTx};
+use shared_models::{DeliveryId, EventId, MessageId, RunId, TenantId, TriggerId, UserId};
+use uuid::Uuid;
+
+use crate::viewer::Viewer;
+
+/// A firing as stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Firing {
+    pub event_id: EventId,
+    pub delivery_id: DeliveryId,
+    pub trigger_id: TriggerId,
+    pub attempt: i32,
+    pub status: String,
+    pub reason_class: Option<String>,
+    pub reason: Option<String>,
+    pub fired_at: Option<DateTime<Utc>>,
+    pub run_id: Option<RunId>,
+    pub run_status: Option<String>,
+}
+
+/// The firings of some deliveries whose triggers the caller sees.
+pub(crate) async fn of_deliveries(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    deliveries: &[DeliveryId],
+) -> Result<Vec<Firing>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        Firing,
+        r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, f.reason_class, f.reason, f.fired_at,
+                  f.run_id as "run_id: RunId", f.run_status
+           from eventsvc.firing f
+           join eventsvc.trigger t on t.trigger_id = f.trigger_id
+           where f.tenant_id = $1 and t.tenant_id = $1 and f.delivery_id = any($2)
+             and ($3 or t.owner_id = $4 or (t.scope = 'team' and t.team_id = any($5)))
+           order by f.event_id"#,
+        tenant as _,
+        &deliveries.iter().map(|id| id.uuid()).collect::<Vec<_>>(),
+        viewer.admin,
+        viewer.user as _,
+        &viewer.teams,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
+/// A firing with all that an event needs, locked against being fired twice at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Refire {
+    pub event_id: EventId,
+    pub delivery_id: DeliveryId,
+    pub trigger_id: TriggerId,
+    pub attempt: i32,
+    pub status: String,
+    pub target_kind: String,
+    pub target_id: Option<Uuid>,
+    pub owner_id: UserId,
+    pub active: bool,
+    pub deleted: bool,
+    pub dedupe_key: Option<String>,
+    pub content_type: Option<String>,
+    pub body: Vec<u8>,
+    pub occurred_at: DateTime<Utc>,
+    pub received_at: DateTime<Utc>,
+    pub now: DateTime<Utc>,
+}
+
+/// Locks the firings of a delivery whose triggers the caller sees.
+pub(crate) async fn lock_of_delivery(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    delivery: DeliveryId,
+) -> Result<Vec<Refire>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        Refire,
+        r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.target_kind, t.target_id,
+                  t.owner_id as "owner_id: UserId", t.active, t.deleted_at is not null as "deleted!",
+                  d.dedupe_key, d.content_type, d.body, d.occurred_at, d.received_at, now() as "now!"
+           from eventsvc.firing f
+           join eventsvc.trigger t on t.trigger_id = f.trigger_id
+           join eventsvc.delivery d on d.delivery_id = f.delivery_id
+           where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1 and f.delivery_id = $2
+             and ($3 or t.owner_id = $4 or (t.scope = 'team' and t.team_id = any($5)))
+           order by f.event_id
+           for update of f"#,
+        tenant as _,
+        delivery as _,
+        viewer.admin,
+        viewer.user as _,
+        &viewer.teams,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
+/// Locks one firing that is held although its trigger is no longer paused; none when another replica was faster.
+pub(crate) async fn lock_held(
+    tx: &mut TenantTx,
+    event: EventId,
+) -> Result<Option<Refire>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        Refire,
+        r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.target_kind, t.target_id,
+                  t.owner_id as "owner_id: UserId", t.active, t.deleted_at is not null as "deleted!",
+                  d.dedupe_key, d.content_type, d.body, d.occurred_at, d.received_at, now() as "now!"
+           from eventsvc.firing f
+           join eventsvc.trigger t on t.trigger_id = f.trigger_id
+           join eventsvc.delivery d on d.delivery_id = f.delivery_id
+           where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1 and f.event_id = $2 and f.status = 'held'
+             and not t.paused
+           for update of f skip locked"#,
+        tenant as _,
+        event as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}
+
+/// Held firings whose trigger is no longer paused, oldest first.
+pub(crate) async fn releasable(
+    tx: &mut SystemTx,
+    limit: i64,
+) -> Result<Vec<(TenantId, EventId)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select f.tenant_id as "tenant: TenantId", f.event_id as "event: EventId"
+           from eventsvc.firing f join eventsvc.trigger t on t.trigger_id = f.trigger_id
+           where f.status = 'held' and not t.paused
+           order by f.event_id limit $1"#,
+        limit,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.tenant, row.event)).collect())
+}
+
+/// A firing fires, at this attempt.
+pub(crate) async fn fire(
+    tx: &mut TenantTx,
+    event: EventId,
+    attempt: i32,
+) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update eventsvc.firing
+         set attempt = $3, status = 'fired', reason_class = null, reason = null, fired_at = now(),
+             run_id = null, run_status = null, arrived_at = null
+         where tenant_id = $1 and event_id = $2",
+        tenant as _,
+        event as _,
+        attempt,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// A held firing will never fire.
+pub(crate) async fn skip(tx: &mut TenantTx, event: EventId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update eventsvc.firing set status = 'skipped', reason_class = 'inactive', reason = 'the trigger is not active'
+         where tenant_id = $1 and event_id = $2",
+        tenant as _,
+        event as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// Something is known about the run of an attempt. An ended run stays ended, and what is only now heard of the
+/// beginning changes nothing later. Gives the delivery, if the firing is one of ours.
+pub(crate) async fn hear(
+    tx: &mut TenantTx,
+    event: EventId,
+    attempt: i32,
+    run: RunId,
+    status: &str,
+) -> Result<Option<DeliveryId>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"with present as (
+               update eventsvc.firing
+               set arrived_at = coalesce(arrived_at, now()), run_id = $4,
+                   run_status = case
+                       when run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') then run_status
+                       when $5 = 'queued' then coalesce(run_status, $5)
+                       else $5 end
+               where tenant_id = $1 and event_id = $2 and attempt = $3
+           )
+           select delivery_id as "delivery_id: DeliveryId" from eventsvc.firing
+           where tenant_id = $1 and event_id = $2"#,
+        tenant as _,
+        event as _,
+        attempt,
+        run as _,
+        status,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}
+
+/// The engine refused an attempt. Gives the delivery, if the firing is one of ours.
+pub(crate) async fn refuse(
+    tx: &mut TenantTx,
+    event: EventId,
+    attempt: i32,
+    reason: &str,
+) -> Result<Option<DeliveryId>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"with present as (
+               update eventsvc.firing
+               set arrived_at = coalesce(arrived_at, now()), status = 'failed', reason_class = 'engine', reason = $4
+               where tenant_id = $1 and event_id = $2 and attempt = $3
+               returning delivery_id
+           ), whole as (
+               update eventsvc.delivery d set status = 'failed', reason_class = 'engine', reason = $4
+               from present p
+               where d.tenant_id = $1 and d.delivery_id = p.delivery_id
+                 and not exists (
+                     select from eventsvc.firing o
+                     where o.tenant_id = $1 and o.delivery_id = d.delivery_id and o.event_id <> $2 and o.status = 'fired')
+           )
+           select delivery_id as "delivery_id: DeliveryId" from eventsvc.firing
+           where tenant_id = $1 and event_id = $2"#,
+        tenant as _,
+        event as _,
+        attempt,
+        reason,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}
+
+/// A firing the engine was given and never spoke of.
+#[derive(Clone, Debug)]
+pub(crate) struct Unheard {
+    pub tenant_id: TenantId,
+    pub event_id: EventId,
+    pub delivery_id: DeliveryId,
+    pub attempt: i32,
+    pub message_id: MessageId,
+}
+
+/// Firings that were published at least `minutes` ago, that the engine's consumer has acknowledged (everything up to
+/// `floor` is), and of which no run was heard. What is merely waiting is above the floor.
+pub(crate) async fn unheard(
+    tx: &mut SystemTx,
+    floor: i64,
+    minutes: i32,
+    limit: i64,
+) -> Result<Vec<Unheard>, sqlx::Error> {
+    sqlx::query_as!(
+        Unheard,
+        r#"select f.tenant_id as "tenant_id: TenantId", f.event_id as "event_id: EventId",
+                  f.delivery_id as "delivery_id: DeliveryId", f.attempt, o.message_id as "message_id: MessageId"
+           from eventsvc.firing f
+           join eventsvc.outbox o on o.event_id = f.event_id and o.attempt = f.attempt
+           where f.status = 'fired' and f.arrived_at is null and f.fired_at < now() - make_interval(mins => $2)
+             and o.published_at < now() - make_interval(mins => $2)
+             and o.stream = 'TRIGGERS' and o.stream_seq <= $1
+           order by f.fired_at limit $3"#,
+        floor,
+        minutes,
+        limit,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}

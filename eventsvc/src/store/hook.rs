@@ -1,0 +1,42 @@
+//! Looking up what listens at a hook, before any tenant is known.
+
+use dbutil::SystemTx;
+use serde_json::Value;
+use shared_models::{CredentialId, SourceId, TenantId, TriggerId, UserId};
+use uuid::Uuid;
+
+/// One trigger at a hook, with what its source says.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub tenant_id: TenantId,
+    pub source_id: SourceId,
+    pub credential_id: Option<CredentialId>,
+    pub source_options: Value,
+    pub trigger_id: TriggerId,
+    pub target_kind: String,
+    pub target_id: Option<Uuid>,
+    pub filter: Option<String>,
+    pub active: bool,
+    pub paused: bool,
+    pub owner_id: UserId,
+}
+
+/// All triggers of the source with this id, or of the source of the trigger with this id; oldest first.
+pub(crate) async fn find(tx: &mut SystemTx, id: Uuid) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"select s.tenant_id as "tenant_id: TenantId", s.source_id as "source_id: SourceId",
+                  s.credential_id as "credential_id: CredentialId", s.options as source_options,
+                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.active, t.paused,
+                  t.owner_id as "owner_id: UserId"
+           from eventsvc.source s
+           join eventsvc.trigger t on t.source_id = s.source_id and t.deleted_at is null
+           where s.system = 'webhook'
+             and s.source_id = coalesce(
+                 (select a.source_id from eventsvc.trigger a where a.trigger_id = $1 and a.deleted_at is null), $1)
+           order by t.trigger_id"#,
+        id,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}

@@ -1,0 +1,278 @@
+//! Triggers.
+
+use chrono::{DateTime, Utc};
+use dbutil::{Cursor, SystemTx, TenantTx};
+use serde_json::Value;
+use shared_models::{CredentialId, SourceId, TeamId, TenantId, TriggerId, UserId};
+use uuid::Uuid;
+
+use crate::viewer::Viewer;
+
+/// A trigger as stored, with its counters.
+#[derive(Clone, Debug)]
+pub(crate) struct Trigger {
+    pub trigger_id: TriggerId,
+    pub tenant_id: TenantId,
+    pub source_id: SourceId,
+    pub name: Option<String>,
+    pub system: String,
+    pub target_kind: String,
+    pub target_id: Option<Uuid>,
+    pub credential_id: Option<CredentialId>,
+    pub options: Value,
+    pub filter: Option<String>,
+    pub active: bool,
+    pub paused: bool,
+    pub owner_id: UserId,
+    pub scope: String,
+    pub team_id: Option<TeamId>,
+    pub version: i32,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub fired: i64,
+    pub filtered: i64,
+    pub skipped: i64,
+    pub failed: i64,
+    pub duplicate: i64,
+    pub refused: i64,
+    pub last_delivery_at: Option<DateTime<Utc>>,
+    pub last_refused_at: Option<DateTime<Utc>>,
+}
+
+/// What a save decides about a trigger.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    pub name: Option<String>,
+    pub target_kind: String,
+    pub target_id: Option<Uuid>,
+    pub credential_id: Option<CredentialId>,
+    pub options: Value,
+    pub filter: Option<String>,
+    pub active: bool,
+    pub paused: bool,
+    pub scope: String,
+    pub team_id: Option<TeamId>,
+}
+
+/// Adds a trigger.
+pub(crate) async fn insert(
+    tx: &mut TenantTx,
+    id: TriggerId,
+    source: SourceId,
+    system: &str,
+    owner: UserId,
+    new: &Saved,
+) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "insert into eventsvc.trigger (trigger_id, tenant_id, source_id, system, owner_id, name, target_kind, target_id,
+             credential_id, options, filter, active, paused, scope, team_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        id as _,
+        tenant as _,
+        source as _,
+        system,
+        owner as _,
+        new.name,
+        new.target_kind,
+        new.target_id,
+        new.credential_id as _,
+        new.options,
+        new.filter,
+        new.active,
+        new.paused,
+        new.scope,
+        new.team_id as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// Changes a trigger if it is still at `version`; says whether it was.
+pub(crate) async fn update(
+    tx: &mut TenantTx,
+    id: TriggerId,
+    version: i32,
+    source: SourceId,
+    new: &Saved,
+) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    let done = sqlx::query!(
+        "update eventsvc.trigger
+         set source_id = $4, name = $5, target_kind = $6, target_id = $7, credential_id = $8, options = $9,
+             filter = $10, active = $11, paused = $12, scope = $13, team_id = $14,
+             version = version + 1, updated_at = now()
+         where tenant_id = $1 and trigger_id = $2 and version = $3 and deleted_at is null",
+        tenant as _,
+        id as _,
+        version,
+        source as _,
+        new.name,
+        new.target_kind,
+        new.target_id,
+        new.credential_id as _,
+        new.options,
+        new.filter,
+        new.active,
+        new.paused,
+        new.scope,
+        new.team_id as _,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The trigger, if the caller may see it.
+pub(crate) async fn find(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    id: TriggerId,
+) -> Result<Option<Trigger>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        Trigger,
+        r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
+                  t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
+                  t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.active, t.paused,
+                  t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
+                  t.created_at, t.updated_at,
+                  coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
+                  coalesce(s.skipped, 0) as "skipped!", coalesce(s.failed, 0) as "failed!",
+                  coalesce(s.duplicate, 0) as "duplicate!", coalesce(s.refused, 0) as "refused!",
+                  s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?"
+           from eventsvc.trigger t
+           left join eventsvc.trigger_stat s on s.tenant_id = $1 and s.trigger_id = t.trigger_id
+           where t.tenant_id = $1 and t.trigger_id = $2 and t.deleted_at is null
+             and ($3 or t.owner_id = $4 or (t.scope = 'team' and t.team_id = any($5)))"#,
+        tenant as _,
+        id as _,
+        viewer.admin,
+        viewer.user as _,
+        &viewer.teams,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}
+
+/// What a list of triggers is narrowed by.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Narrow {
+    pub target_id: Option<Uuid>,
+    pub system: Option<String>,
+    pub active: Option<bool>,
+    pub q: Option<String>,
+}
+
+/// A page of the triggers the caller may see, newest first, and one more.
+pub(crate) async fn list_page(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    narrow: &Narrow,
+    after: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<Trigger>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        Trigger,
+        r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
+                  t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
+                  t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.active, t.paused,
+                  t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
+                  t.created_at, t.updated_at,
+                  coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
+                  coalesce(s.skipped, 0) as "skipped!", coalesce(s.failed, 0) as "failed!",
+                  coalesce(s.duplicate, 0) as "duplicate!", coalesce(s.refused, 0) as "refused!",
+                  s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?"
+           from eventsvc.trigger t
+           left join eventsvc.trigger_stat s on s.tenant_id = $1 and s.trigger_id = t.trigger_id
+           where t.tenant_id = $1 and t.deleted_at is null
+             and ($2 or t.owner_id = $3 or (t.scope = 'team' and t.team_id = any($4)))
+             and ($5::uuid is null or t.target_id = $5)
+             and ($6::text is null or t.system = $6)
+             and ($7::bool is null or t.active = $7)
+             and ($8::text is null or position(lower($8) in lower(t.name)) > 0)
+             and ($9::timestamptz is null or (t.created_at, t.trigger_id) < ($9, $10::uuid))
+           order by t.created_at desc, t.trigger_id desc
+           limit $11"#,
+        tenant as _,
+        viewer.admin,
+        viewer.user as _,
+        &viewer.teams,
+        narrow.target_id,
+        narrow.system,
+        narrow.active,
+        narrow.q,
+        after.map(|cursor| cursor.at),
+        after.map(|cursor| cursor.id),
+        limit + 1,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
+/// Deletes a trigger as far as people see; says whether there was one.
+pub(crate) async fn delete(tx: &mut TenantTx, id: TriggerId) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    let done = sqlx::query!(
+        "update eventsvc.trigger set deleted_at = now(), active = false
+         where tenant_id = $1 and trigger_id = $2 and deleted_at is null",
+        tenant as _,
+        id as _,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Deleted triggers whose credential the vault has not been told about.
+pub(crate) async fn unrevoked(
+    tx: &mut SystemTx,
+    limit: i64,
+) -> Result<Vec<(TenantId, TriggerId)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select tenant_id as "tenant: TenantId", trigger_id as "id: TriggerId" from eventsvc.trigger
+           where deleted_at is not null and revoked_at is null
+           order by deleted_at limit $1"#,
+        limit,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.tenant, row.id)).collect())
+}
+
+/// The vault was told.
+pub(crate) async fn mark_revoked(tx: &mut TenantTx, id: TriggerId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update eventsvc.trigger set revoked_at = now() where tenant_id = $1 and trigger_id = $2",
+        tenant as _,
+        id as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// Forgets deleted triggers of which no delivery is left, and sources nobody needs.
+pub(crate) async fn prune(tx: &mut SystemTx, days: i32) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "delete from eventsvc.trigger t
+         where t.deleted_at < now() - make_interval(days => $1) and t.revoked_at is not null
+           and not exists (select from eventsvc.firing f where f.trigger_id = t.trigger_id)",
+        days,
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "delete from eventsvc.source s
+         where s.updated_at < now() - make_interval(days => $1)
+           and not exists (select from eventsvc.trigger t where t.source_id = s.source_id)
+           and not exists (select from eventsvc.delivery d where d.source_id = s.source_id)",
+        days,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
+}

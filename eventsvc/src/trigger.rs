@@ -1,0 +1,170 @@
+//! Triggers on the wire.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use servicekit::FieldError;
+use shared_models::{
+    AgentId, CredentialId, SourceId, TeamId, TenantId, TriggerId, UserId,
+    events::trigger::TargetKind,
+};
+use utoipa::ToSchema;
+
+use crate::store::trigger as stored;
+
+/// The systems a trigger can listen to.
+pub(crate) const SYSTEMS: &[&str] = &["webhook"];
+
+/// What a trigger starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TargetRef {
+    /// The kind of thing; only `agent` can be started yet.
+    pub kind: TargetKind,
+    /// Its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+impl TargetRef {
+    /// An agent.
+    pub(crate) fn agent(id: AgentId) -> Self {
+        Self { kind: TargetKind::Agent, id: Some(id.to_string()) }
+    }
+
+    /// The agent, or why there is none.
+    pub(crate) fn as_agent(&self) -> Result<AgentId, FieldError> {
+        match (self.kind, &self.id) {
+            (TargetKind::Agent, Some(id)) => {
+                id.parse().map_err(|_| FieldError::new("/target/id", "not the id of an agent"))
+            }
+            (TargetKind::Agent, None) => Err(FieldError::new("/target/id", "name the agent")),
+            (kind, _) => {
+                let message = format!("a {kind} cannot be started by a trigger yet; `agent` can");
+                Err(FieldError::new("/target/kind", message))
+            }
+        }
+    }
+}
+
+/// A trigger.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Trigger {
+    /// Its id.
+    pub id: TriggerId,
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// What people call it.
+    pub name: Option<String>,
+    /// The kind of source.
+    pub system: String,
+    /// What it starts.
+    pub target: TargetRef,
+    /// The agent it starts, when the target is one.
+    pub agent_id: Option<AgentId>,
+    /// The credential deliveries are verified with.
+    pub credential_id: Option<CredentialId>,
+    /// How the source is listened to.
+    #[schema(value_type = crate::options::WebhookOptions)]
+    pub options: Value,
+    /// A CEL expression over `payload`, `headers` and `system`; only what passes fires.
+    pub filter: Option<String>,
+    /// Whether it fires.
+    pub active: bool,
+    /// Whether deliveries are held back until it is not.
+    pub paused: bool,
+    /// The person in whose name it fires.
+    pub owner: UserId,
+    /// Who sees it: `user` or `team`, as its agent.
+    pub scope: String,
+    /// The team, when the scope is `team`.
+    pub team_id: Option<TeamId>,
+    /// The source it shares with triggers of the same owner, credential and options.
+    pub source_id: SourceId,
+    /// Where deliveries are sent to.
+    pub hook_url: String,
+    /// Raised by each edit; the `ETag`.
+    pub version: i32,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+    /// How it is doing.
+    pub status: TriggerStatus,
+}
+
+/// How a trigger is doing. Counters are written once a second.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct TriggerStatus {
+    /// `listening`, `paused` or `inactive`.
+    pub state: &'static str,
+    /// When the last delivery was stored.
+    pub last_delivery_at: Option<DateTime<Utc>>,
+    /// When the last delivery was refused.
+    pub last_refused_at: Option<DateTime<Utc>>,
+    /// Deliveries that fired.
+    pub fired: i64,
+    /// Deliveries the filter turned away.
+    pub filtered: i64,
+    /// Deliveries that came while it was not active.
+    pub skipped: i64,
+    /// Deliveries that could not fire.
+    pub failed: i64,
+    /// Repetitions.
+    pub duplicate: i64,
+    /// Deliveries that could not prove where they come from.
+    pub refused: i64,
+}
+
+impl From<stored::Trigger> for Trigger {
+    fn from(row: stored::Trigger) -> Self {
+        let status = TriggerStatus {
+            state: match (row.active, row.paused) {
+                (false, _) => "inactive",
+                (true, true) => "paused",
+                (true, false) => "listening",
+            },
+            last_delivery_at: row.last_delivery_at,
+            last_refused_at: row.last_refused_at,
+            fired: row.fired,
+            filtered: row.filtered,
+            skipped: row.skipped,
+            failed: row.failed,
+            duplicate: row.duplicate,
+            refused: row.refused,
+        };
+        let target = target(&row);
+        Self {
+            id: row.trigger_id,
+            tenant_id: row.tenant_id,
+            name: row.name,
+            system: row.system,
+            agent_id: target.as_agent().ok(),
+            target,
+            credential_id: row.credential_id,
+            options: row.options,
+            filter: row.filter,
+            active: row.active,
+            paused: row.paused,
+            owner: row.owner_id,
+            scope: row.scope,
+            team_id: row.team_id,
+            source_id: row.source_id,
+            hook_url: format!("/v1/hooks/{}", row.trigger_id),
+            version: row.version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            status,
+        }
+    }
+}
+
+/// The target of a stored trigger, with the prefix its kind's ids have.
+pub(crate) fn target(row: &stored::Trigger) -> TargetRef {
+    let kind = row.target_kind.parse().unwrap_or(TargetKind::Agent);
+    let id = row.target_id.map(|id| match kind {
+        TargetKind::Agent => AgentId::from(id).to_string(),
+        TargetKind::Swarm | TargetKind::Workflow | TargetKind::Route => id.to_string(),
+    });
+    TargetRef { kind, id }
+}

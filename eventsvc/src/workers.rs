@@ -1,0 +1,62 @@
+//! What runs beside requests. Each worker is one function that looks at the state and does what is due; it can be called at
+//! any time, by any number of replicas.
+
+pub(crate) mod release;
+pub(crate) mod retention;
+pub(crate) mod revoke;
+pub(crate) mod stats;
+pub(crate) mod unheard;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+
+/// What follows from an edit, soon after it: woken by the bell, and every five seconds.
+pub(crate) async fn chores(app: App, soft: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = app.bell.notified() => {}
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            () = soft.cancelled() => return Ok(()),
+        }
+        log("releasing held deliveries", release::activate(&app).await);
+        log("taking grants back", revoke::activate(&app).await);
+    }
+}
+
+/// What can wait, once a minute.
+pub(crate) async fn housekeeping(app: App, soft: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(60)) => {}
+            () = soft.cancelled() => return Ok(()),
+        }
+        log("publishing unheard firings again", unheard::activate(&app).await);
+        log("forgetting old deliveries", retention::activate(&app).await);
+    }
+}
+
+/// Counters, once a second, and once more at the end.
+pub(crate) async fn counting(app: App, soft: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        let last = tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => false,
+            () = soft.cancelled() => true,
+        };
+        log("writing counters", stats::activate(&app).await);
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+/// A worker that fails is called again anyway.
+fn log(what: &str, done: anyhow::Result<u64>) {
+    match done {
+        Ok(0) => {}
+        Ok(number) => tracing::debug!(number, "{what}"),
+        Err(error) => tracing::warn!(error = format!("{error:#}"), "{what} did not work"),
+    }
+}

@@ -1,0 +1,252 @@
+//! Who did what to which credential, why, from where, and how it ended; refusals too.
+//!
+//! The rows of a tenant form a chain: each holds the hash of the one before it, and the tenant's head holds the last, so
+//! a row that was changed, removed, added or moved shows when the chain is verified. A row commits with the change it
+//! tells of. Appending locks the head, so it is the last thing a transaction does before it commits.
+
+use chrono::{DateTime, Utc};
+use dbutil::{Db, TenantTx};
+use serde::Serialize;
+use servicekit::{Actor, Caller};
+use sha2::{Digest as _, Sha256};
+use shared_models::{CredentialId, RunId, TenantId, UserId};
+
+use crate::{Error, grantee::Grantee, origin::Origin, store};
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Create,
+    Read,
+    Resolve,
+    Update,
+    Delete,
+    Grant,
+    Revoke,
+}
+
+impl Action {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Read => "read",
+            Self::Resolve => "resolve",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Grant => "grant",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
+/// One row of the chain. The order of its fields is part of the hash.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) seq: i64,
+    #[serde(with = "chrono::serde::ts_microseconds")]
+    pub(crate) occurred_at: DateTime<Utc>,
+    pub(crate) actor: String,
+    pub(crate) on_behalf_of: Option<UserId>,
+    pub(crate) action: String,
+    pub(crate) credential_id: Option<CredentialId>,
+    pub(crate) grantee: Option<String>,
+    pub(crate) run_id: Option<RunId>,
+    pub(crate) purpose: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) remote: Option<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) outcome: String,
+    pub(crate) reason: Option<String>,
+    #[serde(skip)]
+    pub(crate) prev_hash: Vec<u8>,
+    #[serde(skip)]
+    pub(crate) hash: Vec<u8>,
+}
+
+/// A row to be: everything but its place in the chain.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    actor: String,
+    on_behalf_of: Option<UserId>,
+    action: Action,
+    credential: Option<CredentialId>,
+    grantee: Option<Grantee>,
+    run: Option<RunId>,
+    purpose: Option<String>,
+    host: Option<String>,
+    origin: Origin,
+    outcome: &'static str,
+    reason: Option<&'static str>,
+}
+
+impl Entry {
+    /// Something a caller did, and that it went well.
+    pub(crate) fn new<S>(caller: &Caller<S>, origin: &Origin, action: Action) -> Self {
+        let (purpose, run) = match &caller.actor {
+            Actor::User { .. } => (None, None),
+            Actor::Service { purpose, run, .. } => (purpose.clone(), *run),
+        };
+        Self {
+            actor: caller.principal(),
+            on_behalf_of: caller.subject().map(servicekit::Subject::user),
+            action,
+            credential: None,
+            grantee: None,
+            run,
+            purpose: purpose.map(|text| text.replace('\0', "")),
+            host: None,
+            origin: origin.clone(),
+            outcome: "ok",
+            reason: None,
+        }
+    }
+
+    pub(crate) fn about(mut self, credential: CredentialId) -> Self {
+        self.credential = Some(credential);
+        self
+    }
+
+    pub(crate) fn grantee(mut self, grantee: Grantee) -> Self {
+        self.grantee = Some(grantee);
+        self
+    }
+
+    pub(crate) fn on_behalf_of(mut self, user: Option<UserId>) -> Self {
+        self.on_behalf_of = user.or(self.on_behalf_of);
+        self
+    }
+
+    pub(crate) fn because(mut self, purpose: Option<&str>, host: Option<&str>) -> Self {
+        self.purpose = purpose.map(str::to_owned).or(self.purpose);
+        self.host = host.map(str::to_owned);
+        self
+    }
+
+    /// The same, ended by an error.
+    pub(crate) fn ended(mut self, error: &Error) -> Self {
+        (self.outcome, self.reason) = match error {
+            Error::NotFound(_) => ("refused", Some("not_found")),
+            Error::NotGranted { .. } => ("refused", Some("not_granted")),
+            Error::AdminsOnly => ("refused", Some("admins_only")),
+            Error::ViewersDoNotWrite => ("refused", Some("viewer")),
+            Error::SubjectRequired => ("refused", Some("no_subject")),
+            Error::RunRequired => ("refused", Some("no_run")),
+            Error::ServicesOnly => ("refused", Some("services_only")),
+            Error::InUse(_) => ("refused", Some("in_use")),
+            Error::NameTaken(_) | Error::TooLarge | Error::Invalid(_) => {
+                ("refused", Some("invalid"))
+            }
+            Error::Changed => ("refused", Some("changed")),
+            Error::Unreadable(_) => ("failed", Some("unreadable")),
+            Error::Db(_) | Error::Internal(_) => ("failed", Some("internal")),
+        };
+        self
+    }
+}
+
+/// Adds an entry to the chain of the transaction's tenant.
+pub(crate) async fn append(tx: &mut TenantTx, entry: Entry) -> Result<(), sqlx::Error> {
+    let head = store::audit::lock_head(tx, &genesis(tx.tenant())).await?;
+    let mut row = Row {
+        seq: head.seq + 1,
+        occurred_at: head.at,
+        actor: entry.actor,
+        on_behalf_of: entry.on_behalf_of,
+        action: entry.action.as_str().into(),
+        credential_id: entry.credential,
+        grantee: entry.grantee.map(|grantee| grantee.to_string()),
+        run_id: entry.run,
+        purpose: entry.purpose,
+        host: entry.host,
+        remote: entry.origin.remote,
+        request_id: entry.origin.request_id,
+        outcome: entry.outcome.into(),
+        reason: entry.reason.map(str::to_owned),
+        prev_hash: head.hash,
+        hash: Vec::new(),
+    };
+    row.hash = hash(&row)?;
+    store::audit::append(tx, &row).await
+}
+
+/// Records that a caller was refused, in a transaction of its own, and gives the error back.
+pub(crate) async fn refused(db: &Db, tenant: TenantId, entry: Entry, error: Error) -> Error {
+    match record(db, tenant, entry.ended(&error)).await {
+        Ok(()) => error,
+        // An answer that could not be audited is not given.
+        Err(failure) => failure.into(),
+    }
+}
+
+/// Records an entry in a transaction of its own.
+pub(crate) async fn record(db: &Db, tenant: TenantId, entry: Entry) -> Result<(), sqlx::Error> {
+    let mut tx = db.begin(tenant).await?;
+    append(&mut tx, entry).await?;
+    tx.commit().await
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every row is as it was written, and none is missing.
+    Intact {
+        /// How many rows there are.
+        rows: i64,
+    },
+    /// Somebody changed the chain.
+    Broken {
+        /// The first row that is not right.
+        seq: i64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// Verifies a tenant's chain from its first row to its head. Rows added meanwhile are left for the next time.
+pub async fn verify(db: &Db, tenant: TenantId) -> Result<Verdict, sqlx::Error> {
+    const PAGE: i64 = 1000;
+    let mut tx = db.begin(tenant).await?;
+    let Some(ends) = store::audit::ends(&mut tx).await? else {
+        return Ok(Verdict::Intact { rows: 0 });
+    };
+    let (mut seq, mut last) = (0, genesis(tenant));
+    while seq < ends.seq {
+        let rows = store::audit::list_after(&mut tx, seq, PAGE.min(ends.seq - seq)).await?;
+        if rows.is_empty() {
+            return Ok(Verdict::Broken { seq: seq + 1, why: "the row is missing" });
+        }
+        for row in rows {
+            if row.seq != seq + 1 {
+                return Ok(Verdict::Broken { seq: seq + 1, why: "the row is missing" });
+            }
+            seq = row.seq;
+            if row.prev_hash != last {
+                return Ok(Verdict::Broken {
+                    seq,
+                    why: "the row does not follow the one before it",
+                });
+            }
+            if hash(&row)? != row.hash {
+                return Ok(Verdict::Broken { seq, why: "the row was changed" });
+            }
+            last = row.hash;
+        }
+    }
+    if ends.last_row > ends.seq {
+        return Ok(Verdict::Broken { seq: ends.seq + 1, why: "the row is behind the head" });
+    }
+    if seq > 0 && last != ends.hash {
+        return Ok(Verdict::Broken { seq, why: "the head does not match the last row" });
+    }
+    Ok(Verdict::Intact { rows: seq })
+}
+
+/// What the first row follows: differs per tenant, so that chains cannot be exchanged.
+fn genesis(tenant: TenantId) -> Vec<u8> {
+    Sha256::digest(format!("switchyard/credential-audit/{tenant}")).to_vec()
+}
+
+fn hash(row: &Row) -> Result<Vec<u8>, sqlx::Error> {
+    let text = serde_json::to_vec(row).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    Ok(Sha256::new().chain_update(&row.prev_hash).chain_update(text).finalize().to_vec())
+}

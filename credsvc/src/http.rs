@@ -1,0 +1,89 @@
+//! The handlers, one file per thing that can be done.
+
+pub(crate) mod create_credential;
+pub(crate) mod create_grant;
+pub(crate) mod delete_credential;
+pub(crate) mod delete_grants;
+pub(crate) mod get_credential;
+pub(crate) mod list_audit;
+pub(crate) mod list_credentials;
+pub(crate) mod resolve_credential;
+pub(crate) mod update_credential;
+mod view;
+
+use serde_json::{Map, Value};
+use servicekit::{Caller, FieldError, Problem};
+use shared_models::{Role, TenantId, UserId};
+
+use crate::{Error, store::credential::Credential};
+
+/// A path names a tenant; anybody else's is not there.
+fn check_tenant<S>(caller: &Caller<S>, tenant: TenantId) -> Result<(), Problem> {
+    if caller.tenant == tenant {
+        Ok(())
+    } else {
+        Err(Problem::not_found(format!("tenant {tenant}")))
+    }
+}
+
+/// The person who decides: the caller, or the one a calling service acts for.
+#[derive(Clone, Copy, Debug)]
+struct Person {
+    user: UserId,
+    role: Option<Role>,
+}
+
+impl Person {
+    fn of<S>(caller: &Caller<S>) -> Result<Self, Error> {
+        match (caller.user(), caller.subject()) {
+            (Some(user), _) => Ok(Self { user, role: caller.role }),
+            (None, Some(subject)) => Ok(Self { user: subject.user(), role: subject.role() }),
+            (None, None) => Err(Error::SubjectRequired),
+        }
+    }
+
+    fn is(&self, role: Role) -> bool {
+        self.role.is_some_and(|held| held >= role)
+    }
+
+    /// Whether they may change or delete a credential; whose credential it is not theirs to see is not there.
+    fn check_may_change(&self, credential: &Credential) -> Result<(), Error> {
+        match credential.user_id {
+            Some(owner) if owner == self.user => Ok(()),
+            Some(_) => Err(Error::NotFound(credential.id)),
+            None if self.is(Role::Admin) => Ok(()),
+            None => Err(Error::AdminsOnly),
+        }
+    }
+}
+
+/// Names and metadata as they may be stored.
+fn check_name(name: &str, errors: &mut Vec<FieldError>) {
+    if name.trim().is_empty() || name.chars().count() > 200 || name.contains('\0') {
+        errors.push(FieldError::new("/name", "1 to 200 characters without NUL"));
+    }
+}
+
+fn check_meta(meta: &Map<String, Value>, errors: &mut Vec<FieldError>) {
+    const LARGEST: usize = 16 * 1024;
+    let text = serde_json::to_string(meta).unwrap_or_default();
+    if text.len() > LARGEST {
+        errors.push(FieldError::new("/meta", format!("at most {} KiB of JSON", LARGEST / 1024)));
+    }
+    // Postgres cannot store it; an escaped backslash before "u0000" is no NUL, but refusing it costs nothing.
+    if text.contains("\\u0000") {
+        errors.push(FieldError::new("/meta", "must not contain NUL"));
+    }
+}
+
+/// Text that goes into the audit.
+fn check_note(pointer: &str, text: &str, errors: &mut Vec<FieldError>) {
+    if text.trim().is_empty() || text.chars().count() > 500 || text.contains('\0') {
+        errors.push(FieldError::new(pointer, "1 to 500 characters without NUL"));
+    }
+}
+
+/// All that was found wrong, or nothing.
+fn all_right(errors: Vec<FieldError>) -> Result<(), Error> {
+    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+}

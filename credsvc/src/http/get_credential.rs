@@ -1,0 +1,115 @@
+//! `GET /tenant/{tenant_id}/credentials/{credential_id}`
+
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use serde::Deserialize;
+use servicekit::{
+    Caller, Params, Path, Problem,
+    reply::Tagged,
+    scope::{CredentialsRead, CredentialsResolve},
+};
+use shared_models::{AgentId, CredentialId, ProblemBody, TenantId, TriggerId, UserId};
+
+use super::{all_right, check_note, check_tenant, view::CredentialView};
+use crate::{
+    App, Error,
+    audit::{self, Action, Entry},
+    grantee::Grantee,
+    origin::Origin,
+    resolve::{self, Ask},
+    store::{self, credential::Credential},
+};
+
+/// What the reader says.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct GetCredential {
+    /// The owner; needed when the credential has one.
+    user_id: Option<UserId>,
+    /// Services: the agent that was granted the credential. Gives the plaintext.
+    agent_id: Option<AgentId>,
+    /// Services: the trigger that was granted the credential. Gives the plaintext.
+    trigger_id: Option<TriggerId>,
+    /// Services: why.
+    purpose: Option<String>,
+}
+
+/// Get a credential.
+///
+/// A credential that belongs to a user is only found when that user's id is given, and by people only when it is their
+/// own. People and API keys see its fields masked. A service sees them in plaintext when it names the agent or trigger
+/// the credential was granted to.
+#[utoipa::path(get, path = "/tenant/{tenant_id}/credentials/{credential_id}", tag = "credentials",
+    params(("tenant_id" = TenantId, Path), ("credential_id" = CredentialId, Path), GetCredential),
+    security(("token" = ["credentials:read"])),
+    responses((status = 200, body = CredentialView), (status = "default", body = ProblemBody)))]
+pub(crate) async fn get_credential(
+    State(app): State<App>,
+    caller: Caller<CredentialsRead>,
+    resolver: Result<Caller<CredentialsResolve>, Problem>,
+    origin: Origin,
+    Path((tenant, id)): Path<(TenantId, CredentialId)>,
+    Params(asked): Params<GetCredential>,
+) -> Result<Response, Problem> {
+    check_tenant(&caller, tenant)?;
+    if let Some(ask) = asked.for_service(&caller, id)? {
+        let found = resolve::resolve(&app, &resolver?, &origin, &ask).await?;
+        let revision = found.credential.revision;
+        return Ok(
+            Tagged(revision, CredentialView::plain(found.credential, found.fields)).into_response()
+        );
+    }
+    let entry = Entry::new(&caller, &origin, Action::Read).about(id);
+    match find_visible(&app, &caller, id, asked.user_id).await {
+        Ok(credential) => {
+            audit::record(&app.db, tenant, entry).await?;
+            Ok(Tagged(credential.revision, CredentialView::masked(credential)).into_response())
+        }
+        Err(error) => Err(audit::refused(&app.db, tenant, entry, error).await.into()),
+    }
+}
+
+/// The seed's rule: a user's credential needs that user's id; a person's own, besides.
+async fn find_visible(
+    app: &App,
+    caller: &Caller<CredentialsRead>,
+    id: CredentialId,
+    user: Option<UserId>,
+) -> Result<Credential, Error> {
+    let mut tx = app.db.begin(caller.tenant).await?;
+    let found = store::credential::find(&mut tx, id).await?;
+    let visible = found.filter(|credential| match (credential.user_id, caller.user()) {
+        (None, _) => true,
+        (Some(owner), None) => user == Some(owner),
+        (Some(owner), Some(person)) => user == Some(owner) && person == owner,
+    });
+    visible.ok_or(Error::NotFound(id))
+}
+
+impl GetCredential {
+    /// What a service that names a grantee asks for.
+    fn for_service(
+        &self,
+        caller: &Caller<CredentialsRead>,
+        id: CredentialId,
+    ) -> Result<Option<Ask>, Error> {
+        let grantee = match (caller.user(), self.agent_id, self.trigger_id) {
+            (Some(_), ..) | (None, None, None) => return Ok(None),
+            (None, Some(agent), None) => Grantee::Agent(agent),
+            (None, None, Some(trigger)) => Grantee::Trigger(trigger),
+            (None, Some(_), Some(_)) => {
+                return Err(Error::field("trigger_id", "name an agent or a trigger, not both"));
+            }
+        };
+        let mut errors = Vec::new();
+        if let Some(purpose) = &self.purpose {
+            check_note("purpose", purpose, &mut errors);
+        }
+        all_right(errors)?;
+        let (owner, purpose) = (self.user_id, self.purpose.clone());
+        Ok(Some(Ask { credential: id, grantee, owner, purpose, host: None }))
+    }
+}

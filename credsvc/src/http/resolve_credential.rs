@@ -1,0 +1,79 @@
+//! `POST /internal/credentials/{credential_id}/resolve`
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use servicekit::{Body, Caller, Path, Problem, scope::CredentialsResolve};
+use shared_models::{CredentialId, ProblemBody, UserId};
+
+use super::{all_right, check_note};
+use crate::{
+    App,
+    fields::Fields,
+    grantee::Grantee,
+    origin::Origin,
+    resolve::{self, Ask},
+};
+
+/// What the secret is for.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResolveCredential {
+    grantee: Grantee,
+    /// The agent's or trigger's owner.
+    owner: UserId,
+    /// Why, for the audit.
+    purpose: String,
+    /// Where the secret will be sent, for the audit.
+    #[serde(default)]
+    host: Option<String>,
+}
+
+/// A secret in plaintext.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct ResolvedCredential {
+    credential_id: CredentialId,
+    version: i32,
+    #[serde(rename = "type")]
+    kind: String,
+    credentials: Fields,
+    /// How long it may be kept in memory.
+    ttl_seconds: u32,
+}
+
+/// Get a secret for an agent or trigger.
+///
+/// For services, inside a grant; the engine's token must name the run. Takes no `Idempotency-Key`: the answer is a
+/// secret and is not kept.
+#[utoipa::path(post, path = "/internal/credentials/{credential_id}/resolve", tag = "internal",
+    params(("credential_id" = CredentialId, Path)), request_body = ResolveCredential,
+    security(("token" = ["credentials:resolve"])),
+    responses((status = 200, body = ResolvedCredential), (status = "default", body = ProblemBody)))]
+pub(crate) async fn resolve_credential(
+    State(app): State<App>,
+    caller: Caller<CredentialsResolve>,
+    origin: Origin,
+    Path(id): Path<CredentialId>,
+    Body(asked): Body<ResolveCredential>,
+) -> Result<Json<ResolvedCredential>, Problem> {
+    let mut errors = Vec::new();
+    check_note("/purpose", &asked.purpose, &mut errors);
+    if let Some(host) = &asked.host {
+        check_note("/host", host, &mut errors);
+    }
+    all_right(errors)?;
+    let ask = Ask {
+        credential: id,
+        grantee: asked.grantee,
+        owner: Some(asked.owner),
+        purpose: Some(asked.purpose),
+        host: asked.host,
+    };
+    let found = resolve::resolve(&app, &caller, &origin, &ask).await?;
+    Ok(Json(ResolvedCredential {
+        credential_id: id,
+        version: found.credential.version,
+        kind: found.credential.kind,
+        credentials: found.fields,
+        ttl_seconds: app.lease_seconds,
+    }))
+}

@@ -1,0 +1,32 @@
+//! Credentials: stored sealed, shown masked, given in plaintext to services inside a grant, audited.
+//!
+//! Called by people through the gateway (store, list, change, delete), by `engine` and `eventsvc` (grant, resolve).
+//! Stores secrets under envelope encryption, grants and a hash-chained audit. Never stored, logged, published or
+//! shown to people: a secret's plaintext.
+
+mod app;
+pub mod audit;
+mod codes;
+mod config;
+mod error;
+mod fields;
+mod grantee;
+mod http;
+mod kinds;
+mod origin;
+mod resolve;
+mod routes;
+mod start;
+mod store;
+mod vault;
+mod wire_time;
+
+pub use app::App;
+pub use codes::ALL as CODES;
+pub use config::{Config, RootKeySource};
+use error::Error;
+pub use routes::router;
+pub use start::{Credsvc, start};
+
+/// The migrations of the `credsvc` schema.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/credsvc");

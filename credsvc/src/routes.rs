@@ -1,0 +1,56 @@
+//! The whole API as one list.
+
+use axum::Router;
+use servicekit::{Probe, shell, shell::Shell};
+use shared_models::Service;
+use tokio_util::sync::CancellationToken;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{App, codes, http};
+
+/// The finished router and its OpenAPI document. `draining` turns `/readyz` red.
+pub fn router(app: App, draining: CancellationToken) -> (Router, OpenApi) {
+    let about =
+        "Stores secrets sealed, shows them masked, and gives them to services inside grants.";
+    let probes = probes(&app);
+    shell(
+        routes(),
+        app,
+        Shell { service: Service::Credsvc, about, probes, codes: codes::ALL, draining },
+    )
+}
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        // For people, through the gateway; services use the first two as well.
+        .routes(routes!(
+            http::create_credential::create_credential,
+            http::list_credentials::list_credentials
+        ))
+        .routes(routes!(
+            http::get_credential::get_credential,
+            http::update_credential::update_credential,
+            http::delete_credential::delete_credential
+        ))
+        .routes(routes!(http::list_audit::list_audit))
+        // For services only; never proxied.
+        .routes(routes!(http::create_credential::create_credential_for_person))
+        .routes(routes!(http::resolve_credential::resolve_credential))
+        .routes(routes!(http::create_grant::create_grant))
+        .routes(routes!(http::delete_grants::delete_grants))
+}
+
+fn probes(app: &App) -> Vec<Probe> {
+    let (db, vault) = (app.db.clone(), app.vault.clone());
+    vec![
+        Probe::new("database", move || {
+            let db = db.clone();
+            async move { db.ping().await.map_err(|error| error.to_string()) }
+        }),
+        Probe::new("root key", move || {
+            let vault = vault.clone();
+            async move { vault.check().await.map_err(|error| error.to_string()) }
+        }),
+    ]
+}

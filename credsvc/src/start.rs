@@ -1,0 +1,51 @@
+//! From configuration to a serving process.
+
+use anyhow::Context as _;
+use axum::Router;
+use dbutil::Db;
+use pubsub::{Bus, Relay, RelayConfig};
+use servicekit::{Lifecycle, Verifier, peer};
+use shared_models::Service;
+use tokio::net::TcpListener;
+
+use crate::{App, Config, router};
+
+/// A started service.
+#[derive(Debug)]
+pub struct Credsvc {
+    /// What its handlers use.
+    pub app: App,
+    /// Its routes, also served on the listener.
+    pub router: Router,
+}
+
+/// Connects, checks that the schema is migrated and the root key is the right one, then serves until `life` ends.
+///
+/// Runs besides requests: the outbox relay.
+pub async fn start(
+    config: Config,
+    listener: TcpListener,
+    life: &Lifecycle,
+) -> anyhow::Result<Credsvc> {
+    let db =
+        Db::connect("credsvc", &config.service.db).await.context("connecting to the database")?;
+    db.check_migrated(&crate::MIGRATOR).await?;
+    let bus = Bus::connect(Service::Credsvc, &config.service.nats).await?;
+    let verifier = Verifier::from_url(
+        Service::Credsvc,
+        config.service.auth.jwks_url.clone(),
+        peer::internal_http()?,
+    );
+    let app = App::open(&config, db.clone(), verifier).await?;
+
+    // Nobody waits for these events, so no bell is rung: the relay finds them when it looks.
+    let (relay, _bell) = Relay::new(db, bus, RelayConfig::default());
+    let soft = life.soft();
+    life.spawn("credsvc relay", async move {
+        relay.run(soft).await;
+        Ok(())
+    });
+    let (router, _) = router(app.clone(), life.soft());
+    servicekit::serve("credsvc http", listener, router.clone(), life);
+    Ok(Credsvc { app, router })
+}

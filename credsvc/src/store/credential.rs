@@ -1,0 +1,277 @@
+//! Credentials: sealed secrets and what may be seen of them.
+
+use chrono::{DateTime, Utc};
+use dbutil::{Cursor, OnConstraint as _, TenantTx};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use shared_models::{CredentialId, TenantId, UserId};
+use uuid::Uuid;
+
+use crate::{
+    Error,
+    vault::{Sealed, Whose},
+};
+
+/// Where a credential is good for.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, utoipa::ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub(crate) enum Environment {
+    /// For trying out.
+    Development,
+    /// For rehearsing.
+    Staging,
+    /// For real.
+    Production,
+}
+
+/// A credential as it is stored. The secret is sealed.
+#[derive(Clone, Debug)]
+pub(crate) struct Credential {
+    pub(crate) id: CredentialId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) environment: Environment,
+    pub(crate) meta: Value,
+    pub(crate) mask: Value,
+    pub(crate) version: i32,
+    pub(crate) revision: i32,
+    pub(crate) tenant_key_version: i32,
+    pub(crate) data_key: String,
+    pub(crate) sealed: String,
+    pub(crate) created_by: UserId,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) last_used_at: Option<DateTime<Utc>>,
+}
+
+impl Credential {
+    /// What its secret is bound to.
+    pub(crate) fn whose(&self) -> Whose {
+        Whose {
+            tenant: self.tenant_id,
+            credential: self.id,
+            user: self.user_id,
+            version: self.version,
+        }
+    }
+
+    /// Its secret.
+    pub(crate) fn sealed(&self) -> Sealed {
+        Sealed {
+            tenant_key_version: self.tenant_key_version,
+            data_key: self.data_key.clone(),
+            secret: self.sealed.clone(),
+        }
+    }
+
+    /// Its place in a list.
+    pub(crate) fn position(&self) -> Cursor {
+        Cursor { at: self.created_at, id: self.id.uuid() }
+    }
+}
+
+/// A credential to be stored.
+#[derive(Debug)]
+pub(crate) struct NewCredential<'a> {
+    pub(crate) whose: Whose,
+    pub(crate) name: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) environment: Environment,
+    pub(crate) meta: &'a Value,
+    pub(crate) mask: &'a Value,
+    pub(crate) sealed: &'a Sealed,
+    pub(crate) created_by: UserId,
+}
+
+/// Adds a credential; its name must be new among the tenant's live ones of that environment.
+pub(crate) async fn insert(tx: &mut TenantTx, new: &NewCredential<'_>) -> Result<(), Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "insert into credsvc.credential (credential_id, tenant_id, user_id, name, type, environment, meta, mask,
+             version, revision, tenant_key_version, data_key, sealed, created_by)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13)",
+        new.whose.credential as _,
+        tenant as _,
+        new.whose.user as _,
+        new.name,
+        new.kind,
+        new.environment as _,
+        new.meta,
+        new.mask,
+        new.whose.version,
+        new.sealed.tenant_key_version,
+        new.sealed.data_key,
+        new.sealed.secret,
+        new.created_by as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .on_constraint("credential_name_key", || Error::NameTaken(new.name.to_owned()))
+    .map(drop)
+}
+
+/// A live credential.
+pub(crate) async fn find(
+    tx: &mut TenantTx,
+    id: CredentialId,
+) -> Result<Option<Credential>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        Credential,
+        r#"select credential_id as "id: CredentialId", tenant_id as "tenant_id: TenantId",
+               user_id as "user_id: UserId", name, type as kind, environment as "environment: Environment",
+               meta, mask, version, revision, tenant_key_version, data_key, sealed,
+               created_by as "created_by: UserId", created_at, updated_at, last_used_at
+           from credsvc.credential
+           where tenant_id = $1 and credential_id = $2 and deleted_at is null"#,
+        tenant as _,
+        id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}
+
+/// Keeps a live credential from being deleted until the transaction ends; says whether it is there.
+pub(crate) async fn hold(tx: &mut TenantTx, id: CredentialId) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    let found = sqlx::query!(
+        "select credential_id from credsvc.credential
+         where tenant_id = $1 and credential_id = $2 and deleted_at is null for share",
+        tenant as _,
+        id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// What a list is narrowed to.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) name: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) environment: Option<String>,
+    /// All must be equal, as text.
+    pub(crate) meta: Vec<(String, String)>,
+}
+
+/// Live credentials of the tenant and of `user` (of nobody when a service asks in its own name), newest first, one more
+/// than `limit`.
+pub(crate) async fn list_page(
+    tx: &mut TenantTx,
+    user: Option<UserId>,
+    filter: &Filter,
+    after: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<Credential>, sqlx::Error> {
+    let tenant = tx.tenant();
+    let (keys, values): (Vec<String>, Vec<String>) = filter.meta.iter().cloned().unzip();
+    sqlx::query_as!(
+        Credential,
+        r#"select credential_id as "id: CredentialId", tenant_id as "tenant_id: TenantId",
+               user_id as "user_id: UserId", name, type as kind, environment as "environment: Environment",
+               meta, mask, version, revision, tenant_key_version, data_key, sealed,
+               created_by as "created_by: UserId", created_at, updated_at, last_used_at
+           from credsvc.credential
+           where tenant_id = $1 and deleted_at is null
+             and (user_id is null or user_id = $2)
+             and ($3::text is null or name = $3)
+             and ($4::text is null or type = $4)
+             and ($5::text is null or environment = $5)
+             and not exists (
+                 select from unnest($6::text[], $7::text[]) as wanted (key, value)
+                 where meta ->> wanted.key is distinct from wanted.value)
+             and ($8::timestamptz is null or (created_at, credential_id) < ($8, $9))
+           order by created_at desc, credential_id desc
+           limit $10"#,
+        tenant as _,
+        user as _,
+        filter.name.as_deref(),
+        filter.kind.as_deref(),
+        filter.environment.as_deref(),
+        &keys,
+        &values,
+        after.map(|cursor| cursor.at),
+        after.map(|cursor| cursor.id) as Option<Uuid>,
+        limit + 1,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
+/// The editable part of a credential, after an edit.
+#[derive(Debug)]
+pub(crate) struct Edit<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) meta: &'a Value,
+    /// A new secret and its mask; its version is the old one plus one.
+    pub(crate) secret: Option<(&'a Sealed, &'a Value)>,
+}
+
+/// Changes a credential if it is still at `from.revision`. Gives the new state, or nothing when it is not.
+pub(crate) async fn update(
+    tx: &mut TenantTx,
+    from: &Credential,
+    edit: &Edit<'_>,
+) -> Result<Option<Credential>, Error> {
+    let (tenant, sealed) = (tx.tenant(), edit.secret.map(|(sealed, _)| sealed));
+    sqlx::query_as!(
+        Credential,
+        r#"update credsvc.credential
+           set name = $4, meta = $5, revision = revision + 1, updated_at = now(),
+               version = version + case when $6::text is null then 0 else 1 end,
+               sealed = coalesce($6, sealed), data_key = coalesce($7, data_key),
+               tenant_key_version = coalesce($8, tenant_key_version), mask = coalesce($9, mask)
+           where tenant_id = $1 and credential_id = $2 and revision = $3 and deleted_at is null
+           returning credential_id as "id: CredentialId", tenant_id as "tenant_id: TenantId",
+               user_id as "user_id: UserId", name, type as kind, environment as "environment: Environment",
+               meta, mask, version, revision, tenant_key_version, data_key, sealed,
+               created_by as "created_by: UserId", created_at, updated_at, last_used_at"#,
+        tenant as _,
+        from.id as _,
+        from.revision,
+        edit.name,
+        edit.meta,
+        sealed.map(|sealed| sealed.secret.as_str()),
+        sealed.map(|sealed| sealed.data_key.as_str()),
+        sealed.map(|sealed| sealed.tenant_key_version),
+        edit.secret.map(|(_, mask)| mask),
+    )
+    .fetch_optional(&mut **tx)
+    .await
+    .on_constraint("credential_name_key", || Error::NameTaken(edit.name.to_owned()))
+}
+
+/// Hides a credential for good; says whether it was still there. Its secret stays sealed until it is shredded.
+pub(crate) async fn mark_deleted(tx: &mut TenantTx, id: CredentialId) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update credsvc.credential set deleted_at = now(), updated_at = now()
+         where tenant_id = $1 and credential_id = $2 and deleted_at is null",
+        tenant as _,
+        id as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(|done| done.rows_affected() == 1)
+}
+
+/// Notes that a credential was used, to the minute: each use is in the audit anyway.
+pub(crate) async fn mark_used(tx: &mut TenantTx, id: CredentialId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update credsvc.credential set last_used_at = now()
+         where tenant_id = $1 and credential_id = $2
+           and (last_used_at is null or last_used_at < now() - interval '1 minute')",
+        tenant as _,
+        id as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}

@@ -1,0 +1,204 @@
+//! Envelope encryption: the root key wraps a key per tenant, which wraps a key per secret, which seals the secret.
+//!
+//! Every ciphertext is bound to what it is for (purpose, tenant, credential, owner, version), so a row that is edited or
+//! put in another row's place does not open. Keys are fresh and random, so is each 96-bit nonce; unwrapped tenant keys
+//! live in memory for a limited time and are wiped when they leave it.
+
+mod bound;
+mod key;
+mod root;
+
+use std::{sync::Arc, time::Duration};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use moka::sync::Cache;
+use sha2::Sha256;
+use shared_models::{CredentialId, TenantId, UserId};
+use zeroize::Zeroizing;
+
+use bound::Bound;
+pub(crate) use key::Key;
+pub(crate) use root::{EnvRoot, FileRoot, IfMissing, RootKey, RootKeyError};
+
+/// Why something does not open. Never says what was inside.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum VaultError {
+    /// The stored text is not one of ours.
+    #[error("the sealed text is not of the form sy:v<version>:<base64url>")]
+    Malformed,
+    /// Some of the stored text is missing.
+    #[error("the sealed text is cut short")]
+    Truncated,
+    /// The text names another version than its row.
+    #[error("the sealed text is of version {found}, its row says {expected}")]
+    OtherVersion {
+        /// What the row says.
+        expected: i32,
+        /// What the text says.
+        found: i32,
+    },
+    /// The authentication tag does not match.
+    #[error(
+        "the sealed text does not open: it was changed, belongs to another row, or was sealed under another key"
+    )]
+    Refused,
+    /// The tenant's key was wrapped by a root key that is not configured.
+    #[error(
+        "the tenant's key is wrapped under root key version {wanted}; version {present} is configured"
+    )]
+    OtherRoot {
+        /// Which root key is needed.
+        wanted: i32,
+        /// Which one there is.
+        present: i32,
+    },
+    /// The tenant's key is gone, or retired.
+    #[error("the tenant has no usable key of version {0}")]
+    NoTenantKey(i32),
+    /// The operating system gave no randomness.
+    #[error("no randomness is available")]
+    Random,
+}
+
+/// A tenant's key as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct WrappedKey {
+    /// Which of the tenant's keys.
+    pub(crate) version: i32,
+    /// `sy:v<root version>:…`
+    pub(crate) wrapped: String,
+    /// The root key it is under.
+    pub(crate) root_version: i32,
+}
+
+/// A tenant's key, ready to use.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantKey {
+    tenant: TenantId,
+    version: i32,
+    key: Arc<Key>,
+}
+
+/// What a secret belongs to; everything here is authenticated with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whose {
+    /// The tenant.
+    pub(crate) tenant: TenantId,
+    /// The credential.
+    pub(crate) credential: CredentialId,
+    /// Its owner; none when it is the tenant's.
+    pub(crate) user: Option<UserId>,
+    /// The version of the secret.
+    pub(crate) version: i32,
+}
+
+/// A secret as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    /// The version of the tenant's key that wraps the data key.
+    pub(crate) tenant_key_version: i32,
+    /// `sy:v<tenant key version>:…`
+    pub(crate) data_key: String,
+    /// `sy:v<version of the secret>:…`
+    pub(crate) secret: String,
+}
+
+/// Seals and opens. Cheap to clone; knows no SQL.
+#[derive(Clone)]
+pub(crate) struct Vault {
+    root: Arc<dyn RootKey>,
+    unwrapped: Cache<(TenantId, i32), Arc<Key>>,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vault").field("root", &self.root.name()).finish_non_exhaustive()
+    }
+}
+
+impl Vault {
+    /// A vault under a root key; unwrapped tenant keys are kept for `ttl`.
+    pub(crate) fn new(root: Arc<dyn RootKey>, ttl: Duration) -> Self {
+        Self { root, unwrapped: Cache::builder().max_capacity(10_000).time_to_live(ttl).build() }
+    }
+
+    /// Whether the root key can be used now.
+    pub(crate) async fn check(&self) -> Result<(), RootKeyError> {
+        self.root.check().await
+    }
+
+    /// Makes and wraps a tenant's next key. It is not stored.
+    pub(crate) async fn new_tenant_key(
+        &self,
+        tenant: TenantId,
+        version: i32,
+    ) -> Result<WrappedKey, VaultError> {
+        let root_version = self.root.version();
+        let bound = Bound::tenant_key(tenant, version, root_version);
+        let wrapped = self.root.wrap(Key::random()?, bound).await?;
+        Ok(WrappedKey { version, wrapped, root_version })
+    }
+
+    /// A tenant's key, if it is in memory.
+    pub(crate) fn remembered(&self, tenant: TenantId, version: i32) -> Option<TenantKey> {
+        let key = self.unwrapped.get(&(tenant, version))?;
+        Some(TenantKey { tenant, version, key })
+    }
+
+    /// Unwraps a tenant's key, or takes it from memory.
+    pub(crate) async fn tenant_key(
+        &self,
+        tenant: TenantId,
+        stored: &WrappedKey,
+    ) -> Result<TenantKey, VaultError> {
+        let version = stored.version;
+        if let Some(key) = self.remembered(tenant, version) {
+            return Ok(key);
+        }
+        let present = self.root.version();
+        if stored.root_version != present {
+            return Err(VaultError::OtherRoot { wanted: stored.root_version, present });
+        }
+        let bound = Bound::tenant_key(tenant, version, present);
+        let key = Arc::new(self.root.unwrap(stored.wrapped.clone(), bound).await?);
+        self.unwrapped.insert((tenant, version), key.clone());
+        Ok(TenantKey { tenant, version, key })
+    }
+}
+
+impl TenantKey {
+    /// Seals a secret under a data key of its own.
+    pub(crate) fn seal(&self, whose: &Whose, plain: &[u8]) -> Result<Sealed, VaultError> {
+        let data_key = Key::random()?;
+        let wrapped = self.key.wrap(&data_key, self.version, &Bound::data_key(whose))?;
+        let secret = data_key.seal(plain, whose.version, &Bound::secret(whose))?;
+        Ok(Sealed { tenant_key_version: self.version, data_key: wrapped, secret })
+    }
+
+    /// Opens what [`TenantKey::seal`] made for the very same `whose`.
+    pub(crate) fn open(
+        &self,
+        whose: &Whose,
+        stored: &Sealed,
+    ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let data_key = self.key.unwrap(&stored.data_key, self.version, &Bound::data_key(whose))?;
+        data_key.open(&stored.secret, whose.version, &Bound::secret(whose))
+    }
+
+    /// A keyed hash, for comparing secrets that must not be stored, not even as a plain hash: a short one could be
+    /// found by trying.
+    pub(crate) fn fingerprint(&self, secret: &[u8]) -> [u8; 32] {
+        // A key shorter than a block is padded with zeros (RFC 2104).
+        let mut block = Zeroizing::new([0; 64]);
+        block[..32].copy_from_slice(self.key.bytes());
+        let mut mac = Hmac::<Sha256>::new((&*block).into());
+        mac.update(b"switchyard/fingerprint\0");
+        mac.update(self.tenant.uuid().as_bytes());
+        mac.update(secret);
+        mac.finalize().into_bytes().into()
+    }
+}
+
+#[cfg(test)]
+#[path = "vault_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+use std::{os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{root::IfMissing, *};
+
+const SECRET: &[u8] = b"correct horse battery staple";
+
+fn root(byte: u8, version: i32) -> Arc<EnvRoot> {
+    Arc::new(EnvRoot::parse(&STANDARD.encode([byte; 32]).into(), version).unwrap())
+}
+
+fn vault(byte: u8) -> Vault {
+    Vault::new(root(byte, 1), Duration::from_secs(60))
+}
+
+fn whose() -> Whose {
+    let (tenant, credential) = (TenantId::mint(), CredentialId::mint());
+    Whose { tenant, credential, user: Some(UserId::mint()), version: 1 }
+}
+
+async fn tenant_key(vault: &Vault, tenant: TenantId) -> TenantKey {
+    let wrapped = vault.new_tenant_key(tenant, 3).await.unwrap();
+    vault.tenant_key(tenant, &wrapped).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_sealed_opens_again_and_names_its_key_versions() {
+    let whose = Whose { version: 7, ..whose() };
+    let key = tenant_key(&vault(1), whose.tenant).await;
+
+    let sealed = key.seal(&whose, SECRET).unwrap();
+
+    assert_eq!(key.open(&whose, &sealed).unwrap().as_slice(), SECRET);
+    assert!(sealed.data_key.starts_with("sy:v3:"), "{}", sealed.data_key);
+    assert!(sealed.secret.starts_with("sy:v7:"), "{}", sealed.secret);
+}
+
+#[tokio::test]
+async fn the_same_secret_never_gives_the_same_text() {
+    let whose = whose();
+    let key = tenant_key(&vault(1), whose.tenant).await;
+
+    let (first, second) = (key.seal(&whose, SECRET).unwrap(), key.seal(&whose, SECRET).unwrap());
+
+    assert_ne!(first.secret, second.secret);
+    assert_ne!(first.data_key, second.data_key);
+}
+
+#[tokio::test]
+async fn a_secret_opens_in_its_own_row_only() {
+    let own = whose();
+    let key = tenant_key(&vault(1), own.tenant).await;
+    let sealed = key.seal(&own, SECRET).unwrap();
+
+    for (what, other) in [
+        ("tenant", Whose { tenant: TenantId::mint(), ..own }),
+        ("credential", Whose { credential: CredentialId::mint(), ..own }),
+        ("owner", Whose { user: Some(UserId::mint()), ..own }),
+        ("no owner", Whose { user: None, ..own }),
+    ] {
+        assert_eq!(key.open(&other, &sealed).unwrap_err(), VaultError::Refused, "{what}");
+    }
+    let old = Whose { version: 2, ..own };
+    assert_eq!(key.open(&old, &sealed).unwrap_err(), VaultError::Refused);
+}
+
+#[tokio::test]
+async fn halves_of_two_rows_do_not_fit_together() {
+    let (mine, yours) = (whose(), whose());
+    let yours = Whose { tenant: mine.tenant, ..yours };
+    let key = tenant_key(&vault(1), mine.tenant).await;
+    let (a, b) = (key.seal(&mine, SECRET).unwrap(), key.seal(&yours, SECRET).unwrap());
+
+    let mixed = Sealed { secret: b.secret.clone(), ..a.clone() };
+
+    assert_eq!(key.open(&mine, &mixed).unwrap_err(), VaultError::Refused);
+    assert_eq!(key.open(&mine, &b).unwrap_err(), VaultError::Refused);
+}
+
+#[tokio::test]
+async fn an_edited_or_cut_text_is_refused_and_says_how() {
+    let whose = whose();
+    let key = tenant_key(&vault(1), whose.tenant).await;
+    let sealed = key.seal(&whose, SECRET).unwrap();
+    let open =
+        |text: String| key.open(&whose, &Sealed { secret: text, ..sealed.clone() }).unwrap_err();
+
+    let text = &sealed.secret;
+    let flipped = if text.as_bytes()[20] == b'A' { "B" } else { "A" };
+    assert_eq!(open(format!("{}{flipped}{}", &text[..20], &text[21..])), VaultError::Refused);
+    assert_eq!(open(text[..text.len() - 3].into()), VaultError::Refused);
+    assert_eq!(open("sy:v1:AAAA".into()), VaultError::Truncated);
+    assert_eq!(
+        open(text.replace("sy:v1", "sy:v2")),
+        VaultError::OtherVersion { expected: 1, found: 2 }
+    );
+    for broken in ["", "sy:", "sy:v1", "sy:vx:AAAA", "xx:v1:AAAA", "sy:v1:not base64!"] {
+        assert_eq!(open(broken.into()), VaultError::Malformed, "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn another_root_key_unwraps_nothing() {
+    let tenant = TenantId::mint();
+    let wrapped = vault(1).new_tenant_key(tenant, 1).await.unwrap();
+
+    let wrong = vault(2).tenant_key(tenant, &wrapped).await.unwrap_err();
+    let newer = Vault::new(root(1, 2), Duration::ZERO).tenant_key(tenant, &wrapped).await;
+
+    assert_eq!(wrong, VaultError::Refused);
+    assert_eq!(newer.unwrap_err(), VaultError::OtherRoot { wanted: 1, present: 2 });
+}
+
+#[tokio::test]
+async fn a_tenants_key_is_no_other_tenants_key() {
+    let vault = vault(1);
+    let wrapped = vault.new_tenant_key(TenantId::mint(), 1).await.unwrap();
+
+    let moved = vault.tenant_key(TenantId::mint(), &wrapped).await;
+
+    assert_eq!(moved.unwrap_err(), VaultError::Refused);
+}
+
+#[tokio::test]
+async fn fingerprints_differ_between_tenants() {
+    let vault = vault(1);
+    let (a, b) =
+        (tenant_key(&vault, TenantId::mint()).await, tenant_key(&vault, TenantId::mint()).await);
+
+    assert_eq!(a.fingerprint(SECRET), a.fingerprint(SECRET));
+    assert_ne!(a.fingerprint(SECRET), b.fingerprint(SECRET));
+}
+
+#[tokio::test]
+async fn a_key_file_is_made_once_and_is_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deep/root.key");
+
+    let first = FileRoot::load(&path, 1, IfMissing::Create).unwrap();
+    let again = FileRoot::load(&path, 1, IfMissing::Refuse).unwrap();
+
+    let tenant = TenantId::mint();
+    let wrapped =
+        Vault::new(Arc::new(first), Duration::ZERO).new_tenant_key(tenant, 1).await.unwrap();
+    Vault::new(Arc::new(again), Duration::ZERO).tenant_key(tenant, &wrapped).await.unwrap();
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!((metadata.permissions().mode() & 0o777, metadata.len()), (0o600, 32));
+    assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_key_file_that_cannot_be_trusted_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("root.key");
+    let load = || FileRoot::load(&path, 1, IfMissing::Refuse).map(drop).unwrap_err().to_string();
+
+    assert!(load().contains("is missing"), "{}", load());
+    std::fs::write(&path, [1; 32]).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(load().contains("make it mode 0600"), "{}", load());
+    std::fs::write(&path, [1; 33]).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(load().contains("exactly 32 bytes"), "{}", load());
+}
+
+#[test]
+fn nothing_prints_a_key() {
+    let key = Key::from_bytes(&mut [0xAB; 32]);
+
+    assert_eq!(format!("{key:?}"), "Key(…)");
+    assert!(EnvRoot::parse(&"c2hvcnQ=".to_owned().into(), 1).is_err());
+}

@@ -1,0 +1,50 @@
+//! The whole service, started as in production.
+
+use std::time::Duration;
+
+use credsvc::start;
+use serde_json::json;
+use servicekit::Lifecycle;
+use shared_models::Service;
+use testkit::{Answer, Api, Stub, TestDb, TestNats, Trust, eventually};
+use tokio::net::TcpListener;
+
+use crate::harness::{SECRET, config, of};
+
+#[tokio::test]
+async fn a_started_service_is_ready_serves_publishes_and_stops() {
+    let (trust, nats) = (Trust::new(), TestNats::start().await);
+    let keys = json!({ "keys": trust.public() });
+    let gateway = Stub::start(move |_| Answer::Json(200, keys.clone())).await;
+    let db = TestDb::new("credsvc", &credsvc::MIGRATOR).await;
+    let folder = tempfile::tempdir().unwrap();
+    let root_key = folder.path().join("root.key").display().to_string();
+    let mut config = config(&[
+        ("CREDSVC_ROOT_KEY_FILE", &root_key),
+        ("SWITCHYARD_JWKS_URL", &format!("{}/internal/jwks", gateway.url())),
+    ]);
+    config.service.db = db.config("credsvc");
+    config.service.nats = nats.config(Service::Credsvc);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = Api::at(format!("http://{}", listener.local_addr().unwrap()));
+    let life = Lifecycle::new();
+
+    start(config, listener, &life).await.unwrap();
+
+    api.get("/readyz").await.expect(200);
+    let owner = trust.owner();
+    let api = api.token(&owner.token(Service::Credsvc));
+    api.post(&of(&owner), &json!({ "credentials": { "token": SECRET } })).await.expect(201);
+    let remote = api.get("/v1/credential-audit").await.expect(200)["items"][0]["remote"].clone();
+    assert_eq!(remote, json!("127.0.0.1"));
+    let mut admin = db.admin().await;
+    eventually("the event to be acknowledged by the broker", async || {
+        let sql = "select stream from credsvc.outbox where published_at is not null";
+        sqlx::query_scalar::<_, String>(sql).fetch_optional(&mut admin).await.unwrap()
+    })
+    .await;
+    let metrics = api.get("/metrics").await.text;
+    assert!(metrics.is_empty() || metrics.contains("http_requests_total"), "{metrics}");
+    life.shutdown();
+    life.wait(Duration::from_secs(5)).await.unwrap();
+}

@@ -25,8 +25,8 @@ pub use app::App;
 pub use codes::ALL as CODES;
 pub use config::{Config, RootKeySource};
 use error::Error;
-pub use routes::router;
-pub use start::{Credsvc, start};
+pub use routes::{openapi, router};
+pub use start::start;
 
 /// The migrations of the `credsvc` schema.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/credsvc");

@@ -1,7 +1,10 @@
 //! The whole API as one list.
 
 use axum::Router;
-use servicekit::{Probe, shell, shell::Shell};
+use servicekit::{
+    Probe, shell,
+    shell::{Shell, describe},
+};
 use shared_models::Service;
 use tokio_util::sync::CancellationToken;
 use utoipa::openapi::OpenApi;
@@ -9,16 +12,24 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{App, codes, http};
 
+const ABOUT: &str =
+    "Stores secrets sealed, shows them masked, and gives them to services inside grants.";
+
 /// The finished router and its OpenAPI document. `draining` turns `/readyz` red.
 pub fn router(app: App, draining: CancellationToken) -> (Router, OpenApi) {
-    let about =
-        "Stores secrets sealed, shows them masked, and gives them to services inside grants.";
     let probes = probes(&app);
     shell(
         routes(),
         app,
-        Shell { service: Service::Credsvc, about, probes, codes: codes::ALL, draining },
+        Shell { service: Service::Credsvc, about: ABOUT, probes, codes: codes::ALL, draining },
     )
+}
+
+/// The API's description, without a database behind it.
+pub fn openapi() -> OpenApi {
+    let (_, mut openapi) = routes().split_for_parts();
+    describe(&mut openapi, Service::Credsvc, ABOUT);
+    openapi
 }
 
 fn routes() -> OpenApiRouter<App> {

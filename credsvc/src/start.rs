@@ -1,7 +1,6 @@
 //! From configuration to a serving process.
 
 use anyhow::Context as _;
-use axum::Router;
 use dbutil::Db;
 use pubsub::{Bus, Relay, RelayConfig};
 use servicekit::{Lifecycle, Verifier, peer};
@@ -10,23 +9,10 @@ use tokio::net::TcpListener;
 
 use crate::{App, Config, router};
 
-/// A started service.
-#[derive(Debug)]
-pub struct Credsvc {
-    /// What its handlers use.
-    pub app: App,
-    /// Its routes, also served on the listener.
-    pub router: Router,
-}
-
 /// Connects, checks that the schema is migrated and the root key is the right one, then serves until `life` ends.
 ///
 /// Runs besides requests: the outbox relay.
-pub async fn start(
-    config: Config,
-    listener: TcpListener,
-    life: &Lifecycle,
-) -> anyhow::Result<Credsvc> {
+pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
     let db =
         Db::connect("credsvc", &config.service.db).await.context("connecting to the database")?;
     db.check_migrated(&crate::MIGRATOR).await?;
@@ -45,7 +31,7 @@ pub async fn start(
         relay.run(soft).await;
         Ok(())
     });
-    let (router, _) = router(app.clone(), life.soft());
-    servicekit::serve("credsvc http", listener, router.clone(), life);
-    Ok(Credsvc { app, router })
+    let (router, _) = router(app, life.soft());
+    servicekit::serve("credsvc http", listener, router, life);
+    Ok(())
 }

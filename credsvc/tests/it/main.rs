@@ -12,6 +12,7 @@ mod edit;
 mod grants;
 mod harness;
 mod list;
+mod plans;
 mod read;
 mod resolve;
 mod root_key;

@@ -54,3 +54,15 @@ impl FromRef<App> for Verifier {
         app.verifier.clone()
     }
 }
+
+impl App {
+    /// The way of deliveries into the database.
+    pub fn committer(&self) -> &Committer {
+        &self.committer
+    }
+
+    /// The service's database.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+}

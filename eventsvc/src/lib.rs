@@ -37,6 +37,7 @@ pub use app::App;
 pub use config::{Config, Limits};
 pub use error::CODES;
 pub use start::{Eventsvc, open, openapi, router, run, start};
+pub use workers::{retention::activate as forget_old, unheard::activate as republish_unheard};
 
 /// The migrations of the `eventsvc` schema.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/eventsvc");

@@ -1,5 +1,5 @@
+use ::hmac::{Hmac, KeyInit, Mac};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderName, HeaderValue};
 use proptest::prelude::*;
 use sha2::Sha256;

@@ -4,7 +4,8 @@ use crate::{app::App, store};
 
 const BATCH: i64 = 1000;
 
-pub(crate) async fn activate(app: &App) -> anyhow::Result<u64> {
+/// Forgets old deliveries now; says how many.
+pub async fn activate(app: &App) -> anyhow::Result<u64> {
     let days = app.limits.retention_days as i32;
     let mut forgotten = 0;
     loop {

@@ -13,7 +13,8 @@ use crate::{
 
 const BATCH: i64 = 500;
 
-pub(crate) async fn activate(app: &App) -> anyhow::Result<u64> {
+/// Publishes unheard firings again now; says how many.
+pub async fn activate(app: &App) -> anyhow::Result<u64> {
     let floor = pubsub::consumer_ack_floor(&app.bus, &ENGINE_TRIGGER_FIRED).await?;
     let minutes = app.limits.unheard_minutes as i32;
     let mut tx = app.db.system("unheard firings of all tenants").await?;

@@ -1,0 +1,140 @@
+//! The way onto the bus while things break.
+
+use eventsvc::Limits;
+use serde_json::json;
+use testkit::eventually;
+
+use crate::harness::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_are_taken_while_nats_is_away_and_published_when_it_is_back() {
+    let mut world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    world.send(hook, &json!({ "n": 0 })).await.expect(202);
+    world.nats.server().kill().await;
+
+    for n in 1..4 {
+        world.send(hook, &json!({ "n": n })).await.expect(202);
+    }
+    world.nats.server().restart().await.unwrap();
+
+    let mut heard: Vec<_> = world
+        .engine()
+        .await
+        .take(4)
+        .await
+        .into_iter()
+        .map(|event| event.data.payload.unwrap()["n"].as_i64().unwrap())
+        .collect();
+    heard.sort_unstable();
+    assert_eq!(heard, [0, 1, 2, 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_a_crash_left_unpublished_is_found_and_published() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    world.send(hook, &json!({})).await.expect(202);
+    let engine = world.engine().await;
+    let first = engine.take(1).await.remove(0);
+    eventually("the mark of publication", async || {
+        let marked = world
+            .count("select count(*) from eventsvc.outbox where published_at is not null")
+            .await;
+        (marked == 1).then_some(())
+    })
+    .await;
+    // Another row, as a process leaves it that dies right after its commit.
+    sqlx::query(
+        "insert into eventsvc.outbox (message_id, tenant_id, event_id, attempt, subject, envelope)
+         select gen_random_uuid(), tenant_id, event_id, 2, subject, envelope from eventsvc.outbox",
+    )
+    .execute(&mut world.db.admin().await)
+    .await
+    .unwrap();
+
+    let second = engine.take(1).await.remove(0);
+
+    assert_eq!(second.data.event_id, first.data.event_id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_firing_that_was_taken_and_led_to_nothing_is_published_again() {
+    let world = World::with(Limits { unheard_minutes: 1, ..Limits::default() }).await;
+    let hook = world.open_trigger(json!({})).await;
+    let accepted = world.send(hook, &json!({})).await.expect(202);
+    let engine = world.engine().await;
+    let age = async || {
+        eventually("the mark of publication", async || {
+            let marked = sqlx::query(
+                "update eventsvc.outbox set published_at = published_at - interval '5 minutes'
+                 where published_at is not null",
+            )
+            .execute(&mut world.db.admin().await)
+            .await
+            .unwrap();
+            (marked.rows_affected() > 0).then_some(())
+        })
+        .await;
+        sqlx::query("update eventsvc.firing set fired_at = fired_at - interval '5 minutes'")
+            .execute(&mut world.db.admin().await)
+            .await
+            .unwrap();
+    };
+    age().await;
+
+    assert_eq!(eventsvc::republish_unheard(&world.app).await.unwrap(), 0, "it merely waits");
+    engine.take(1).await;
+    assert_eq!(
+        eventsvc::republish_unheard(&world.app).await.unwrap(),
+        1,
+        "it was taken and is not heard of"
+    );
+
+    engine.take(1).await;
+    let delivery = world.delivery(&accepted).await;
+    assert_eq!(delivery["timeline"][5]["step"], "republished");
+    assert_eq!(eventsvc::republish_unheard(&world.app).await.unwrap(), 0, "once per wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_deliveries_are_forgotten_with_what_they_fired() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    world.send(hook, &json!({ "n": 1 })).await.expect(202);
+    let kept = world.send(hook, &json!({ "n": 2 })).await.expect(202);
+    sqlx::query("update eventsvc.delivery set received_at = now() - interval '31 days' where body = '{\"n\":1}'")
+        .execute(&mut world.db.admin().await)
+        .await
+        .unwrap();
+
+    assert_eq!(eventsvc::forget_old(&world.app).await.unwrap(), 1);
+
+    assert_eq!(world.delivery(&kept).await["status"], "fired");
+    assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 1);
+    assert_eq!(world.count("select count(*) from eventsvc.firing").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_event_is_listed_and_replayed_by_administrators() {
+    let world = World::start().await;
+    let (message, tenant) = (shared_models::MessageId::mint(), world.owner.tenant);
+    sqlx::query(
+        "insert into eventsvc.parked (consumer, message_id, tenant_id, subject, envelope, reason, deliveries)
+         values ('eventsvc_run_lifecycle', $1, $2, 's', '{\"type\":\"run.created\"}', 'broken', 6)",
+    )
+    .bind(message.uuid())
+    .bind(tenant.uuid())
+    .execute(&mut world.db.admin().await)
+    .await
+    .unwrap();
+
+    let listed = world.mine().get("/v1/events/parked").await.expect(200);
+    let path = format!("/v1/events/parked/eventsvc_run_lifecycle/{message}/replay");
+    let replayed = world.mine().post(&path, &json!({})).await;
+
+    assert_eq!(listed["items"][0]["message_id"], json!(message));
+    assert_eq!(replayed.status, 202);
+    let member = world.api(&world.owner.colleague(shared_models::Role::Member));
+    assert_eq!(member.get("/v1/events/parked").await.refusal(), (403, "scope_missing"));
+}

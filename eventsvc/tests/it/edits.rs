@@ -1,0 +1,133 @@
+//! Editing triggers: merge patches, entity tags, and what an edit changes at the hook.
+
+use serde_json::{Value, json};
+use shared_models::{AgentId, Role};
+use testkit::eventually;
+
+use crate::harness::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_changes_what_it_names_and_nothing_else() {
+    let world = World::start().await;
+    let id = world.open_trigger(json!({ "name": "A", "filter": "true" })).await;
+    let path = format!("/agent/{}/triggers/{id}", world.agent);
+
+    let patched = world.mine().patch(&path, &json!({ "active": false, "filter": null })).await;
+
+    assert_eq!((patched.status, patched.header("etag")), (200, Some("\"2\"")));
+    assert_eq!(patched.body["active"], false);
+    assert_eq!(patched.body["filter"], Value::Null);
+    assert_eq!(patched.body["name"], "A");
+    assert_eq!(patched.body["version"], 2);
+    let accepted = world.send(id, &json!({})).await.expect(202);
+    assert_eq!(accepted["outcome"], "skipped", "an edit is seen at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_a_version_that_is_gone_is_refused() {
+    let world = World::start().await;
+    let id = world.open_trigger(json!({})).await;
+    let path = format!("/v1/triggers/{id}");
+    let with = |tag: &str| world.mine().header("if-match", tag);
+
+    with("\"1\"").patch(&path, &json!({ "name": "A" })).await.expect(200);
+    let stale = with("\"1\"").patch(&path, &json!({ "name": "B" })).await;
+
+    assert_eq!(stale.refusal(), (412, "precondition_failed"));
+    with("*").patch(&path, &json!({ "name": "C" })).await.expect(200);
+    assert_eq!(world.mine().get(&path).await.expect(200)["name"], "C");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_is_checked_like_a_new_trigger() {
+    let world = World::start().await;
+    let id = world.open_trigger(json!({})).await;
+    let path = format!("/v1/triggers/{id}");
+    for (patch, pointer) in [
+        (json!({ "filter": "payload.a ==" }), "/filter"),
+        (json!({ "options": { "max_body_bytes": 0 } }), "/options/max_body_bytes"),
+        (json!({ "version": 7 }), "/version"),
+        (json!({ "agent_id": AgentId::mint() }), "/target/id"),
+        (json!({ "active": "yes" }), "/active"),
+    ] {
+        let refused = world.mine().patch(&path, &patch).await;
+        assert_eq!(refused.refusal(), (422, "validation_failed"), "{patch}");
+        assert_eq!(refused.body["errors"][0]["pointer"], pointer, "{patch}");
+    }
+    let elsewhere = format!("/agent/{}/triggers/{id}", AgentId::mint());
+    assert_eq!(world.mine().patch(&elsewhere, &json!({})).await.refusal(), (404, "not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_hook_still_knows_what_it_has_seen() {
+    let world = World::start().await;
+    let (id, secret) = world.trigger(json!({})).await;
+    world.deliver(id, &secret, "msg_1", "{}").await.expect(202);
+
+    let patch = json!({ "options": { "max_body_bytes": 2048 } });
+    let patched = world.mine().patch(&format!("/v1/triggers/{id}"), &patch).await.expect(200);
+
+    assert_eq!(patched["signing_secret"], Value::Null, "the secret stays");
+    world.deliver(id, &secret, "msg_1", "{}").await.expect(200);
+    world.deliver(id, &secret, "msg_2", "{}").await.expect(202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_the_credential_makes_a_new_secret() {
+    let world = World::start().await;
+    let (id, old) = world.trigger(json!({})).await;
+    world.deliver(id, &old, "msg_1", "{}").await.expect(202);
+
+    let patch = json!({ "credential_id": null });
+    let patched = world.mine().patch(&format!("/v1/triggers/{id}"), &patch).await.expect(200);
+
+    let new = patched["signing_secret"].as_str().unwrap();
+    assert_eq!(world.deliver(id, &old, "msg_2", "{}").await.status, 401);
+    world.deliver(id, new, "msg_2", "{}").await.expect(202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_trigger_holds_what_comes_and_fires_it_later() {
+    let world = World::start().await;
+    let id = world.open_trigger(json!({ "paused": true })).await;
+    let accepted = world.send(id, &json!({ "n": 1 })).await.expect(202);
+    assert_eq!((&accepted["outcome"], &accepted["event_ids"]), (&json!("held"), &json!([])));
+
+    world
+        .mine()
+        .patch(&format!("/v1/triggers/{id}"), &json!({ "paused": false }))
+        .await
+        .expect(200);
+
+    let fired = world.engine().await.take(1).await.remove(0).data;
+    assert_eq!((fired.attempt, fired.payload), (1, Some(json!({ "n": 1 }))));
+    let delivery = world.delivery(&accepted).await;
+    assert_eq!(delivery["status"], "fired");
+    let steps: Vec<_> =
+        delivery["timeline"].as_array().unwrap().iter().map(|s| &s["step"]).collect();
+    assert_eq!(steps, ["received", "verified", "deduped", "matched", "held", "released"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_may_change_a_members_trigger_and_it_stays_theirs() {
+    let world = World::start().await;
+    let member = world.owner.colleague(Role::Member);
+    let agent = AgentId::mint();
+    world.show_agent(agent, &member, "user");
+    world.show_agent(agent, &world.owner, "user");
+    let made = world
+        .api(&member)
+        .post("/v1/triggers", &json!({ "system": "webhook", "agent_id": agent }))
+        .await
+        .expect(201);
+    let path = format!("/v1/triggers/{}", made["id"].as_str().unwrap());
+
+    let patched = world.mine().patch(&path, &json!({ "active": false })).await.expect(200);
+
+    assert_eq!(patched["owner"], json!(member.user));
+    eventually("the member to see it", async || {
+        let seen = world.api(&member).get(&path).await.expect(200);
+        (seen["active"] == false).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,340 @@
+//! A whole eventsvc over a fresh database and a private NATS, with stand-ins for the vault and the engine.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_nats::jetstream::AckKind;
+use axum::Router;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use eventsvc::{App, Config, Limits};
+use futures::StreamExt as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::Method;
+use pubsub::{Bus, topology};
+use serde_json::{Value, json};
+use servicekit::{AuthConfig, Lifecycle, ServiceConfig};
+use sha2::Sha256;
+use shared_models::{
+    AgentId, CredentialId, MessageId, RunId, Service, TenantId, TriggerId,
+    events::{Envelope, Event, run::RunRef, trigger::TriggerFired},
+};
+use testkit::{Answer, Api, Person, Reply, Stub, Stubbed, TestDb, TestNats, Trust, eventually};
+
+/// What the vault's stand-in holds.
+#[derive(Debug, Default)]
+pub struct Vault {
+    pub credentials: BTreeMap<String, Value>,
+    pub grants: BTreeSet<(String, String)>,
+    pub down: bool,
+}
+
+/// Which agents there are, and who may see them.
+#[derive(Debug, Default)]
+pub struct Agents {
+    pub known: BTreeMap<String, (Value, BTreeSet<String>)>,
+    pub down: bool,
+}
+
+pub struct World {
+    pub life: Lifecycle,
+    pub app: App,
+    pub router: Router,
+    pub openapi: Value,
+    pub owner: Person,
+    pub agent: AgentId,
+    pub vault: Arc<Mutex<Vault>>,
+    pub agents: Arc<Mutex<Agents>>,
+    pub credsvc: Stub,
+    pub db: TestDb,
+    pub nats: TestNats,
+    _engine: Stub,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.life.shutdown();
+    }
+}
+
+impl World {
+    /// With everything running.
+    pub async fn start() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub async fn with(limits: Limits) -> Self {
+        let trust = Trust::new();
+        let (db, nats) =
+            tokio::join!(TestDb::new("eventsvc", &eventsvc::MIGRATOR), TestNats::start());
+        let (vault, agents) = (Arc::<Mutex<Vault>>::default(), Arc::<Mutex<Agents>>::default());
+        let credsvc = vault_stub(vault.clone()).await;
+        let engine = engine_stub(agents.clone()).await;
+        let config = Config {
+            service: ServiceConfig {
+                service: Service::Eventsvc,
+                listen: ([127, 0, 0, 1], 0).into(),
+                db: db.config("eventsvc"),
+                nats: nats.config(Service::Eventsvc),
+                auth: AuthConfig {
+                    jwks_url: "http://unused.invalid".parse().unwrap(),
+                    service_key: Trust::seed(Service::Eventsvc).into(),
+                },
+            },
+            credsvc_url: credsvc.url().parse().unwrap(),
+            engine_url: engine.url().parse().unwrap(),
+            limits,
+        };
+        let life = Lifecycle::new();
+        let app = eventsvc::open(&config, trust.verifier(Service::Eventsvc), &life).await.unwrap();
+        eventsvc::run(&app, &life);
+        let (router, openapi) = eventsvc::router(app.clone(), &life);
+        let (owner, agent) = (trust.owner(), AgentId::mint());
+        let world = Self {
+            life,
+            app,
+            router,
+            openapi: serde_json::to_value(openapi).unwrap(),
+            owner: owner.clone(),
+            agent,
+            vault,
+            agents,
+            credsvc,
+            db,
+            nats,
+            _engine: engine,
+        };
+        world.show_agent(agent, &owner, "user");
+        world
+    }
+
+    /// Lets a person see an agent.
+    pub fn show_agent(&self, agent: AgentId, person: &Person, scope: &str) {
+        let mut agents = self.agents.lock().unwrap();
+        let team = (scope == "team").then(|| person.teams[0]);
+        let shown = json!({ "agent_id": agent, "name": "a", "owner": person.user, "scope": scope,
+            "team_id": team, "status": "active" });
+        let known = agents.known.entry(agent.to_string()).or_insert((shown, BTreeSet::new()));
+        known.1.insert(person.user.to_string());
+    }
+
+    /// The API as somebody.
+    pub fn api(&self, person: &Person) -> Api {
+        Api::router(self.router.clone()).token(&person.token(Service::Eventsvc))
+    }
+
+    /// The API as the owner.
+    pub fn mine(&self) -> Api {
+        self.api(&self.owner)
+    }
+
+    /// A webhook trigger of the owner's, and its signing secret.
+    pub async fn trigger(&self, more: Value) -> (TriggerId, String) {
+        let mut body = json!({ "system": "webhook", "agent_id": self.agent });
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let made = self.mine().post("/v1/triggers", &body).await.expect(201);
+        let secret = made["signing_secret"].as_str().unwrap_or_default();
+        (made["id"].as_str().unwrap().parse().unwrap(), secret.to_owned())
+    }
+
+    /// A trigger that anybody may fire.
+    pub async fn open_trigger(&self, more: Value) -> TriggerId {
+        let mut more = more;
+        more["options"]["verify"] = json!({ "scheme": "none" });
+        self.trigger(more).await.0
+    }
+
+    /// Delivers signed as Standard Webhooks.
+    pub async fn deliver(&self, hook: TriggerId, secret: &str, id: &str, body: &str) -> Reply {
+        let api = signed(Api::router(self.router.clone()), secret, id, body);
+        let api = api.header("content-type", "application/json");
+        api.raw(Method::POST, &format!("/v1/hooks/{hook}"), body.into()).await
+    }
+
+    /// Delivers JSON without a proof.
+    pub async fn send(&self, hook: impl std::fmt::Display, body: &Value) -> Reply {
+        Api::router(self.router.clone()).post(&format!("/v1/hooks/{hook}"), body).await
+    }
+
+    /// A delivery as the owner sees it.
+    pub async fn delivery(&self, accepted: &Value) -> Value {
+        let id = accepted["delivery_id"].as_str().unwrap();
+        self.mine().get(&format!("/v1/deliveries/{id}")).await.expect(200)
+    }
+
+    /// A number the database knows.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&mut self.db.admin().await).await.unwrap()
+    }
+
+    pub async fn engine(&self) -> FakeEngine {
+        FakeEngine { bus: self.nats.bus(Service::Engine).await }
+    }
+
+    /// Waits for a trigger's status to be as wanted.
+    pub async fn status_of(
+        &self,
+        id: TriggerId,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        eventually(what, async || {
+            let status =
+                self.mine().get(&format!("/triggers/{id}")).await.expect(200)["status"].take();
+            wanted(&status).then_some(status)
+        })
+        .await
+    }
+}
+
+/// Adds the headers of Standard Webhooks, signed now.
+pub fn signed(api: Api, secret: &str, id: &str, body: &str) -> Api {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let time = now.as_secs().to_string();
+    let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
+    mac.update(format!("{id}.{time}.{body}").as_bytes());
+    let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
+    api.header("webhook-id", id)
+        .header("webhook-timestamp", &time)
+        .header("webhook-signature", &signature)
+}
+
+/// What the engine would do on the bus.
+pub struct FakeEngine {
+    bus: Bus,
+}
+
+impl FakeEngine {
+    /// Takes the fired triggers that come within the deadline, until there are `wanted`.
+    pub async fn take(&self, wanted: usize) -> Vec<Envelope<TriggerFired>> {
+        let mut taken = Vec::new();
+        let consumer = self.bus.consumer(&topology::ENGINE_TRIGGER_FIRED).await.unwrap();
+        let gather = async {
+            while taken.len() < wanted {
+                let mut batch =
+                    consumer.fetch().max_messages(wanted - taken.len()).messages().await.unwrap();
+                while let Some(Ok(message)) = batch.next().await {
+                    message.double_ack_with(AckKind::Ack).await.unwrap();
+                    taken.push(serde_json::from_slice(&message.payload).unwrap());
+                }
+            }
+        };
+        let done = tokio::time::timeout(Duration::from_secs(30), gather).await;
+        assert!(done.is_ok(), "waited in vain for {wanted} fired triggers");
+        taken
+    }
+
+    /// Publishes an event of a run.
+    pub async fn tell<E: Event + Clone>(&self, tenant: TenantId, event: &E) {
+        let envelope = Envelope {
+            id: MessageId::mint(),
+            kind: E::NAME.to_owned(),
+            version: E::VERSION,
+            tenant,
+            occurred_at: std::time::SystemTime::now().into(),
+            traceparent: None,
+            data: event.clone(),
+        };
+        let payload = serde_json::to_vec(&envelope).unwrap();
+        let sent = self.bus.jetstream().publish(E::subject(tenant), payload.into()).await;
+        sent.unwrap().await.unwrap();
+    }
+}
+
+/// The run that a firing makes.
+pub fn run_of(fired: &TriggerFired) -> RunRef {
+    let run = RunId::mint();
+    RunRef {
+        run_id: run,
+        agent_id: fired.agent_id.unwrap(),
+        root_run_id: run,
+        trigger_id: Some(fired.trigger_id),
+        event_id: Some(fired.event_id),
+        attempt: fired.attempt,
+    }
+}
+
+fn problem(status: u16, code: &str) -> Answer {
+    let body =
+        json!({ "type": format!("/errors#{code}"), "code": code, "title": code, "status": status });
+    Answer::Json(status, body)
+}
+
+async fn vault_stub(vault: Arc<Mutex<Vault>>) -> Stub {
+    Stub::start(move |request| answer_as_vault(&mut vault.lock().unwrap(), request)).await
+}
+
+fn answer_as_vault(vault: &mut Vault, request: &Stubbed) -> Answer {
+    let body = request.json();
+    let path: Vec<&str> = request.path.trim_matches('/').split('/').collect();
+    let for_a_person = !request.header("x-subject-token").is_empty();
+    match (request.method.as_str(), path.as_slice()) {
+        _ if vault.down => problem(503, "unavailable"),
+        ("POST", ["internal", "credentials"]) if for_a_person => {
+            let id = CredentialId::mint().to_string();
+            vault.credentials.insert(id.clone(), body["credentials"].clone());
+            Answer::Json(201, json!({ "credential_id": id }))
+        }
+        ("POST", ["internal", "grants"]) if for_a_person => {
+            let credential = body["credential_id"].as_str().unwrap().to_owned();
+            if !vault.credentials.contains_key(&credential) {
+                return problem(404, "not_found");
+            }
+            let grantee = body["grantee"]["id"].as_str().unwrap().to_owned();
+            vault.grants.insert((grantee, credential));
+            Answer::Json(201, json!({ "grant_id": "grt_0" }))
+        }
+        ("POST", ["internal", "credentials", id, "resolve"]) => {
+            let grantee = body["grantee"]["id"].as_str().unwrap().to_owned();
+            assert_eq!(body["purpose"], "webhook.verify");
+            if !vault.grants.contains(&(grantee, (*id).to_owned())) {
+                return problem(403, "credential_not_granted");
+            }
+            let fields = vault.credentials[*id].clone();
+            Answer::Json(
+                200,
+                json!({ "credential_id": id, "version": 1, "type": "generic",
+                "credentials": fields, "ttl_seconds": 60 }),
+            )
+        }
+        ("DELETE", ["internal", "grants", "trigger", id]) => {
+            vault.grants.retain(|(grantee, _)| grantee != id);
+            Answer::Raw(204, Vec::new(), Vec::new())
+        }
+        _ => problem(404, "not_found"),
+    }
+}
+
+async fn engine_stub(agents: Arc<Mutex<Agents>>) -> Stub {
+    Stub::start(move |request| {
+        let agents = agents.lock().unwrap();
+        if agents.down {
+            return problem(503, "unavailable");
+        }
+        let id = request.path.rsplit('/').next().unwrap();
+        match agents.known.get(id) {
+            Some((agent, people))
+                if people.contains(&person_of(request.header("x-subject-token"))) =>
+            {
+                Answer::Json(200, agent.clone())
+            }
+            _ => problem(404, "not_found"),
+        }
+    })
+    .await
+}
+
+/// Whose token it is; the real engine verifies it as well.
+fn person_of(token: &str) -> String {
+    let claims = token.split('.').nth(1).unwrap_or_default();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    claims["user"].as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,230 @@
+//! The ledger: the timeline to the run's end, replays, tests, lists, retention.
+
+use serde_json::{Value, json};
+use shared_models::{
+    MicroUsd, Role, RunStatus, Usage, WaitReason,
+    events::run::{RunCreated, RunFinished, RunRefused, RunStarted, RunWaiting},
+};
+use testkit::{Trust, eventually};
+
+use crate::harness::{World, run_of};
+
+fn steps(delivery: &Value) -> Vec<String> {
+    let timeline = delivery["timeline"].as_array().unwrap();
+    timeline.iter().map(|step| step["step"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_timeline_goes_on_to_the_end_of_the_run() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    let accepted = world.send(hook, &json!({ "n": 1 })).await.expect(202);
+    let engine = world.engine().await;
+    let fired = engine.take(1).await.remove(0).data;
+    let (run, tenant) = (run_of(&fired), world.owner.tenant);
+
+    engine.tell(tenant, &RunCreated { run }).await;
+    engine.tell(tenant, &RunStarted { run }).await;
+    engine.tell(tenant, &RunWaiting { run, reason: WaitReason::Approval }).await;
+    let usage = Usage::default();
+    let ended =
+        RunFinished { run, status: RunStatus::Succeeded, error: None, usage, cost: MicroUsd(42) };
+    engine.tell(tenant, &ended).await;
+
+    let delivery = eventually("the whole timeline", async || {
+        let delivery = world.delivery(&accepted).await;
+        (delivery["timeline"].as_array().unwrap().len() == 9).then_some(delivery)
+    })
+    .await;
+    assert_eq!(
+        steps(&delivery),
+        [
+            "received",
+            "verified",
+            "deduped",
+            "matched",
+            "fired",
+            "run_created",
+            "run_started",
+            "run_waiting",
+            "run_finished"
+        ]
+    );
+    let last = &delivery["timeline"][8];
+    assert_eq!(last["run_id"], json!(run.run_id));
+    assert_eq!(
+        (&last["detail"]["status"], &last["detail"]["cost"]),
+        (&json!("succeeded"), &json!(42))
+    );
+    let firing = &delivery["firings"][0];
+    assert_eq!(
+        (&firing["run_id"], &firing["run_status"]),
+        (&json!(run.run_id), &json!("succeeded"))
+    );
+    assert_eq!(delivery["payload"], json!({ "n": 1 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_that_come_out_of_order_leave_an_ended_run_ended() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    let accepted = world.send(hook, &json!({})).await.expect(202);
+    let engine = world.engine().await;
+    let fired = engine.take(1).await.remove(0).data;
+    let (run, tenant) = (run_of(&fired), world.owner.tenant);
+
+    let (usage, cost) = (Usage::default(), MicroUsd(0));
+    let ended =
+        RunFinished { run, status: RunStatus::Failed, error: Some("no".into()), usage, cost };
+    engine.tell(tenant, &ended).await;
+    engine.tell(tenant, &RunStarted { run }).await;
+    engine.tell(tenant, &RunCreated { run }).await;
+
+    let delivery = eventually("all news", async || {
+        let delivery = world.delivery(&accepted).await;
+        (delivery["timeline"].as_array().unwrap().len() == 8).then_some(delivery)
+    })
+    .await;
+    assert_eq!(delivery["firings"][0]["run_status"], "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firing_the_engine_refuses_is_a_failure_with_its_reason() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    let accepted = world.send(hook, &json!({})).await.expect(202);
+    let engine = world.engine().await;
+    let fired = engine.take(1).await.remove(0).data;
+
+    let refused = RunRefused { run: run_of(&fired), reason: "the agent is paused".into() };
+    engine.tell(world.owner.tenant, &refused).await;
+
+    let delivery = eventually("the refusal", async || {
+        let delivery = world.delivery(&accepted).await;
+        (delivery["status"] == "failed").then_some(delivery)
+    })
+    .await;
+    assert_eq!(
+        (&delivery["reason_class"], &delivery["reason"]),
+        (&json!("engine"), &json!("the agent is paused"))
+    );
+    assert_eq!(steps(&delivery)[4..], ["fired", "run_refused"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_keeps_the_event_and_counts_attempts() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    let accepted = world.send(hook, &json!({ "n": 1 })).await.expect(202);
+    let engine = world.engine().await;
+    let first = engine.take(1).await.remove(0);
+    let path = format!("/v1/deliveries/{}/replay", accepted["delivery_id"].as_str().unwrap());
+
+    let replayed =
+        world.mine().header("idempotency-key", "k").post(&path, &json!({})).await.expect(202);
+    let again =
+        world.mine().header("idempotency-key", "k").post(&path, &json!({})).await.expect(202);
+    let third = world.mine().post(&path, &json!({})).await.expect(202);
+
+    assert_eq!(replayed["events"], json!([{ "event_id": first.data.event_id, "attempt": 2 }]));
+    assert_eq!(again, replayed, "the same key replays once");
+    assert_eq!(third["events"][0]["attempt"], 3);
+    let mut heard = engine.take(2).await;
+    heard.sort_by_key(|event| event.data.attempt);
+    for (event, attempt) in heard.iter().zip([2, 3]) {
+        assert_eq!((event.data.event_id, event.data.attempt), (first.data.event_id, attempt));
+        assert_eq!(event.data.payload, first.data.payload);
+        assert_ne!(event.id, first.id);
+    }
+    assert_eq!(steps(&world.delivery(&accepted).await)[4..], ["fired", "replayed", "replayed"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_filter_turned_away_can_be_fired_after_all() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({ "filter": "payload.n > 1" })).await;
+    let accepted = world.send(hook, &json!({ "n": 1 })).await.expect(202);
+    let path = format!("/v1/deliveries/{}/replay", accepted["delivery_id"].as_str().unwrap());
+
+    let replayed = world.mine().post(&path, &json!({})).await.expect(202);
+
+    assert_eq!(replayed["events"][0]["attempt"], 1);
+    let delivery = world.delivery(&accepted).await;
+    assert_eq!(delivery["status"], "fired");
+    assert_eq!(steps(&delivery)[4..], ["filtered", "replayed"]);
+    world
+        .mine()
+        .patch(&format!("/v1/triggers/{hook}"), &json!({ "active": false }))
+        .await
+        .expect(200);
+    assert_eq!(world.mine().post(&path, &json!({})).await.refusal(), (409, "not_replayable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_seen_by_who_sees_its_trigger_and_its_content_by_who_may() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    let accepted = world.send(hook, &json!({ "n": "s3cret" })).await.expect(202);
+    let path = format!("/v1/deliveries/{}", accepted["delivery_id"].as_str().unwrap());
+
+    let blind = world.api(&world.owner.without_payloads()).get(&path).await;
+    assert_eq!((blind.status, &blind.body["redacted"]), (200, &json!(true)));
+    assert!(!blind.text.contains("s3cret"), "{}", blind.text);
+    for person in [world.owner.colleague(Role::Member), Trust::new().owner()] {
+        assert_eq!(world.api(&person).get(&path).await.refusal(), (404, "not_found"));
+        let replay = world.api(&person).post(&format!("{path}/replay"), &json!({})).await;
+        assert_eq!(replay.refusal(), (404, "not_found"));
+        assert_eq!(world.api(&person).get("/v1/deliveries").await.expect(200)["items"], json!([]));
+    }
+    world.api(&world.owner.colleague(Role::Admin)).get(&path).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_are_listed_in_pages_and_narrowed() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({ "filter": "payload.n > 1" })).await;
+    let other = world.open_trigger(json!({})).await;
+    for n in 0..4 {
+        world.send(hook, &json!({ "n": n })).await.expect(202);
+    }
+    world.send(other, &json!({})).await.expect(202);
+    let list =
+        async |query: &str| world.mine().get(&format!("/v1/deliveries{query}")).await.expect(200);
+    let size = |page: &Value| page["items"].as_array().unwrap().len();
+
+    let first = list("?limit=3").await;
+    let second = list(&format!("?limit=3&cursor={}", first["next_cursor"].as_str().unwrap())).await;
+
+    assert_eq!((size(&first), size(&second), &second["next_cursor"]), (3, 2, &Value::Null));
+    assert_eq!(first["items"][0]["firings"][0]["trigger_id"], json!(other));
+    assert_eq!(size(&list(&format!("?trigger_id={hook}")).await), 4);
+    assert_eq!(size(&list("?status=filtered").await), 2);
+    assert_eq!(size(&list("?reason=unmatched").await), 2);
+    assert_eq!(size(&list("?since=2100-01-01T00:00:00Z").await), 0);
+    assert_eq!(size(&list("?until=2100-01-01T00:00:00Z").await), 5);
+    assert_eq!(
+        world.mine().get("/v1/deliveries?status=odd").await.refusal(),
+        (422, "validation_failed")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_fires_like_the_real_thing_and_is_marked() {
+    let world = World::start().await;
+    let (hook, _) = world
+        .trigger(json!({ "filter": "payload.n > 1 && headers['x-github-event'] == 'push'" }))
+        .await;
+    let path = format!("/v1/triggers/{hook}/test");
+    let test = |n: i32| json!({ "payload": { "n": n }, "headers": { "x-github-event": "push" } });
+
+    let fired = world.mine().post(&path, &test(2)).await.expect(202);
+    let filtered = world.mine().post(&path, &test(1)).await.expect(202);
+
+    assert_eq!((&fired["outcome"], &filtered["outcome"]), (&json!("fired"), &json!("filtered")));
+    assert_eq!(filtered["reason"], "the filter said no");
+    let event = world.engine().await.take(1).await.remove(0).data;
+    assert_eq!(json!([event.event_id]), fired["event_ids"]);
+    assert_eq!(world.delivery(&fired).await["verified_by"], "test");
+    let nul = world.mine().post(&path, &json!({ "payload": "a\0" })).await;
+    assert_eq!(nul.refusal(), (422, "validation_failed"));
+}

@@ -1,0 +1,16 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
+
+mod bus;
+mod edits;
+mod group;
+mod harness;
+mod intake;
+mod ledger;
+mod options;
+mod triggers;
+mod walk;

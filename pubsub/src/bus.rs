@@ -8,9 +8,11 @@ use async_nats::{
     jetstream::{
         self,
         consumer::{Consumer as Durable, pull},
-        context::ContextBuilder,
+        context::{ContextBuilder, GetStreamErrorKind},
+        stream::ConsumerErrorKind,
     },
 };
+use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use shared_models::Service;
 use tokio::sync::watch;
@@ -68,7 +70,7 @@ impl Bus {
     /// Connects as `config.user`. Fails when NATS is away or refuses the password; once connected, a lost
     /// connection is made again without end.
     pub async fn connect(service: Service, config: &NatsConfig) -> Result<Self, BusError> {
-        let (connected, connects) = watch::channel(0);
+        let (connected, mut connects) = watch::channel(0);
         let options = ConnectOptions::new()
             .name(service.name())
             .user_and_password(config.user.clone(), config.password.expose_secret().to_owned())
@@ -92,6 +94,8 @@ impl Bus {
             .connect(servers)
             .await
             .map_err(|source| BusError::Connect { url: config.url.clone(), source })?;
+        // This connection has been counted before anyone waits for the next one.
+        tokio::time::timeout(TIMEOUT, connects.changed()).await.ok();
         let jetstream = ContextBuilder::new()
             .timeout(TIMEOUT)
             .ack_timeout(TIMEOUT)
@@ -125,28 +129,31 @@ impl Bus {
         if !self.is_connected() {
             return Err(BusError::Unavailable("not connected".into()));
         }
-        let answer = self.jetstream.query_account().await;
+        // Not the client's own call: it sends a body, which older servers refuse.
+        let answer = self.client.request("$JS.API.INFO", Bytes::new()).await;
         answer.map(drop).map_err(|error| BusError::Unavailable(error.to_string()))
     }
 
     /// Looks a durable consumer up; services never create one.
     pub async fn consumer(&self, consumer: &Consumer) -> Result<Durable<pull::Config>, BusError> {
         let name = consumer.stream.name();
-        self.jetstream.get_consumer_from_stream(consumer.durable, name).await.map_err(|error| {
-            match api_code(&error) {
-                Some(404) => BusError::Missing {
-                    what: format!("consumer `{}` of stream {name}", consumer.durable),
-                },
-                _ => BusError::Unavailable(error.to_string()),
-            }
+        let found = self.jetstream.get_consumer_from_stream(consumer.durable, name).await;
+        found.map_err(|error| match error.kind() {
+            ConsumerErrorKind::JetStream(refusal) if refusal.code() == 404 => BusError::Missing {
+                what: format!("consumer `{}` of stream {name}", consumer.durable),
+            },
+            _ => BusError::Unavailable(error.to_string()),
         })
     }
 
     /// The last sequence a stream has given out.
     pub(crate) async fn last_sequence(&self, spec: &StreamSpec) -> Result<u64, BusError> {
         let name = spec.stream.name();
-        let stream = self.jetstream.get_stream(name).await.map_err(|error| match api_code(&error) {
-            Some(404) => BusError::Missing { what: format!("stream {name}") },
+        let found = self.jetstream.get_stream(name).await;
+        let stream = found.map_err(|error| match error.kind() {
+            GetStreamErrorKind::JetStream(refusal) if refusal.code() == 404 => {
+                BusError::Missing { what: format!("stream {name}") }
+            }
             _ => BusError::Unavailable(error.to_string()),
         })?;
         Ok(stream.cached_info().state.last_sequence)
@@ -162,18 +169,6 @@ impl Bus {
 /// which events will not be delivered again by themselves.
 pub async fn consumer_ack_floor(bus: &Bus, consumer: &Consumer) -> Result<u64, BusError> {
     Ok(bus.consumer(consumer).await?.cached_info().ack_floor.stream_sequence)
-}
-
-/// The HTTP-like code of JetStream's refusal, when it was one.
-pub(crate) fn api_code(error: &(dyn std::error::Error + 'static)) -> Option<usize> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(refusal) = error.downcast_ref::<jetstream::Error>() {
-            return Some(refusal.code());
-        }
-        cause = error.source();
-    }
-    None
 }
 
 fn tell(service: Service, happening: &Happening) {

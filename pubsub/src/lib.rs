@@ -21,7 +21,11 @@ pub use bus::{Bus, BusError, NatsConfig, consumer_ack_floor};
 pub use emit::{OutboxRow, emit, emit_as, insert_rows, message_id};
 pub use listener::{BatchListener, DependencyDown, Heard, Listener, RawEvent, Refusal};
 pub use relay::{Relay, RelayConfig, RelayHandle, republish, republish_rolled_back};
-pub use runner::{ListenOptions, batch::{listen_batch, listen_batch_with}, single::{listen, listen_with}};
+pub use runner::{
+    ListenOptions,
+    batch::{listen_batch, listen_batch_with},
+    single::{listen, listen_with},
+};
 pub use schemas::event_schemas;
 pub use topology::Consumer;
 pub use trace::{set_span_parent, set_traceparent_source};

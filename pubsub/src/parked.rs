@@ -84,11 +84,7 @@ pub async fn envelope(
 
 /// Asks the consumer to try the event once more, soon after the commit; false when there is no such event. A try that
 /// fails leaves the event parked with the new reason.
-pub async fn replay(
-    tx: &mut TenantTx,
-    consumer: &str,
-    id: MessageId,
-) -> Result<bool, sqlx::Error> {
+pub async fn replay(tx: &mut TenantTx, consumer: &str, id: MessageId) -> Result<bool, sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query(
         "update parked set replay_requested_at = coalesce(replay_requested_at, now())

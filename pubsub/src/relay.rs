@@ -19,7 +19,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bus, BusError, OutboxRow, topology::{StreamSpec, stream_of}};
+use crate::{
+    Bus, BusError, OutboxRow,
+    topology::{StreamSpec, stream_of},
+};
 use publish::{Published, ToSend};
 pub use rollback::{republish, republish_rolled_back};
 

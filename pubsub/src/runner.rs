@@ -7,14 +7,12 @@
 pub(crate) mod batch;
 pub(crate) mod decode;
 pub(crate) mod gate;
+pub(crate) mod pull;
 pub(crate) mod single;
 
 use std::{fmt, time::Duration};
 
-use async_nats::jetstream::{
-    AckKind, Message,
-    consumer::{Consumer as Durable, pull},
-};
+use async_nats::jetstream::{AckKind, Message, consumer::PullConsumer};
 use dbutil::Db;
 use shared_models::events::Envelope;
 use tokio_util::sync::CancellationToken;
@@ -56,12 +54,8 @@ impl Default for ListenOptions {
     }
 }
 
-/// How long a pull waits at the server before it is made again.
-pub(crate) const PULL_EXPIRES: Duration = Duration::from_secs(20);
 /// How often a slow event says that it is still being worked on.
 pub(crate) const PROGRESS: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
-/// How long to wait before another pull after one failed.
-pub(crate) const PULL_RETRY: Duration = Duration::from_millis(250);
 
 /// What became of one event.
 pub(crate) enum Verdict {
@@ -124,7 +118,7 @@ impl Runner {
     pub(crate) async fn durable(
         &self,
         token: &CancellationToken,
-    ) -> Result<Option<Durable<pull::Config>>, BusError> {
+    ) -> Result<Option<PullConsumer>, BusError> {
         loop {
             match self.bus.consumer(self.consumer).await {
                 Ok(durable) => return Ok(Some(durable)),
@@ -159,15 +153,16 @@ impl Runner {
             }
             Err(error) => {
                 tracing::warn!(consumer = %self, error = format!("{error:#}"), "a dependency is down; pausing");
-                self.give_back(message).await;
+                self.give_back(message, self.options.first_pause).await;
                 Health::Down
             }
         }
     }
 
     /// Hands a message back without counting anything.
-    pub(crate) async fn give_back(&self, message: &Message) {
-        log_unsent(message.ack_with(AckKind::Nak(Some(self.options.first_pause))).await);
+    pub(crate) async fn give_back(&self, message: &Message, delay: Duration) {
+        let delay = Some(delay).filter(|delay| !delay.is_zero());
+        log_unsent(message.ack_with(AckKind::Nak(delay)).await);
     }
 
     /// Counts a failure of the event's own: it is delivered again later, or parked.

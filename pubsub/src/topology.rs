@@ -105,8 +105,7 @@ pub(crate) fn covers(filter: &str, subject: &str) -> bool {
     let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
     loop {
         match (filter.next(), subject.next()) {
-            (None, None) => return true,
-            (Some(">"), Some(_)) => return true,
+            (None, None) | (Some(">"), Some(_)) => return true,
             (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
             _ => return false,
         }

@@ -1,6 +1,9 @@
 //! One pipelined group of publications.
 
+use std::error::Error as _;
+
 use async_nats::jetstream::{
+    self,
     context::{PublishError, PublishErrorKind},
     message::PublishMessage,
 };
@@ -8,7 +11,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use shared_models::MessageId;
 
-use crate::{Bus, OutboxRow, bus::api_code};
+use crate::{Bus, OutboxRow};
 
 pub(super) struct ToSend {
     pub(super) id: MessageId,
@@ -77,7 +80,7 @@ impl Published {
     fn failed(&mut self, id: MessageId, error: PublishError) {
         let its_own_fault = match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => true,
-            PublishErrorKind::Other => api_code(&error).is_some_and(|code| code < 500),
+            PublishErrorKind::Other => refusal(&error).is_some_and(|said| said.code() < 500),
             _ => false,
         };
         if its_own_fault {
@@ -86,6 +89,11 @@ impl Published {
             self.down = Some(error.to_string());
         }
     }
+}
+
+/// What JetStream said, if it was JetStream that refused.
+fn refusal(error: &PublishError) -> Option<&jetstream::Error> {
+    error.source()?.downcast_ref()
 }
 
 /// The id the broker drops duplicates by. One that is published again on purpose needs another, or the broker

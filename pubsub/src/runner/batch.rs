@@ -3,18 +3,19 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use anyhow::anyhow;
-use async_nats::jetstream::{AckKind, Message, consumer::pull::Batch};
+use async_nats::jetstream::{AckKind, Message};
 use dbutil::Db;
-use futures::{FutureExt, StreamExt, future::OptionFuture};
+use futures::FutureExt;
 use shared_models::events::Envelope;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Health, ListenOptions, PULL_EXPIRES, PULL_RETRY, Runner, Verdict,
+    Health, ListenOptions, Runner, Verdict,
     decode::{decode, keep},
     gate::Gate,
     log_unsent, panicked,
+    pull::Puller,
 };
 use crate::{BatchListener, Bus, inbox};
 
@@ -40,78 +41,54 @@ pub async fn listen_batch_with<L: BatchListener>(
     let runner = Runner { db, bus, consumer: L::CONSUMER, options };
     let Some(durable) = runner.durable(&token).await? else { return Ok(()) };
     let many = Many { runner: runner.clone(), listener };
+    let mut puller = Puller::new(&runner, durable);
     let mut connects = runner.bus.connects();
     let mut replays = interval(runner.options.replay_poll);
     replays.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut gate = Gate::new(&runner.options);
-    let mut pull: Option<Batch> = None;
-    let mut pull_after = Instant::now();
 
     while !token.is_cancelled() {
-        let open = gate.closed_until().is_none();
-        if pull.is_none() && open && Instant::now() >= pull_after {
-            pull_after = Instant::now() + PULL_RETRY;
-            if runner.bus.is_connected() {
-                // Twice what is handled at once, so that the next batch arrives meanwhile.
-                let wanted = gate.limit(2 * runner.consumer.concurrency);
-                let batch = durable.batch().max_messages(wanted).expires(PULL_EXPIRES).messages();
-                pull = batch.await.ok();
-            }
+        let most = gate.limit(runner.consumer.concurrency);
+        if most > 0 {
+            // Twice what is handled at once, so that the next batch arrives meanwhile.
+            puller.ask(2 * most).await;
         }
         let health = tokio::select! {
             () = token.cancelled() => None,
-            Some(next) = OptionFuture::from(pull.as_mut().map(StreamExt::next)) => match next {
-                Some(Ok(first)) => {
-                    let messages = waiting(first, pull.as_mut(), runner.consumer.concurrency);
+            next = puller.next(), if most > 0 || puller.is_open() => match next {
+                Some(first) if most > 0 => {
+                    let messages = waiting(first, &mut puller, most);
                     Some(many.deliver(messages).await)
                 }
-                Some(Err(error)) => {
-                    tracing::warn!(consumer = %runner, %error, "a pull failed");
-                    pull = None;
+                Some(message) => {
+                    runner.give_back(&message, gate.left()).await;
                     None
                 }
-                None => {
-                    pull = None;
-                    pull_after = Instant::now();
-                    None
-                }
+                None => None,
             },
+            // The server has forgotten the pull.
             Ok(()) = connects.changed() => {
-                pull = None;
+                puller.close().await;
                 None
             }
-            _ = replays.tick(), if open => Some(many.replay().await),
-            () = sleep_until(gate.closed_until().unwrap_or(pull_after)), if !open || pull.is_none() => {
-                if !open {
-                    gate.open();
-                    runner.db.ping().await.err().map(|_| Health::Down)
-                } else {
-                    None
-                }
-            }
+            _ = replays.tick(), if most > 0 => many.replay().await,
+            () = gate.reopen(&runner.db), if gate.is_closed() => None,
         };
         if let Some(health) = health {
             gate.note(health);
         }
-        if health == Some(Health::Down)
-            && let Some(mut pull) = pull.take()
-        {
-            while let Some(Some(Ok(message))) = pull.next().now_or_never() {
-                runner.give_back(&message).await;
-            }
-        }
     }
+    puller.close().await;
     Ok(())
 }
 
 /// What has arrived by now; nothing is waited for.
-fn waiting(first: Message, pull: Option<&mut Batch>, most: usize) -> Vec<Message> {
+fn waiting(first: Message, puller: &mut Puller, most: usize) -> Vec<Message> {
     let mut messages = vec![first];
-    if let Some(pull) = pull {
-        while messages.len() < most {
-            let Some(Some(Ok(message))) = pull.next().now_or_never() else { break };
-            messages.push(message);
-        }
+    while messages.len() < most
+        && let Some(message) = puller.ready()
+    {
+        messages.push(message);
     }
     messages
 }
@@ -178,11 +155,10 @@ impl<L: BatchListener> Many<L> {
     async fn one_by_one(&self, messages: &[Message]) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(messages.len());
         for message in messages {
-            let verdict =
-                match decode(self.runner.consumer, &message.subject, &message.payload) {
-                    Err(error) => Verdict::Never(error),
-                    Ok(envelope) => self.alone(envelope).await,
-                };
+            let verdict = match decode(self.runner.consumer, &message.subject, &message.payload) {
+                Err(error) => Verdict::Never(error),
+                Ok(envelope) => self.alone(envelope).await,
+            };
             verdicts.push(verdict);
         }
         verdicts
@@ -209,10 +185,11 @@ impl<L: BatchListener> Many<L> {
         Ok(answers.into_iter().map(Verdict::of).collect())
     }
 
-    /// Tries the parked events somebody asked for.
-    async fn replay(&self) -> Health {
+    /// Tries the parked events somebody asked for; says nothing when there are none.
+    async fn replay(&self) -> Option<Health> {
         let (db, name) = (&self.runner.db, self.runner.consumer.durable);
-        let Ok(parked) = inbox::replays(db, name).await else { return Health::Down };
+        let Ok(parked) = inbox::replays(db, name).await else { return Some(Health::Down) };
+        let mut health = None;
         for kept in parked {
             let decoded = decode(self.runner.consumer, &kept.subject, kept.envelope.as_bytes());
             let verdict = match decoded {
@@ -222,11 +199,12 @@ impl<L: BatchListener> Many<L> {
                     refused => refused,
                 },
             };
-            if self.runner.settle_replay(&kept, verdict).await == Health::Down {
-                return Health::Down;
+            health = Some(self.runner.settle_replay(&kept, verdict).await);
+            if health == Some(Health::Down) {
+                break;
             }
         }
-        Health::Fine
+        health
     }
 
     /// Removes a parked row whose effect is committed; after a crash in between the inbox drops the second try.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use dbutil::Db;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Health, ListenOptions};
 
@@ -32,18 +33,34 @@ impl Gate {
         }
     }
 
-    /// When the pause ends, while there is one.
-    pub(crate) fn closed_until(&self) -> Option<Instant> {
-        self.closed_until
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed_until.is_some()
     }
 
-    pub(crate) fn open(&mut self) {
+    /// How much of the pause is left.
+    pub(crate) fn left(&self) -> Duration {
+        self.closed_until.map_or(self.first, |until| until - Instant::now())
+    }
+
+    /// Waits for the end of the pause and opens when the database answers.
+    pub(crate) async fn reopen(&mut self, db: &Db) {
+        if let Some(until) = self.closed_until {
+            sleep_until(until).await;
+        }
+        let answer = db.ping().await;
         self.closed_until = None;
+        if answer.is_err() {
+            self.note(Health::Down);
+        }
     }
 
     /// How many events may be under way.
     pub(crate) fn limit(&self, usual: usize) -> usize {
-        if self.strikes > 0 { 1 } else { usual }
+        match (self.closed_until, self.strikes) {
+            (Some(_), _) => 0,
+            (None, 0) => usual,
+            (None, _) => 1,
+        }
     }
 }
 
@@ -63,8 +80,9 @@ mod tests {
         for _ in 0..3 {
             gate.note(Health::Down);
             gate.note(Health::Down);
-            pauses.push((gate.closed_until().unwrap() - Instant::now()).as_secs());
-            gate.open();
+            assert_eq!(gate.limit(16), 0);
+            pauses.push(gate.left().as_secs());
+            gate.closed_until = None;
         }
 
         assert_eq!(pauses, [1, 2, 3]);

@@ -3,23 +3,20 @@
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use anyhow::anyhow;
-use async_nats::jetstream::{AckKind, Message, consumer::pull::Batch};
+use async_nats::jetstream::{AckKind, Message};
 use dbutil::{Db, TenantTx};
-use futures::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, OptionFuture},
-    stream::FuturesUnordered,
-};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use shared_models::events::Envelope;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{
-    Health, ListenOptions, PROGRESS, PULL_EXPIRES, PULL_RETRY, Runner, Verdict,
+    Health, ListenOptions, PROGRESS, Runner, Verdict,
     decode::{decode, keep},
     gate::Gate,
     log_unsent, panicked,
+    pull::Puller,
 };
 use crate::{Bus, Listener, inbox, inbox::Kept};
 
@@ -45,70 +42,37 @@ pub async fn listen_with<L: Listener>(
     let runner = Runner { db, bus, consumer: L::CONSUMER, options };
     let Some(durable) = runner.durable(&token).await? else { return Ok(()) };
     let one = Arc::new(One { runner: runner.clone(), listener });
+    let mut puller = Puller::new(&runner, durable);
     let mut connects = runner.bus.connects();
     let mut replays = interval(runner.options.replay_poll);
     replays.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut gate = Gate::new(&runner.options);
-    let mut flying: FuturesUnordered<BoxFuture<'static, Health>> = FuturesUnordered::new();
-    let mut pull: Option<Batch> = None;
-    let mut pull_after = Instant::now();
+    let mut flying: FuturesUnordered<BoxFuture<'static, Option<Health>>> = FuturesUnordered::new();
 
     while !token.is_cancelled() {
-        let limit = gate.limit(runner.consumer.concurrency);
-        let may_pull = gate.closed_until().is_none() && flying.len() < limit;
-        if pull.is_none() && may_pull && Instant::now() >= pull_after {
-            pull_after = Instant::now() + PULL_RETRY;
-            if runner.bus.is_connected() {
-                let wanted = limit - flying.len();
-                let batch = durable.batch().max_messages(wanted).expires(PULL_EXPIRES).messages();
-                pull = batch.await.ok();
-            }
+        let free = gate.limit(runner.consumer.concurrency).saturating_sub(flying.len());
+        if free > 0 {
+            puller.ask(free).await;
         }
         tokio::select! {
             () = token.cancelled() => {}
-            Some(health) = flying.next() => {
+            Some(health) = flying.next() => if let Some(health) = health {
                 gate.note(health);
-                if health == Health::Down {
-                    return_unstarted(&runner, pull.take()).await;
-                }
-            }
-            Some(next) = OptionFuture::from(pull.as_mut().map(StreamExt::next)) => match next {
-                Some(Ok(message)) => flying.push(one.clone().deliver(message).boxed()),
-                Some(Err(error)) => {
-                    tracing::warn!(consumer = %runner, %error, "a pull failed");
-                    pull = None;
-                }
-                None => {
-                    pull = None;
-                    pull_after = Instant::now();
-                }
+            },
+            next = puller.next(), if free > 0 || puller.is_open() => match next {
+                Some(message) if free > 0 => flying.push(one.clone().deliver(message).boxed()),
+                Some(message) => runner.give_back(&message, gate.left()).await,
+                None => {}
             },
             // The server has forgotten the pull.
-            Ok(()) = connects.changed() => pull = None,
-            _ = replays.tick(), if may_pull => flying.push(one.clone().replay().boxed()),
-            () = sleep_until(gate.closed_until().unwrap_or(pull_after)),
-                if gate.closed_until().is_some() || (pull.is_none() && may_pull) =>
-            {
-                if gate.closed_until().is_some() {
-                    gate.open();
-                    if runner.db.ping().await.is_err() {
-                        gate.note(Health::Down);
-                    }
-                }
-            }
+            Ok(()) = connects.changed() => puller.close().await,
+            _ = replays.tick(), if free > 0 => flying.push(one.clone().replay().boxed()),
+            () = gate.reopen(&runner.db), if gate.is_closed() => {}
         }
     }
-    drop(pull);
+    puller.close().await;
     while flying.next().await.is_some() {}
     Ok(())
-}
-
-/// Gives back what was received and not begun.
-async fn return_unstarted(runner: &Runner, pull: Option<Batch>) {
-    let Some(mut pull) = pull else { return };
-    while let Some(Some(Ok(message))) = pull.next().now_or_never() {
-        runner.give_back(&message).await;
-    }
 }
 
 struct One<L> {
@@ -123,7 +87,7 @@ enum From {
 }
 
 impl<L: Listener> One<L> {
-    async fn deliver(self: Arc<Self>, message: Message) -> Health {
+    async fn deliver(self: Arc<Self>, message: Message) -> Option<Health> {
         let decoded = decode(self.runner.consumer, &message.subject, &message.payload);
         let verdict = match decoded {
             Err(error) => Verdict::Never(error),
@@ -133,20 +97,22 @@ impl<L: Listener> One<L> {
                 with_progress(&message, work).await
             }
         };
-        self.runner.settle(&message, &keep(&message), verdict).await
+        Some(self.runner.settle(&message, &keep(&message), verdict).await)
     }
 
-    /// Tries the parked events somebody asked for.
-    async fn replay(self: Arc<Self>) -> Health {
+    /// Tries the parked events somebody asked for; says nothing when there are none.
+    async fn replay(self: Arc<Self>) -> Option<Health> {
         let Ok(parked) = inbox::replays(&self.runner.db, self.runner.consumer.durable).await else {
-            return Health::Down;
+            return Some(Health::Down);
         };
+        let mut health = None;
         for kept in parked {
-            if self.replay_one(&kept).await == Health::Down {
-                return Health::Down;
+            health = Some(self.replay_one(&kept).await);
+            if health == Some(Health::Down) {
+                break;
             }
         }
-        Health::Fine
+        health
     }
 
     async fn replay_one(&self, kept: &Kept) -> Health {

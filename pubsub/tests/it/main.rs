@@ -1,0 +1,14 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
+
+mod batch;
+mod failures;
+mod outages;
+mod permissions;
+mod relay;
+mod rollback;
+mod world;

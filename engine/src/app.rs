@@ -1,0 +1,55 @@
+//! What handlers, listeners and workers share. Built once; cheap to clone.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use dbutil::Db;
+use pubsub::{Bus, RelayHandle};
+use servicekit::{Verifier, egress::Egress};
+use shared_models::WorkerId;
+use tokio_util::sync::CancellationToken;
+
+use crate::bell::Bell;
+use crate::clients::{credsvc::Credsvc, eventsvc::Eventsvc, gateway::Gateway};
+use crate::committer::Committer;
+use crate::config::RunConfig;
+use crate::lease::Lease;
+use crate::live::Stage;
+use crate::models::Models;
+
+/// The engine's parts.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) db: Db,
+    pub(crate) bus: Bus,
+    pub(crate) verifier: Verifier,
+    pub(crate) relay: RelayHandle,
+    pub(crate) egress: Egress,
+    pub(crate) models: Arc<Models>,
+    pub(crate) credsvc: Credsvc,
+    pub(crate) eventsvc: Eventsvc,
+    pub(crate) gateway: Gateway,
+    pub(crate) runs: Arc<RunConfig>,
+    pub(crate) committer: Committer,
+    pub(crate) bell: Bell,
+    pub(crate) stage: Stage,
+    /// This process as an owner of runs.
+    pub(crate) worker: WorkerId,
+    pub(crate) lease: Arc<Lease>,
+    /// Cancelled when the process should finish what it does and stop.
+    pub(crate) draining: CancellationToken,
+}
+
+impl FromRef<App> for Verifier {
+    fn from_ref(app: &App) -> Self {
+        app.verifier.clone()
+    }
+}
+
+impl App {
+    /// After a commit that made or woke runs: tells the world and whoever may take them.
+    pub(crate) async fn announce(&self) {
+        self.relay.ring();
+        self.bell.ring().await;
+    }
+}

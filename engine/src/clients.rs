@@ -1,0 +1,5 @@
+//! The other services, as far as the engine needs them.
+
+pub(crate) mod credsvc;
+pub(crate) mod eventsvc;
+pub(crate) mod gateway;

@@ -1,0 +1,122 @@
+//! `credsvc` gives out secrets, to agents that were granted them.
+
+use std::fmt;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use servicekit::{Peer, PeerError, peer::Ask};
+use shared_models::{AgentId, CredentialId, GrantId, RunId, TenantId, UserId};
+
+use crate::error::Error;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Credsvc(Peer);
+
+/// Which secret, and in whose name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wants {
+    pub(crate) tenant: TenantId,
+    pub(crate) run: RunId,
+    pub(crate) agent: AgentId,
+    pub(crate) owner: UserId,
+    pub(crate) credential: CredentialId,
+}
+
+/// A resolved credential. Lives as long as one call.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Secret {
+    credentials: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    #[allow(dead_code, reason = "read to check that it is there")]
+    grant_id: GrantId,
+}
+
+impl Credsvc {
+    pub(crate) fn new(peer: Peer) -> Self {
+        Self(peer)
+    }
+
+    /// Fetches a secret for one call of a run. The purpose is audited over there.
+    pub(crate) async fn resolve(
+        &self,
+        wants: &Wants,
+        purpose: &str,
+        host: Option<String>,
+    ) -> Result<Secret, Error> {
+        let path = format!("/internal/credentials/{}/resolve", wants.credential);
+        let mut body =
+            json!({ "grantee": grantee(wants.agent), "owner": wants.owner, "purpose": purpose });
+        if let (Some(host), Value::Object(fields)) = (host, &mut body) {
+            fields.insert("host".into(), host.into());
+        }
+        let ask = Ask::new(wants.tenant, purpose).for_run(wants.run);
+        self.0.post(ask, &path, &body).await.map_err(refused)
+    }
+
+    /// Records that the person with this token lets the agent use a credential.
+    pub(crate) async fn grant(
+        &self,
+        tenant: TenantId,
+        token: &str,
+        agent: AgentId,
+        owner: UserId,
+        credential: CredentialId,
+    ) -> Result<(), Error> {
+        let body =
+            json!({ "credential_id": credential, "grantee": grantee(agent), "owner": owner });
+        let ask = Ask::new(tenant, "attach a credential to an agent").on_behalf(token);
+        let granted = self.0.post::<_, Granted>(ask, "/internal/grants", &body).await;
+        granted.map(drop).map_err(refused)
+    }
+
+    /// Takes back everything an agent was granted.
+    pub(crate) async fn revoke_all(&self, tenant: TenantId, agent: AgentId) -> Result<(), Error> {
+        let ask = Ask::new(tenant, "an agent was deleted");
+        Ok(self.0.delete(ask, &format!("/internal/grants/agent/{agent}")).await?)
+    }
+}
+
+impl Secret {
+    /// One field, as text.
+    pub(crate) fn field(&self, name: &str) -> Option<SecretString> {
+        as_text(self.credentials.get(name)?)
+    }
+
+    /// The field, when there is only one.
+    pub(crate) fn only_field(&self) -> Option<SecretString> {
+        let mut fields = self.credentials.values();
+        fields.next().filter(|_| fields.next().is_none()).and_then(as_text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(****)")
+    }
+}
+
+fn as_text(value: &Value) -> Option<SecretString> {
+    match value {
+        Value::String(text) => Some(text.as_str().into()),
+        Value::Number(number) => Some(number.to_string().into()),
+        _ => None,
+    }
+}
+
+fn grantee(agent: AgentId) -> Value {
+    json!({ "kind": "agent", "id": agent })
+}
+
+/// A refusal is the client's to read; a peer that is away is not.
+fn refused(error: PeerError) -> Error {
+    match error {
+        PeerError::Problem(_, problem) if matches!(problem.status, 403 | 404 | 409 | 422) => {
+            Error::CredentialRefused(format!("{}: {}", problem.title, problem.detail))
+        }
+        error => error.into(),
+    }
+}

@@ -1,0 +1,29 @@
+//! The engine's own error codes.
+
+use servicekit::Code;
+
+macro_rules! codes {
+    ($($constant:ident = $name:literal, $status:literal, $title:literal;)+) => {
+        $(pub(crate) const $constant: Code = Code::new($name, $status, $title);)+
+        /// Every code of this crate.
+        pub const ALL: &[&Code] = &[$(&$constant,)+];
+    };
+}
+
+codes! {
+    AGENT_NOT_FOUND = "agent_not_found", 404, "There is no such agent, or it is not yours to see.";
+    AGENT_VERSION_NOT_FOUND = "agent_version_not_found", 404, "The agent has no such version.";
+    AGENT_NAME_TAKEN = "agent_name_taken", 409, "Another agent of the tenant has this name.";
+    AGENT_NOT_ACTIVE = "agent_not_active", 409, "The agent is inactive, paused or archived: it starts no runs.";
+    TOOL_NOT_FOUND = "tool_not_found", 404, "There is no such tool, or it is not yours to see.";
+    TOOL_NAME_TAKEN = "tool_name_taken", 409, "Another tool of the tenant has this name.";
+    TOOL_NOT_ASSIGNED = "tool_not_assigned", 404, "The agent does not have this tool.";
+    DUPLICATE_TOOL_NAME = "duplicate_tool_name", 409, "The agent has another tool of this name.";
+    NOT_OWNER = "not_owner", 403, "Only the owner or an administrator may do this.";
+    MODEL_UNAVAILABLE = "model_unavailable", 422, "The model is unknown or not enabled here.";
+    CREDENTIAL_REFUSED = "credential_refused", 422, "The credential does not exist or may not be used so.";
+    RUN_NOT_FOUND = "run_not_found", 404, "There is no such run, or it is not yours to see.";
+    RUN_ENDED = "run_ended", 409, "The run has ended; its status never changes again.";
+    EFFECT_NOT_FOUND = "effect_not_found", 404, "The run has made no such call.";
+    EFFECT_NOT_IN_DOUBT = "effect_not_in_doubt", 409, "What became of the call is known; nobody is asked.";
+}

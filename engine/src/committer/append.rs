@@ -1,0 +1,93 @@
+//! One run's share of a group.
+
+use shared_models::{
+    Effect, EffectState, RunId, RunStatus, TenantId, Usage, UserId, WaitReason,
+};
+use uuid::Uuid;
+
+use crate::record::{ContentRef, Record};
+
+/// What is to become durable together. Refused as a whole unless the run is under way in `epoch` and its next
+/// record is `seq`.
+#[derive(Clone, Debug)]
+pub(crate) struct Append {
+    pub(crate) tenant: TenantId,
+    pub(crate) run: RunId,
+    pub(crate) epoch: i32,
+    pub(crate) seq: i64,
+    pub(crate) records: Vec<Record>,
+    /// What the records refer to, as JSON text.
+    pub(crate) content: Vec<(ContentRef, Vec<u8>)>,
+    /// Each call at most once.
+    pub(crate) effects: Vec<EffectChange>,
+    pub(crate) change: Change,
+    /// Signals up to this one have been taken in.
+    pub(crate) drained: Option<i64>,
+    /// Wake the run after so many milliseconds, under this name.
+    pub(crate) timer: Option<(&'static str, i64)>,
+    pub(crate) outbox: Vec<pubsub::OutboxRow>,
+}
+
+impl Append {
+    pub(crate) fn new(tenant: TenantId, run: RunId, epoch: i32, seq: i64) -> Self {
+        Self {
+            tenant,
+            run,
+            epoch,
+            seq,
+            records: Vec::new(),
+            content: Vec::new(),
+            effects: Vec::new(),
+            change: Change::default(),
+            drained: None,
+            timer: None,
+            outbox: Vec::new(),
+        }
+    }
+
+    /// Notes how far a call has come; the last word counts.
+    pub(crate) fn set_effect(&mut self, change: EffectChange) {
+        self.effects.retain(|other| other.call_id != change.call_id);
+        self.effects.push(change);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+            && self.effects.is_empty()
+            && self.change.status.is_none()
+            && self.drained.is_none()
+            && self.timer.is_none()
+    }
+}
+
+/// How the run's row changes; what is absent stays as it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Change {
+    /// Leaves `running` and gives the run up.
+    pub(crate) status: Option<RunStatus>,
+    pub(crate) wait_reason: Option<WaitReason>,
+    pub(crate) output: Option<String>,
+    pub(crate) finish_reason: Option<&'static str>,
+    pub(crate) error_code: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) steps: Option<u32>,
+}
+
+/// How far a call to the outside world has come.
+#[derive(Clone, Debug)]
+pub(crate) struct EffectChange {
+    pub(crate) call_id: String,
+    pub(crate) tool_name: String,
+    pub(crate) class: Effect,
+    pub(crate) idempotency_key: Uuid,
+    pub(crate) timeout_ms: i64,
+    pub(crate) state: EffectState,
+    pub(crate) reason: Option<String>,
+    pub(crate) answered_by: Option<UserId>,
+}
+
+/// Text as a `text` column takes it: a NUL, which models and tools may say, becomes the replacement character.
+pub(crate) fn printable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}

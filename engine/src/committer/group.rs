@@ -1,0 +1,256 @@
+//! A group of appends as one statement.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use dbutil::{DbConfig, tenants_setting};
+use secrecy::ExposeSecret;
+use shared_models::{RunId, TenantId};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::append::{Append, printable};
+use crate::record::VERSION;
+
+/// When each run's append became durable; a run that is missing was fenced.
+pub(super) type Times = HashMap<RunId, DateTime<Utc>>;
+
+pub(super) enum Failed {
+    /// The connection broke: it may have happened.
+    Lost(String),
+    /// The database says no to something in the group: nothing happened.
+    Refused(String),
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        let refused = |code: &str| {
+            // Data, constraints, syntax and rights; all other classes pass with time (restart, deadlock, disk full).
+            ["22", "23", "42", "44"].iter().any(|class| code.starts_with(class))
+        };
+        match &error {
+            sqlx::Error::Database(cause) if cause.code().is_some_and(|code| refused(&code)) => {
+                Self::Refused(error.to_string())
+            }
+            sqlx::Error::Encode(_) => Self::Refused(error.to_string()),
+            _ => Self::Lost(error.to_string()),
+        }
+    }
+}
+
+/// The committers' own connections. On tables that grow fast the planner's statistics are always late: left to itself
+/// it joins the arrays by scanning the run table.
+pub(super) async fn pool(db: &DbConfig, connections: usize) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(db.app_url.expose_secret())?
+        .application_name("engine journal")
+        .options([
+            ("search_path", "engine"),
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+        ]);
+    PgPoolOptions::new()
+        .max_connections(connections as u32)
+        .acquire_timeout(Duration::from_secs(5))
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+}
+
+pub(super) async fn commit(pool: &PgPool, appends: &[&Append]) -> Result<Times, Failed> {
+    let mut tenants: Vec<TenantId> = appends.iter().map(|append| append.tenant).collect();
+    tenants.sort_unstable();
+    tenants.dedup();
+    // The setting is made of UUIDs only, so there is nothing to escape.
+    let begin = format!("begin; set local app.tenants = '{}'", tenants_setting(&tenants));
+    let mut tx = pool.begin_with(AssertSqlSafe(begin)).await?;
+    let times = execute(&mut tx, appends).await?;
+    tx.commit().await?;
+    Ok(times)
+}
+
+/// The same after a connection broke: a run whose append is already there under our epoch was not fenced, its first
+/// attempt had come through.
+pub(super) async fn commit_again(pool: &PgPool, appends: &[&Append]) -> Result<Times, Failed> {
+    let mut times = commit(pool, appends).await?;
+    for append in appends {
+        if append.records.is_empty() || times.contains_key(&append.run) {
+            continue;
+        }
+        let setting = format!("begin; set local app.tenants = '{}'", tenants_setting(&[append.tenant]));
+        let mut tx = pool.begin_with(AssertSqlSafe(setting)).await?;
+        let at = sqlx::query_scalar!(
+            "select at from engine.journal
+             where tenant_id = $1 and run_id = $2 and seq = $3 and epoch = $4",
+            append.tenant as _,
+            append.run as _,
+            append.seq,
+            append.epoch,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        times.extend(at.map(|at| (append.run, at)));
+    }
+    Ok(times)
+}
+
+/// The columns of a group, transposed for `unnest`.
+#[derive(Default)]
+struct Columns {
+    runs: Runs,
+    content: Contents,
+    journal: Journal,
+    effects: Effects,
+    timers: Timers,
+    outbox: Outbox,
+}
+
+macro_rules! columns {
+    ($($name:ident { $($column:ident: $type:ty,)+ })+) => {
+        $(#[derive(Default)] struct $name { $($column: Vec<$type>,)+ })+
+    };
+}
+
+columns! {
+    Runs {
+        run: Uuid, tenant: Uuid, epoch: i32, seq: i64, records: i64, progress: bool,
+        status: Option<String>, wait_reason: Option<String>, output: Option<String>,
+        finish_reason: Option<String>, error_code: Option<String>, error: Option<String>,
+        usage: Option<String>, steps: Option<i32>, drained: Option<i64>,
+    }
+    Contents { run: Uuid, hash: Vec<u8>, body: Vec<u8>, }
+    Journal { run: Uuid, seq: i64, kind: String, data: String, }
+    Effects {
+        run: Uuid, call: String, tool: String, class: String, key: Uuid, timeout: i64,
+        state: String, reason: Option<String>, answered_by: Option<Uuid>,
+    }
+    Timers { run: Uuid, name: String, millis: i64, }
+    Outbox { run: Uuid, message: Uuid, event: Uuid, attempt: i32, subject: String, envelope: String, }
+}
+
+impl Columns {
+    fn of(appends: &[&Append]) -> Result<Self, Failed> {
+        let mut columns = Self::default();
+        for append in appends {
+            columns.push(append).map_err(|error| Failed::Refused(error.to_string()))?;
+        }
+        Ok(columns)
+    }
+
+    fn push(&mut self, append: &Append) -> Result<(), serde_json::Error> {
+        let run = append.run.uuid();
+        self.push_run(append)?;
+        for (hash, body) in &append.content {
+            self.content.run.push(run);
+            self.content.hash.push(hash.0.to_vec());
+            self.content.body.push(body.clone());
+        }
+        for (record, seq) in append.records.iter().zip(append.seq..) {
+            let (kind, data) = record.columns()?;
+            self.journal.run.push(run);
+            self.journal.seq.push(seq);
+            self.journal.kind.push(kind);
+            self.journal.data.push(data);
+        }
+        for change in &append.effects {
+            let effects = &mut self.effects;
+            effects.run.push(run);
+            effects.call.push(printable(&change.call_id));
+            effects.tool.push(printable(&change.tool_name));
+            effects.class.push(change.class.into());
+            effects.key.push(change.idempotency_key);
+            effects.timeout.push(change.timeout_ms);
+            effects.state.push(change.state.into());
+            effects.reason.push(change.reason.as_deref().map(printable));
+            effects.answered_by.push(change.answered_by.map(|user| user.uuid()));
+        }
+        if let Some((name, millis)) = append.timer {
+            self.timers.run.push(run);
+            self.timers.name.push(name.into());
+            self.timers.millis.push(millis);
+        }
+        for row in &append.outbox {
+            self.outbox.run.push(run);
+            self.outbox.message.push(row.message_id.uuid());
+            self.outbox.event.push(row.event_id);
+            self.outbox.attempt.push(row.attempt);
+            self.outbox.subject.push(row.subject.clone());
+            self.outbox.envelope.push(row.envelope.clone());
+        }
+        Ok(())
+    }
+
+    fn push_run(&mut self, append: &Append) -> Result<(), serde_json::Error> {
+        let (runs, change) = (&mut self.runs, &append.change);
+        runs.run.push(append.run.uuid());
+        runs.tenant.push(append.tenant.uuid());
+        runs.epoch.push(append.epoch);
+        runs.seq.push(append.seq);
+        runs.records.push(append.records.len() as i64);
+        runs.progress.push(append.records.iter().any(crate::record::Record::is_progress));
+        runs.status.push(change.status.map(Into::into));
+        runs.wait_reason.push(change.wait_reason.map(Into::into));
+        runs.output.push(change.output.as_deref().map(printable));
+        runs.finish_reason.push(change.finish_reason.map(Into::into));
+        runs.error_code.push(change.error_code.clone());
+        runs.error.push(change.error.as_deref().map(printable));
+        runs.usage.push(change.usage.map(|usage| serde_json::to_string(&usage)).transpose()?);
+        runs.steps.push(change.steps.map(|steps| steps as i32));
+        runs.drained.push(append.drained);
+        Ok(())
+    }
+}
+
+async fn execute(connection: &mut PgConnection, appends: &[&Append]) -> Result<Times, Failed> {
+    let Columns { runs, content, journal, effects, timers, outbox } = Columns::of(appends)?;
+    let moved = sqlx::query_file!(
+        "src/committer/group.sql",
+        &runs.run,
+        &runs.tenant,
+        &runs.epoch,
+        &runs.seq,
+        &runs.records,
+        &runs.progress,
+        &runs.status as _,
+        &runs.wait_reason as _,
+        &runs.output as _,
+        &runs.finish_reason as _,
+        &runs.error_code as _,
+        &runs.error as _,
+        &runs.usage as _,
+        &runs.steps as _,
+        &runs.drained as _,
+        &content.run,
+        &content.hash,
+        &content.body,
+        &journal.run,
+        &journal.seq,
+        &journal.kind,
+        &journal.data,
+        VERSION,
+        &effects.run,
+        &effects.call,
+        &effects.tool,
+        &effects.class,
+        &effects.key,
+        &effects.timeout,
+        &effects.state,
+        &effects.reason as _,
+        &effects.answered_by as _,
+        &timers.run,
+        &timers.name,
+        &timers.millis,
+        &outbox.run,
+        &outbox.message,
+        &outbox.event,
+        &outbox.attempt,
+        &outbox.subject,
+        &outbox.envelope,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(moved.into_iter().map(|row| (RunId::from(row.run_id), row.at)).collect())
+}

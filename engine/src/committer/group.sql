@@ -1,0 +1,74 @@
+-- Moves each run on that is still under way in the stated epoch and stands where its owner thinks it does; everything
+-- else follows those runs. A run that is not returned was fenced: nothing of it was written.
+with asked as (
+    select *
+    from unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[], $5::bigint[], $6::bool[], $7::text[], $8::text[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int[], $15::bigint[])
+        as a (run_id, tenant_id, epoch, seq, records, progress, status, wait_reason,
+              output, finish_reason, error_code, error, usage, steps, drained)
+), moved as (
+    update engine.run r
+    set next_seq = r.next_seq + a.records,
+        claims = case when a.progress then 0 else r.claims end,
+        status = coalesce(a.status, r.status),
+        wait_reason = a.wait_reason,
+        worker_id = case when a.status is null then r.worker_id end,
+        output = coalesce(a.output, r.output),
+        finish_reason = coalesce(a.finish_reason, r.finish_reason),
+        error_code = coalesce(a.error_code, r.error_code),
+        error = coalesce(a.error, r.error),
+        usage = coalesce(a.usage::jsonb, r.usage),
+        steps = coalesce(a.steps, r.steps),
+        started_at = coalesce(r.started_at, now()),
+        finished_at = case when a.finish_reason is not null then now() end
+    from asked a
+    where r.run_id = a.run_id and r.tenant_id = a.tenant_id
+      and r.epoch = a.epoch and r.next_seq = a.seq and r.status = 'running'
+    returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.drained, a.finish_reason is not null as ended
+), said as (
+    insert into engine.content (root_run_id, hash, tenant_id, body)
+    select m.root_run_id, c.hash, m.tenant_id, c.body
+    from unnest($16::uuid[], $17::bytea[], $18::bytea[]) as c (run_id, hash, body) join moved m using (run_id)
+    on conflict do nothing
+), written as (
+    insert into engine.journal (run_id, seq, tenant_id, epoch, kind, v, data)
+    select m.run_id, j.seq, m.tenant_id, m.epoch, j.kind, $23::smallint, j.data::json
+    from unnest($19::uuid[], $20::bigint[], $21::text[], $22::text[]) as j (run_id, seq, kind, data)
+    join moved m using (run_id)
+), done as (
+    insert into engine.effect as e
+        (run_id, call_id, tenant_id, tool_name, class, idempotency_key, timeout_ms, state, reason, answered_by, sent_at, ended_at)
+    select m.run_id, c.call_id, m.tenant_id, c.tool_name, c.class, c.key, c.timeout_ms, c.state, c.reason, c.answered_by,
+           case when c.state = 'sent' then now() end,
+           case when c.state in ('done', 'failed', 'answered') then now() end
+    from unnest($24::uuid[], $25::text[], $26::text[], $27::text[], $28::uuid[], $29::bigint[], $30::text[], $31::text[], $32::uuid[])
+        as c (run_id, call_id, tool_name, class, key, timeout_ms, state, reason, answered_by)
+    join moved m using (run_id)
+    on conflict (run_id, call_id) do update
+    set state = excluded.state, reason = excluded.reason, answered_by = excluded.answered_by,
+        sent_at = coalesce(excluded.sent_at, e.sent_at), ended_at = excluded.ended_at
+), heard as (
+    update engine.run_signal s
+    set drained_at = now()
+    from moved m
+    where s.run_id = m.run_id and s.tenant_id = m.tenant_id and s.drained_at is null and s.n <= m.drained
+), set_timer as (
+    insert into engine.run_timer (run_id, name, tenant_id, due_at)
+    select m.run_id, t.name, m.tenant_id, now() + t.millis * interval '1 millisecond'
+    from unnest($33::uuid[], $34::text[], $35::bigint[]) as t (run_id, name, millis) join moved m using (run_id)
+    on conflict (run_id, name) do update set due_at = excluded.due_at
+), spent_timers as (
+    delete from engine.run_timer t
+    using moved m
+    where t.run_id = m.run_id and t.tenant_id = m.tenant_id and (m.ended or t.due_at <= now())
+      and not exists (select from unnest($33::uuid[], $34::text[]) as anew (run_id, name)
+                      where anew.run_id = t.run_id and anew.name = t.name)
+), told as (
+    insert into engine.outbox (message_id, tenant_id, event_id, attempt, subject, envelope)
+    select o.message_id, m.tenant_id, o.event_id, o.attempt, o.subject,
+           o.envelope::jsonb || jsonb_build_object('occurred_at', now())
+    from unnest($36::uuid[], $37::uuid[], $38::uuid[], $39::int[], $40::text[], $41::text[])
+        as o (run_id, message_id, event_id, attempt, subject, envelope)
+    join moved m using (run_id)
+)
+select run_id as "run_id!", now() as "at!" from moved

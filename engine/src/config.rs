@@ -1,0 +1,115 @@
+//! What an engine is told.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use servicekit::{Env, ServiceConfig, egress::EgressPolicy};
+use shared_models::Service;
+use url::Url;
+
+/// The engine's settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What every service is told.
+    pub service: ServiceConfig,
+    /// `credsvc`, for secrets.
+    pub credsvc_url: Url,
+    /// `eventsvc`, for payloads too large for an event.
+    pub eventsvc_url: Url,
+    /// The gateway's internal listener, for who is still a member.
+    pub gateway_url: Url,
+    /// Where tools may go besides public addresses.
+    pub egress: EgressPolicy,
+    /// A key for `openai:` models of tenants that bring none.
+    pub openai_key: Option<SecretString>,
+    /// Where `openai:` models are.
+    pub openai_base_url: Url,
+    /// How runs are carried out.
+    pub runs: RunConfig,
+}
+
+/// How runs are carried out.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Runs this process works on at once.
+    pub slots: usize,
+    /// Runs of one tenant under way at once, in all processes together.
+    pub tenant_concurrency: i32,
+    /// How long a silent process keeps its runs.
+    pub lease: Duration,
+    /// How often the sweeper looks for what a lost bell left behind.
+    pub sweep: Duration,
+    /// How long a run may take when nobody says otherwise.
+    pub deadline: Duration,
+    /// Claims without a new record after which a run is given up as poison.
+    pub max_claims: i32,
+    /// How long token deltas are gathered before viewers get them.
+    pub coalesce: Duration,
+    /// How often an open stream asks whether its viewer is still a member.
+    pub recheck: Duration,
+    /// Journal committers; each run belongs to one of them.
+    pub journal_shards: usize,
+    /// Appends waiting for a committer before a new one is refused.
+    pub journal_queue: usize,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            slots: 512,
+            tenant_concurrency: 64,
+            lease: Duration::from_secs(10),
+            sweep: Duration::from_secs(1),
+            deadline: Duration::from_secs(3600),
+            max_claims: 5,
+            coalesce: Duration::from_millis(30),
+            recheck: Duration::from_secs(30),
+            journal_shards: 2,
+            journal_queue: 4096,
+        }
+    }
+}
+
+impl Config {
+    /// Reads the settings; problems are kept in `env`.
+    pub fn read(env: &mut Env) -> Self {
+        Self {
+            service: ServiceConfig::read(env, Service::Engine),
+            credsvc_url: env.parse("SWITCHYARD_CREDSVC_URL", "http://127.0.0.1:8081"),
+            eventsvc_url: env.parse("SWITCHYARD_EVENTSVC_URL", "http://127.0.0.1:8082"),
+            gateway_url: env.parse("SWITCHYARD_GATEWAY_INTERNAL_URL", "http://127.0.0.1:8090"),
+            egress: egress(env),
+            openai_key: env.optional_secret("OPENAI_API_KEY"),
+            openai_base_url: env.parse("OPENAI_BASE_URL", "https://api.openai.com/v1"),
+            runs: RunConfig::read(env),
+        }
+    }
+}
+
+fn egress(env: &mut Env) -> EgressPolicy {
+    let name = "SWITCHYARD_EGRESS_ALLOW";
+    let rules = env.text(name, "");
+    EgressPolicy::parse(&rules).unwrap_or_else(|error| {
+        env.refuse(name, error);
+        EgressPolicy::default()
+    })
+}
+
+impl RunConfig {
+    fn read(env: &mut Env) -> Self {
+        let default = Self::default();
+        let mut number = |name: &str, default: u64| env.parse::<u64>(name, &default.to_string());
+        Self {
+            slots: number("SWITCHYARD_RUN_SLOTS", default.slots as u64) as usize,
+            tenant_concurrency: number("SWITCHYARD_TENANT_RUNS", default.tenant_concurrency as u64) as i32,
+            lease: Duration::from_millis(number("SWITCHYARD_WORKER_LEASE_MS", 10_000)),
+            sweep: Duration::from_millis(number("SWITCHYARD_SWEEP_MS", 1_000)),
+            deadline: Duration::from_secs(number("SWITCHYARD_RUN_DEADLINE_SECONDS", 3_600)),
+            max_claims: number("SWITCHYARD_RUN_MAX_CLAIMS", default.max_claims as u64) as i32,
+            coalesce: Duration::from_millis(number("SWITCHYARD_DELTA_MS", 30)),
+            recheck: Duration::from_millis(number("SWITCHYARD_RECHECK_MS", 30_000)),
+            journal_shards: number("SWITCHYARD_JOURNAL_SHARDS", default.journal_shards as u64).max(1) as usize,
+            journal_queue: number("SWITCHYARD_JOURNAL_QUEUE", default.journal_queue as u64).max(1) as usize,
+        }
+    }
+}

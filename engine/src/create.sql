@@ -1,0 +1,23 @@
+with made as (
+    insert into engine.run (
+        run_id, root_run_id, tenant_id, agent_id, agent_version, agent_name, agent_scope, agent_owner_id, team_id,
+        principal_id, initiator_id, trigger_id, event_id, attempt, next_seq, record_version, agent_concurrency,
+        deadline_at)
+    values ($1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, now() + make_interval(secs => $17))
+    on conflict do nothing
+    returning run_id, tenant_id, deadline_at
+), pinned as (
+    insert into engine.run_snapshot (run_id, tenant_id, snapshot)
+    select run_id, tenant_id, $18 from made
+), said as (
+    insert into engine.content (root_run_id, hash, tenant_id, body)
+    select run_id, $19, tenant_id, $20 from made
+), written as (
+    insert into engine.journal (run_id, seq, tenant_id, epoch, kind, v, data)
+    select m.run_id, r.seq, m.tenant_id, 0, r.kind, $15, r.data::json
+    from made m, unnest($21::text[], $22::text[]) with ordinality as r (kind, data, seq)
+), deadline as (
+    insert into engine.run_timer (run_id, name, tenant_id, due_at)
+    select run_id, 'deadline', tenant_id, deadline_at from made
+)
+select run_id from made

@@ -1,0 +1,167 @@
+//! Carries out what the loop asks for. The intent is committed, under our epoch, before the world is touched; the outcome
+//! right after. A crash resumes between the two.
+//!
+//! One task drives one run from a claim to its end, its next wait, or the process's stop. All it knows comes from the
+//! journal; all it does goes through the journal; and an append that is refused because somebody else owns the run
+//! now ends the task on the spot.
+
+mod doubt;
+mod finish;
+mod interrupt;
+mod load;
+mod model;
+mod tools;
+
+use std::collections::{BTreeMap, HashMap};
+
+use agentcore::step::{due, step};
+use agentcore::{Command, Conversation, Happened, Status, ToolCall};
+use shared_models::WaitReason;
+use shared_models::events::run::{RunStarted, RunWaiting};
+
+use crate::app::App;
+use crate::committer::AppendError;
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::live::Active;
+use crate::record::{ContentRef, Record};
+use crate::snapshot::RunSnapshot;
+use crate::store::effect;
+use crate::store::queue::{self, Claimed, Counted};
+
+
+/// What stays the same while a run is driven.
+struct Cx<'a> {
+    app: &'a App,
+    claimed: &'a Claimed,
+    active: &'a Active,
+    snapshot: RunSnapshot,
+    journal: Journal,
+    deadline: tokio::time::Instant,
+}
+
+/// Where the run stands.
+struct Run {
+    state: Conversation,
+    /// Calls as the ledger knew them when we took over.
+    known: HashMap<String, effect::Row>,
+    /// Calls in doubt, and why.
+    doubts: BTreeMap<String, String>,
+    /// Calls that may still be under way with an owner before us, and for how many milliseconds.
+    lingering: BTreeMap<String, i64>,
+    /// Calls under way with us.
+    flights: HashMap<String, tools::Flight>,
+    /// The last reply that said something.
+    output: Option<ContentRef>,
+}
+
+impl Run {
+    fn step(&mut self, happened: Happened) {
+        // What is to be done next is read from the state, by whoever drives it then.
+        step(&mut self.state, happened);
+    }
+
+    /// The calls of this turn that nobody has answered and nobody is asked about.
+    fn callable(&self) -> Vec<ToolCall> {
+        let open = |call: &&ToolCall| !self.doubts.contains_key(&call.id) && !self.lingering.contains_key(&call.id);
+        self.state.unanswered().filter(open).cloned().collect()
+    }
+}
+
+/// Drives a run as far as it goes now.
+pub(crate) async fn drive(app: &App, claimed: &Claimed, active: &Active) -> Result<(), Error> {
+    let driven = match begin(app, claimed, active).await? {
+        Some((cx, mut run)) => Box::pin(go(&cx, &mut run)).await,
+        None => Ok(()),
+    };
+    match driven {
+        Err(Error::Append(AppendError::Fenced)) => {
+            tracing::info!("the run belongs to another worker now");
+            Ok(())
+        }
+        driven => driven,
+    }
+}
+
+/// Reads the run back; none when it ended at once.
+async fn begin<'a>(
+    app: &'a App,
+    claimed: &'a Claimed,
+    active: &'a Active,
+) -> Result<Option<(Cx<'a>, Run)>, Error> {
+    let journal = Journal::new(claimed, app.committer.clone(), app.stage.clone());
+    if claimed.claims > app.runs.max_claims {
+        finish::poisoned(app, claimed, &journal).await?;
+        return Ok(None);
+    }
+    let loaded = load::load(app, claimed).await?;
+    let left = std::time::Duration::from_millis(claimed.deadline_ms.max(0) as u64);
+    let deadline = tokio::time::Instant::now() + left;
+    let (worker, epoch) = (app.worker, claimed.epoch);
+    if loaded.started {
+        journal.note(Record::Resumed { worker, epoch });
+    } else {
+        journal.note(Record::Started { worker, epoch });
+        journal.emit(&RunStarted { run: claimed.reference() }).map_err(anyhow::Error::from)?;
+    }
+    let cx = Cx { app, claimed, active, snapshot: loaded.snapshot, journal, deadline };
+    Ok(Some((cx, loaded.run)))
+}
+
+async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
+    loop {
+        if let Some(stop) = interrupt::take_signals(cx, run).await? {
+            return finish::stopped(cx, run, stop).await;
+        }
+        let next = due(&run.state).pop();
+        if cx.app.draining.is_cancelled() && !matches!(next, Some(Command::Finish(_))) {
+            return release(cx).await;
+        }
+        let stop = match next {
+            Some(Command::CallModel) => interrupt::unless_stopped(cx, model::call(cx, run)).await?,
+            Some(Command::CallTools(_)) if run.callable().is_empty() => return wait(cx, run).await,
+            Some(Command::CallTools(_)) => interrupt::unless_stopped(cx, tools::call(cx, run)).await?,
+            Some(Command::Finish(outcome)) => return finish::ended(cx, run, &outcome).await,
+            None => return Err(anyhow::anyhow!("the run has no input").into()),
+        };
+        if let Some(stop) = stop {
+            return finish::stopped(cx, run, stop).await;
+        }
+    }
+}
+
+/// Lets go of the run until something outside happens: somebody answers for the calls in doubt, or it is late enough
+/// to say that they are.
+async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
+    let soonest = run.lingering.values().min();
+    let reason = if soonest.is_some() { WaitReason::Timer } else { WaitReason::Doubt };
+    if let Some(millis) = soonest {
+        cx.journal.set_timer(doubt::TIMER, *millis);
+    }
+    cx.journal.note(Record::Waiting { reason });
+    cx.journal.change(|change| {
+        change.status = Some(shared_models::RunStatus::Waiting);
+        change.wait_reason = Some(reason);
+    });
+    let event = RunWaiting { run: cx.claimed.reference(), reason };
+    cx.journal.emit(&event).map_err(anyhow::Error::from)?;
+    cx.journal.commit().await?;
+    tracing::info!(%reason, "the run waits");
+    metrics::counter!("engine_runs_waiting_total", "reason" => reason.as_str()).increment(1);
+    Ok(())
+}
+
+/// Leaves the run to another process, because this one stops.
+async fn release(cx: &Cx<'_>) -> Result<(), Error> {
+    cx.journal.commit().await?;
+    let mut tx = cx.app.db.begin(cx.claimed.tenant).await?;
+    queue::release(&mut tx, cx.claimed.run, cx.claimed.epoch, Counted::No).await?;
+    tx.commit().await?;
+    cx.app.bell.ring().await;
+    Ok(())
+}
+
+/// Whether a conversation waits for tools.
+fn acting(state: &Conversation) -> bool {
+    matches!(state.status, Status::Acting)
+}

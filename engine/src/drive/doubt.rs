@@ -1,0 +1,69 @@
+//! Calls of which nobody here knows whether they happened.
+
+use std::time::Duration;
+
+use agentcore::Answer;
+use shared_models::EffectState;
+
+use super::{Cx, Run, tools};
+use crate::error::Error;
+use crate::record::Record;
+use crate::store::effect;
+use crate::store::signal::Signal;
+
+/// The timer that wakes a run when a lost call must have ended.
+pub(super) const TIMER: &str = "doubt";
+
+const CRASHED: &str = "the process that made the call ended before it could say what became of it";
+
+/// For how many milliseconds more an owner before us may still be at the call: its lease and the tool's time limit.
+pub(super) fn lingers(known: &effect::Row, lease: Duration) -> i64 {
+    let longest = lease.as_millis() as i64 + known.timeout_ms;
+    longest - known.sent_ms_ago.unwrap_or_default()
+}
+
+/// Declares the lost calls in doubt whose time is over.
+pub(super) fn declare(cx: &Cx<'_>, run: &mut Run) {
+    let over: Vec<String> =
+        run.lingering.iter().filter(|(_, millis)| **millis <= 0).map(|(call, _)| call.clone()).collect();
+    for call_id in over {
+        run.lingering.remove(&call_id);
+        raise(cx, run, &call_id, CRASHED);
+    }
+}
+
+/// Writes down that a call is in doubt.
+pub(super) fn raise(cx: &Cx<'_>, run: &mut Run, call_id: &str, reason: &str) {
+    let Some(call) = run.state.unanswered().find(|call| call.id == call_id).cloned() else { return };
+    tracing::warn!(call_id, tool = call.name, "an unsafe call is in doubt");
+    cx.journal.note(Record::ToolInDoubt {
+        call_id: call_id.into(),
+        tool_name: call.name.clone(),
+        reason: reason.into(),
+    });
+    let mut effect = tools::effect(cx, &call, EffectState::InDoubt);
+    effect.reason = Some(reason.into());
+    cx.journal.set_effect(effect);
+    run.doubts.insert(call_id.into(), reason.into());
+}
+
+/// Takes in what somebody who knows has said.
+pub(super) fn answered(cx: &Cx<'_>, run: &mut Run, signal: &Signal) -> Result<(), Error> {
+    let Signal::Doubt { call_id, happened, result, by } = signal else { return Ok(()) };
+    let call = run.state.unanswered().find(|call| call.id == *call_id).cloned();
+    let (Some(call), true) = (call, run.doubts.contains_key(call_id)) else { return Ok(()) };
+    run.doubts.remove(call_id);
+    let answer = match (*happened, result) {
+        (true, Some(result)) => Answer::ok(result),
+        (true, None) => Answer::ok("It happened; what it returned is not known."),
+        (false, result) => {
+            let result = result.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+            Answer::error(format!("The call did not happen{result}"))
+        }
+    };
+    cx.journal.note(Record::DoubtAnswered { call_id: call_id.clone(), happened: *happened, by: *by });
+    let mut effect = tools::effect(cx, &call, EffectState::Answered);
+    effect.answered_by = Some(*by);
+    effect.reason = Some(if *happened { "it happened".into() } else { "it did not happen".into() });
+    tools::answer(cx, run, &call, answer, effect)
+}

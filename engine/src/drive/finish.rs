@@ -1,0 +1,156 @@
+//! How runs end.
+
+use agentcore::{FinishReason, Happened, Outcome};
+use shared_models::events::run::RunFinished;
+use shared_models::{Effect, EffectState, MicroUsd, RunStatus, UserId};
+
+use super::interrupt::Stop;
+use super::{Cx, Run, doubt, tools};
+use crate::app::App;
+use crate::committer::printable;
+use crate::error::Error;
+use crate::journal::Journal;
+use crate::record::Record;
+use crate::store::queue::Claimed;
+
+/// The loop has come to its own end.
+pub(super) async fn ended(cx: &Cx<'_>, run: &Run, outcome: &Outcome) -> Result<(), Error> {
+    let status = match outcome.finish_reason {
+        FinishReason::Stop | FinishReason::MaxSteps => RunStatus::Succeeded,
+        FinishReason::LoopDetected | FinishReason::Error => RunStatus::Failed,
+        FinishReason::Cancelled => RunStatus::Cancelled,
+    };
+    write(cx, run, outcome, status).await
+}
+
+/// Somebody or the deadline ended it. Calls under way have been given up: what may have happened is in doubt and stays
+/// visible as such.
+pub(super) async fn stopped(cx: &Cx<'_>, run: &mut Run, stop: Stop) -> Result<(), Error> {
+    let (status, by, reason) = match stop {
+        Stop::Cancelled { by, reason } => (RunStatus::Cancelled, by, reason),
+        Stop::TimedOut => (RunStatus::TimedOut, None, "the run's deadline has passed".to_owned()),
+    };
+    settle_calls(cx, run, &reason);
+    note_stop(cx, run, by, &reason);
+    let Some(outcome) = run.state.outcome().cloned() else {
+        return Err(anyhow::anyhow!("a stopped run does not end").into());
+    };
+    write(cx, run, &outcome, status).await
+}
+
+fn settle_calls(cx: &Cx<'_>, run: &mut Run, reason: &str) {
+    let lingering: Vec<String> = std::mem::take(&mut run.lingering).into_keys().collect();
+    let open = run.state.unanswered().filter(|call| !run.doubts.contains_key(&call.id));
+    for call in open.cloned().collect::<Vec<_>>() {
+        let sent = run.flights.get(&call.id).is_some_and(tools::Flight::is_sent);
+        let harmful = tools::class(cx, &call) == Effect::Unsafe;
+        if (sent && harmful) || lingering.contains(&call.id) {
+            doubt::raise(cx, run, &call.id, "the run was stopped while the call was under way");
+        } else if run.flights.contains_key(&call.id) || run.known.contains_key(&printable(&call.id)) {
+            let mut effect = tools::effect(cx, &call, EffectState::Failed);
+            effect.reason = Some(format!("given up: {reason}"));
+            cx.journal.set_effect(effect);
+        }
+    }
+}
+
+fn note_stop(cx: &Cx<'_>, run: &mut Run, by: Option<UserId>, reason: &str) {
+    cx.journal.note(Record::Stopped { reason: reason.into(), by });
+    run.step(Happened::Cancelled { reason: reason.into() });
+}
+
+async fn write(cx: &Cx<'_>, run: &Run, outcome: &Outcome, status: RunStatus) -> Result<(), Error> {
+    let end = End {
+        status,
+        reason: outcome.finish_reason,
+        error_code: outcome.error.as_ref().map(|failure| code(failure, status)),
+        error: outcome.error.as_ref().map(|failure| printable(&failure.message)),
+    };
+    let (steps, usage) = (run.state.steps, run.state.usage);
+    cx.journal.note(Record::Finished {
+        status,
+        finish_reason: end.reason,
+        message: run.output,
+        error_code: end.error_code.clone(),
+        error: end.error.clone(),
+        steps,
+        usage,
+        cost: MicroUsd::default(),
+    });
+    cx.journal.change(|change| {
+        change.usage = Some(usage);
+        change.steps = Some(steps);
+        change.output = Some(outcome.output.clone());
+    });
+    end.commit(cx.claimed, &cx.journal, usage).await
+}
+
+fn code(failure: &agentcore::Failure, status: RunStatus) -> String {
+    if status == RunStatus::TimedOut {
+        return "deadline".into();
+    }
+    serde_json::to_value(failure.code)
+        .ok()
+        .and_then(|code| code.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// Ends a run that takes its workers down: too many have had it without any progress.
+pub(super) async fn poisoned(app: &App, claimed: &Claimed, journal: &Journal) -> Result<(), Error> {
+    let claims = app.runs.max_claims;
+    let end = End {
+        status: RunStatus::Failed,
+        reason: FinishReason::Error,
+        error_code: Some("poison".into()),
+        error: Some(format!("taken up {claims} times without any progress")),
+    };
+    let usage = agentcore::Usage::default();
+    journal.note(Record::Finished {
+        status: end.status,
+        finish_reason: end.reason,
+        message: None,
+        error_code: end.error_code.clone(),
+        error: end.error.clone(),
+        steps: 0,
+        usage,
+        cost: MicroUsd::default(),
+    });
+    tracing::error!(claims, "the run is poison: it is given up");
+    end.commit(claimed, journal, usage).await
+}
+
+struct End {
+    status: RunStatus,
+    reason: FinishReason,
+    error_code: Option<String>,
+    error: Option<String>,
+}
+
+impl End {
+    async fn commit(
+        self,
+        claimed: &Claimed,
+        journal: &Journal,
+        usage: agentcore::Usage,
+    ) -> Result<(), Error> {
+        let Self { status, reason, error_code, error } = self;
+        let event = RunFinished {
+            run: claimed.reference(),
+            status,
+            error: error.clone(),
+            usage,
+            cost: MicroUsd::default(),
+        };
+        journal.emit(&event).map_err(anyhow::Error::from)?;
+        journal.change(|change| {
+            change.status = Some(status);
+            change.finish_reason = Some(reason.as_str());
+            change.error_code = error_code;
+            change.error = error;
+        });
+        journal.commit().await?;
+        metrics::counter!("engine_runs_finished_total", "status" => status.as_str()).increment(1);
+        tracing::info!(%status, "the run has ended");
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! What reaches a run from outside while it is driven: signals and its deadline.
+
+use shared_models::UserId;
+
+use super::{Cx, Run, doubt};
+use crate::error::Error;
+use crate::store::signal::{self, Signal};
+
+/// Why a run is to end early.
+#[derive(Clone, Debug)]
+pub(super) enum Stop {
+    Cancelled { by: Option<UserId>, reason: String },
+    TimedOut,
+}
+
+/// Does something, unless the run is stopped meanwhile: then it is given up at once.
+pub(super) async fn unless_stopped(
+    cx: &Cx<'_>,
+    work: impl Future<Output = Result<(), Error>>,
+) -> Result<Option<Stop>, Error> {
+    tokio::select! {
+        biased;
+        done = work => done.map(|()| None),
+        stop = stopped(cx) => stop.map(Some),
+    }
+}
+
+async fn stopped(cx: &Cx<'_>) -> Result<Stop, Error> {
+    loop {
+        tokio::select! {
+            () = cx.active.nudge.notified() => {
+                let mut tx = cx.app.db.begin(cx.claimed.tenant).await?;
+                for (_, signal) in signal::open(&mut tx, cx.claimed.run).await? {
+                    // Anything else is taken in when the calls under way have ended.
+                    if let Signal::Cancel { by, reason } = signal {
+                        return Ok(Stop::Cancelled { by, reason });
+                    }
+                }
+            }
+            () = tokio::time::sleep_until(cx.deadline) => return Ok(Stop::TimedOut),
+        }
+    }
+}
+
+/// Takes in what has been signalled, in order, and what time has brought. Gives the first reason to stop.
+pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<Stop>, Error> {
+    doubt::declare(cx, run);
+    if !cx.active.was_told() {
+        return Ok(timed_out(cx));
+    }
+    let mut tx = cx.app.db.begin(cx.claimed.tenant).await?;
+    let signals = signal::open(&mut tx, cx.claimed.run).await?;
+    drop(tx);
+    for (n, signal) in signals {
+        cx.journal.drained(n);
+        match signal {
+            Signal::Cancel { by, reason } => return Ok(Some(Stop::Cancelled { by, reason })),
+            Signal::Doubt { .. } => doubt::answered(cx, run, &signal)?,
+        }
+    }
+    Ok(timed_out(cx))
+}
+
+fn timed_out(cx: &Cx<'_>) -> Option<Stop> {
+    (tokio::time::Instant::now() >= cx.deadline).then_some(Stop::TimedOut)
+}

@@ -1,0 +1,237 @@
+//! Calling the tools of a turn, all at once.
+//!
+//! The ledger says `intended` before a call begins and `sent` before the bytes of an unsafe one leave. So after a crash
+//! an unsafe call that was only intended is made, one that was sent is asked about, and everything else is repeated.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use agentcore::{Answer, Happened, Message, ToolCall, check_arguments};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use serde_json::Value;
+use shared_models::{Effect, EffectState};
+use sqlx::types::Uuid;
+
+use super::{Cx, Run, doubt};
+use crate::committer::{AppendError, EffectChange, printable};
+use crate::error::Error;
+use crate::record::Record;
+use crate::snapshot::SnapshotTool;
+use crate::toolbox::{self, CallCx, NotNow, Outcome};
+
+/// A call under way with us.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Flight {
+    sent: Arc<AtomicBool>,
+}
+
+impl Flight {
+    /// Whether its bytes may have left.
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent.load(Ordering::Acquire)
+    }
+}
+
+/// A call that can be made.
+struct Ready<'a> {
+    call: ToolCall,
+    tool: &'a SnapshotTool,
+    arguments: Value,
+}
+
+/// Makes the calls of this turn that can be made, and takes in each answer as it comes.
+pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
+    let mut ready = Vec::new();
+    for call in run.callable() {
+        match prepare(cx, &call) {
+            Ok((tool, arguments)) => {
+                intend(cx, run, &call, tool);
+                ready.push(Ready { call, tool, arguments });
+            }
+            Err(answer) => refuse(cx, run, &call, answer)?,
+        }
+    }
+    if ready.is_empty() {
+        return Ok(());
+    }
+    cx.journal.commit().await?;
+    let mut calls: FuturesUnordered<_> = ready
+        .into_iter()
+        .map(|ready| {
+            let flight = Flight::default();
+            run.flights.insert(ready.call.id.clone(), flight.clone());
+            make(cx, ready, flight)
+        })
+        .collect();
+    while let Some((call, outcome)) = calls.next().await {
+        take(cx, run, &call, outcome?)?;
+        if !calls.is_empty() {
+            cx.journal.commit().await?;
+        }
+    }
+    Ok(())
+}
+
+fn prepare<'a>(cx: &'a Cx<'_>, call: &ToolCall) -> Result<(&'a SnapshotTool, Value), Answer> {
+    let Some(tool) = find(cx, &call.name) else {
+        let names: Vec<&str> = cx.snapshot.tools.iter().map(|tool| tool.name.as_str()).collect();
+        let known = if names.is_empty() { "none".into() } else { names.join(", ") };
+        return Err(Answer::error(format!("there is no tool `{}`; there are: {known}", call.name)));
+    };
+    let arguments = check_arguments(&tool.parameters, &call.arguments).map_err(Answer::error)?;
+    Ok((tool, arguments))
+}
+
+fn find<'a>(cx: &'a Cx<'_>, name: &str) -> Option<&'a SnapshotTool> {
+    cx.snapshot.tools.iter().find(|tool| tool.name == name)
+}
+
+/// Writes down that the call is about to be made, for the first time or again.
+fn intend(cx: &Cx<'_>, run: &Run, call: &ToolCall, tool: &SnapshotTool) {
+    let (call_id, tool_name) = (call.id.clone(), call.name.clone());
+    if run.known.contains_key(&printable(&call.id)) {
+        cx.journal.note(Record::ToolRepeated { call_id, tool_name });
+        return;
+    }
+    let idempotency_key = key(cx, call);
+    cx.journal.note(Record::ToolIntended { call_id, tool_name, effect: tool.effect, idempotency_key });
+    cx.journal.set_effect(effect(cx, call, EffectState::Intended));
+}
+
+async fn make(
+    cx: &Cx<'_>,
+    ready: Ready<'_>,
+    flight: Flight,
+) -> (ToolCall, Result<Outcome, AppendError>) {
+    let Ready { call, tool, arguments } = ready;
+    let call_cx = CallCx {
+        tenant: cx.claimed.tenant,
+        run: cx.claimed.run,
+        call_id: call.id.clone(),
+        owner: cx.snapshot.owner,
+        agent_id: cx.snapshot.agent_id,
+        idempotency_key: key(cx, &call).to_string(),
+    };
+    let mut lost = None;
+    let leave = async || {
+        may_leave(cx, &call, tool, &flight).await.map_err(|error| {
+            lost = Some(error);
+            NotNow
+        })
+    };
+    let made = AssertUnwindSafe(toolbox::call(cx.app, &call_cx, tool, arguments, leave));
+    let outcome = match made.catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(_panic) if flight.is_sent() => Outcome::Unknown("the tool crashed".into()),
+        Err(_panic) => Outcome::Refused("the tool crashed before anything was sent".into()),
+    };
+    metrics::counter!("engine_tool_calls_total", "outcome" => word(&outcome)).increment(1);
+    (call, lost.map_or(Ok(outcome), Err))
+}
+
+/// Asked right before bytes leave: is the run still ours? For an unsafe call the answer is a commit.
+async fn may_leave(
+    cx: &Cx<'_>,
+    call: &ToolCall,
+    tool: &SnapshotTool,
+    flight: &Flight,
+) -> Result<(), AppendError> {
+    if tool.effect == Effect::Unsafe {
+        // From here on a dropped call counts as sent: the commit cannot be called back.
+        flight.sent.store(true, Ordering::Release);
+        cx.journal.set_effect(effect(cx, call, EffectState::Sent));
+        cx.journal.commit().await?;
+    }
+    flight.sent.store(true, Ordering::Release);
+    if cx.app.lease.holds() { Ok(()) } else { Err(AppendError::Fenced) }
+}
+
+/// Takes in what became of a call.
+fn take(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, outcome: Outcome) -> Result<(), Error> {
+    let class = class(cx, call);
+    let (state, reason, answer) = match outcome {
+        Outcome::Done(text) => (EffectState::Done, None, Answer::ok(text)),
+        Outcome::Refused(why) | Outcome::Failed(why) => {
+            (EffectState::Failed, Some(why.clone()), Answer::error(why))
+        }
+        Outcome::Unknown(why) if class == Effect::Unsafe => {
+            doubt::raise(cx, run, &call.id, &why);
+            return Ok(());
+        }
+        Outcome::Unknown(why) => (EffectState::Failed, Some(why.clone()), Answer::error(why)),
+    };
+    let mut effect = effect(cx, call, state);
+    effect.reason = reason;
+    self::answer(cx, run, call, answer, effect)
+}
+
+/// A call that cannot be made: the model is told why.
+fn refuse(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, answer: Answer) -> Result<(), Error> {
+    note_answer(cx, run, call, answer)
+}
+
+/// Answers a call of the ledger.
+pub(super) fn answer(
+    cx: &Cx<'_>,
+    run: &mut Run,
+    call: &ToolCall,
+    answer: Answer,
+    effect: EffectChange,
+) -> Result<(), Error> {
+    cx.journal.set_effect(effect);
+    note_answer(cx, run, call, answer)
+}
+
+fn note_answer(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, answer: Answer) -> Result<(), Error> {
+    let said = Message::Tool {
+        tool_call_id: call.id.clone(),
+        tool_name: call.name.clone(),
+        content: answer.content.clone(),
+        error: answer.error,
+    };
+    let message = cx.journal.keep(&said).map_err(anyhow::Error::from)?;
+    cx.journal.note(Record::ToolAnswered {
+        call_id: call.id.clone(),
+        tool_name: call.name.clone(),
+        message,
+        error: answer.error,
+    });
+    run.flights.remove(&call.id);
+    run.step(Happened::Answered { call_id: call.id.clone(), answer });
+    Ok(())
+}
+
+/// What a repeat of the call would do; unsafe when the tool is not known.
+pub(super) fn class(cx: &Cx<'_>, call: &ToolCall) -> Effect {
+    find(cx, &call.name).map_or(Effect::Unsafe, |tool| tool.effect)
+}
+
+/// The call's row of the ledger.
+pub(super) fn effect(cx: &Cx<'_>, call: &ToolCall, state: EffectState) -> EffectChange {
+    EffectChange {
+        call_id: call.id.clone(),
+        tool_name: call.name.clone(),
+        class: class(cx, call),
+        idempotency_key: key(cx, call),
+        timeout_ms: find(cx, &call.name).map_or(0, |tool| i64::from(tool.timeout_ms)),
+        state,
+        reason: None,
+        answered_by: None,
+    }
+}
+
+/// The same for every attempt at this call, and for no other call of any run.
+fn key(cx: &Cx<'_>, call: &ToolCall) -> Uuid {
+    Uuid::new_v5(&cx.claimed.run.uuid(), call.id.as_bytes())
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done(_) => "done",
+        Outcome::Refused(_) => "refused",
+        Outcome::Failed(_) => "failed",
+        Outcome::Unknown(_) => "unknown",
+    }
+}

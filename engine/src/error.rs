@@ -1,0 +1,109 @@
+//! What can go wrong here, and how it is answered.
+
+use servicekit::{FieldError, PeerError, Problem, codes as shared};
+use shared_models::{AgentId, RunId, ToolId};
+
+use crate::codes;
+use crate::committer::AppendError;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("there is no agent {0}")]
+    AgentNotFound(AgentId),
+    #[error("there is no agent named `{0}`")]
+    AgentNameNotFound(String),
+    #[error("the agent has no version {0}")]
+    VersionNotFound(i32),
+    #[error("an agent named `{0}` already exists")]
+    AgentNameTaken(String),
+    #[error("the agent is {0}: it starts no runs")]
+    AgentNotActive(String),
+    #[error("there is no tool {0}")]
+    ToolNotFound(ToolId),
+    #[error("a tool named `{0}` already exists")]
+    ToolNameTaken(String),
+    #[error("the agent does not have the tool {0}")]
+    ToolNotAssigned(ToolId),
+    #[error("the agent has another tool named `{0}`")]
+    DuplicateToolName(String),
+    #[error("{0}")]
+    NotOwner(String),
+    #[error("it has been changed in the meantime")]
+    VersionChanged,
+    #[error("fields were refused")]
+    Invalid(Vec<FieldError>),
+    #[error("{0}")]
+    ModelUnavailable(String),
+    #[error("{0}")]
+    CredentialRefused(String),
+    #[error("there is no run {0}")]
+    RunNotFound(RunId),
+    #[error("the run has ended")]
+    RunEnded,
+    #[error("the run has made no call `{0}`")]
+    EffectNotFound(String),
+    #[error("the call `{0}` is not in doubt")]
+    EffectNotInDoubt(String),
+    #[error("answered elsewhere")]
+    Problem(Problem),
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Db(#[from] sqlx::Error),
+    #[error(transparent)]
+    Internal(#[from] anyhow::Error),
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::AgentNotFound(_) | Error::AgentNameNotFound(_) => &codes::AGENT_NOT_FOUND,
+            Error::VersionNotFound(_) => &codes::AGENT_VERSION_NOT_FOUND,
+            Error::AgentNameTaken(_) => &codes::AGENT_NAME_TAKEN,
+            Error::AgentNotActive(_) => &codes::AGENT_NOT_ACTIVE,
+            Error::ToolNotFound(_) => &codes::TOOL_NOT_FOUND,
+            Error::ToolNameTaken(_) => &codes::TOOL_NAME_TAKEN,
+            Error::ToolNotAssigned(_) => &codes::TOOL_NOT_ASSIGNED,
+            Error::DuplicateToolName(_) => &codes::DUPLICATE_TOOL_NAME,
+            Error::NotOwner(_) => &codes::NOT_OWNER,
+            Error::VersionChanged => &shared::PRECONDITION_FAILED,
+            Error::ModelUnavailable(_) => &codes::MODEL_UNAVAILABLE,
+            Error::CredentialRefused(_) => &codes::CREDENTIAL_REFUSED,
+            Error::RunNotFound(_) => &codes::RUN_NOT_FOUND,
+            Error::RunEnded => &codes::RUN_ENDED,
+            Error::EffectNotFound(_) => &codes::EFFECT_NOT_FOUND,
+            Error::EffectNotInDoubt(_) => &codes::EFFECT_NOT_IN_DOUBT,
+            Error::Invalid(_)
+            | Error::Problem(_)
+            | Error::Peer(_)
+            | Error::Append(_)
+            | Error::Db(_)
+            | Error::Internal(_) => return with_a_cause(error),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+fn with_a_cause(error: Error) -> Problem {
+    match error {
+        Error::Invalid(errors) => Problem::validation(errors),
+        Error::Problem(problem) => problem,
+        Error::Peer(error) => error.into(),
+        Error::Db(error) => error.into(),
+        error => Problem::internal(error),
+    }
+}
+
+impl axum::response::IntoResponse for Error {
+    fn into_response(self) -> axum::response::Response {
+        Problem::from(self).into_response()
+    }
+}

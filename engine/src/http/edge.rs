@@ -1,0 +1,87 @@
+//! Agents, tools and models, over HTTP. One file per verb on a noun.
+
+mod assign_tool;
+mod create_agent;
+mod create_tool;
+mod delete_agent;
+mod delete_tool;
+mod describe_agent;
+mod duplicate_agent;
+mod get_agent;
+mod get_tool;
+mod list_agent_tools;
+mod list_agent_versions;
+mod list_agents;
+mod list_models;
+mod list_tools;
+mod lookup_agent;
+mod update_agent;
+mod update_tool;
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use serde::Serialize;
+use servicekit::{Caller, Created, FieldError};
+use shared_models::AgentScope;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{app::App, definition::AgentFields, error::Error};
+
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        // agents
+        .routes(routes!(list_agents::list_agents, create_agent::create_agent))
+        .routes(routes!(
+            get_agent::get_agent,
+            update_agent::update_agent,
+            delete_agent::delete_agent
+        ))
+        .routes(routes!(list_agent_versions::list_agent_versions))
+        .routes(routes!(list_agent_versions::get_agent_version))
+        .routes(routes!(duplicate_agent::duplicate_agent))
+        .routes(routes!(describe_agent::describe_agent))
+        // an agent's tools
+        .routes(routes!(list_agent_tools::list_agent_tools))
+        .routes(routes!(assign_tool::assign_tool, assign_tool::unassign_tool))
+        // tools
+        .routes(routes!(list_tools::list_tools, create_tool::create_tool))
+        .routes(routes!(get_tool::get_tool, update_tool::update_tool, delete_tool::delete_tool))
+        // models
+        .routes(routes!(list_models::list_models))
+        // for services
+        .routes(routes!(lookup_agent::lookup_agent))
+}
+
+/// Puts a team-scoped agent into a team of the caller's, and refuses what cannot be.
+fn complete<S>(caller: &Caller<S>, mut fields: AgentFields) -> Result<AgentFields, Error> {
+    let mut errors = fields.check().err().unwrap_or_default();
+    if fields.scope == AgentScope::Team {
+        match fields.team_id {
+            None => fields.team_id = caller.teams.first().copied(),
+            Some(team) if caller.teams.contains(&team) || caller.is_admin() => {}
+            Some(_) => errors.push(FieldError::new("/team_id", "not one of your teams")),
+        }
+        if fields.team_id.is_none() {
+            errors.push(FieldError::new("/team_id", "you are in no team: say which"));
+        }
+    }
+    if errors.is_empty() { Ok(fields) } else { Err(Error::Invalid(errors)) }
+}
+
+/// Refuses query texts that Postgres cannot compare.
+fn check_texts(texts: &[(&str, &Option<String>)]) -> Result<(), Error> {
+    let bad =
+        texts.iter().filter(|(_, text)| text.as_deref().is_some_and(|text| text.contains('\0')));
+    let errors: Vec<_> =
+        bad.map(|(name, _)| FieldError::new(*name, "must not contain U+0000")).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+}
+
+/// 201 with the thing and its first `ETag`.
+fn created<T: Serialize>(version: i32, thing: T) -> Response {
+    ([(header::ETAG, servicekit::etag(version))], Created(thing)).into_response()
+}
+
+const CREATED: StatusCode = StatusCode::CREATED;

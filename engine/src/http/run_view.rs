@@ -1,0 +1,113 @@
+//! A run on the wire.
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared_models::{
+    AgentId, EffectState, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason,
+};
+use utoipa::ToSchema;
+
+use crate::store::{effect, run};
+
+/// One durable execution of an agent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct RunView {
+    run_id: RunId,
+    root_run_id: RunId,
+    agent_id: AgentId,
+    agent_name: String,
+    agent_version: i32,
+    pub(crate) status: RunStatus,
+    /// What a waiting run waits for.
+    wait_reason: Option<WaitReason>,
+    /// Who started it by hand.
+    initiator_id: Option<UserId>,
+    trigger_id: Option<TriggerId>,
+    event_id: Option<EventId>,
+    attempt: i32,
+    /// The last thing the model said, once the run has ended.
+    output: Option<String>,
+    /// Whether output and error are withheld, because the caller may not see content.
+    redacted: bool,
+    finish_reason: Option<String>,
+    error: Option<RunError>,
+    usage: Usage,
+    cost_micro_usd: MicroUsd,
+    /// Replies of the model so far.
+    steps: i32,
+    /// Calls of which nobody here knows whether they happened.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    in_doubt: Vec<Doubt>,
+    #[serde(serialize_with = "crate::wire_time::time")]
+    deadline_at: DateTime<Utc>,
+    #[serde(serialize_with = "crate::wire_time::time")]
+    created_at: DateTime<Utc>,
+    #[serde(serialize_with = "crate::wire_time::maybe")]
+    started_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "crate::wire_time::maybe")]
+    finished_at: Option<DateTime<Utc>>,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct RunError {
+    code: String,
+    message: String,
+}
+
+/// A call somebody is asked about.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Doubt {
+    call_id: String,
+    tool_name: String,
+    reason: Option<String>,
+}
+
+impl RunView {
+    /// `payloads` says whether the viewer may see content.
+    pub(crate) fn new(row: run::Row, payloads: bool) -> Self {
+        let status = row.status();
+        let error = row.error_code.map(|code| {
+            let message = if payloads { row.error.unwrap_or_default() } else { String::new() };
+            RunError { code, message }
+        });
+        Self {
+            run_id: row.run_id,
+            root_run_id: row.root_run_id,
+            agent_id: row.agent_id,
+            agent_name: row.agent_name,
+            agent_version: row.agent_version,
+            status,
+            wait_reason: row.wait_reason.and_then(|reason| reason.parse().ok()),
+            initiator_id: row.initiator_id,
+            trigger_id: row.trigger_id,
+            event_id: row.event_id,
+            attempt: row.attempt,
+            redacted: !payloads,
+            output: row.output.filter(|_| payloads),
+            finish_reason: row.finish_reason,
+            error,
+            usage: serde_json::from_value(row.usage).unwrap_or_default(),
+            cost_micro_usd: MicroUsd(row.cost_micro_usd),
+            steps: row.steps,
+            in_doubt: Vec::new(),
+            deadline_at: row.deadline_at,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+        }
+    }
+
+    /// Adds the calls in doubt among the run's effects.
+    pub(crate) fn with_doubts(mut self, effects: Vec<effect::Row>) -> Self {
+        let open = effects.into_iter().filter(|effect| effect.state() == EffectState::InDoubt);
+        self.in_doubt = open
+            .map(|effect| Doubt {
+                call_id: effect.call_id,
+                tool_name: effect.tool_name,
+                reason: effect.reason,
+            })
+            .collect();
+        self
+    }
+}

@@ -1,0 +1,64 @@
+use axum::{extract::State, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use servicekit::{Body, Caller, Path, Problem, scope::RunsWrite};
+use shared_models::{EffectState, ProblemBody, RunId};
+use utoipa::ToSchema;
+
+use super::visible;
+use crate::app::App;
+use crate::error::Error;
+use crate::store::signal::{self, Signal};
+use crate::store::{effect, queue, run};
+
+/// What became of a call in doubt.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Answer {
+    outcome: Known,
+    /// What the call returned, or why it did not happen: the model reads it.
+    #[serde(default)]
+    #[schema(max_length = 65536)]
+    result: Option<String>,
+}
+
+/// Whether it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Known {
+    Happened,
+    DidNotHappen,
+}
+
+/// Say what became of a call in doubt. The run goes on with this answer; the call is not made again.
+#[utoipa::path(post, path = "/v1/runs/{run_id}/effects/{call_id}/answer", tag = "runs",
+    security(("token" = ["runs:write"])),
+    params(("run_id" = RunId, Path), ("call_id" = String, Path)), request_body = Answer,
+    responses((status = 202, description = "The run will go on with it."), (status = "default", body = ProblemBody)))]
+pub(crate) async fn answer_effect(
+    State(app): State<App>,
+    caller: Caller<RunsWrite>,
+    Path((run_id, call_id)): Path<(RunId, String)>,
+    Body(answer): Body<Answer>,
+) -> Result<StatusCode, Problem> {
+    let by = caller.person()?;
+    let mut tx = app.db.begin(caller.tenant).await?;
+    visible(&mut tx, &caller, run_id).await?;
+    let status = run::hold(&mut tx, run_id).await?.ok_or(Error::RunNotFound(run_id))?;
+    match effect::state(&mut tx, run_id, &call_id).await? {
+        None => return Err(Error::EffectNotFound(call_id).into()),
+        Some(EffectState::InDoubt) => {}
+        Some(_) => return Err(Error::EffectNotInDoubt(call_id).into()),
+    }
+    let happened = answer.outcome == Known::Happened;
+    if status.terminal() {
+        let reason = if happened { "it happened" } else { "it did not happen" };
+        effect::settle(&mut tx, run_id, &call_id, by, reason).await?;
+    } else {
+        let signal = Signal::Doubt { call_id, happened, result: answer.result, by };
+        signal::insert(&mut tx, run_id, &signal).await?;
+        queue::wake(&mut tx, run_id).await?;
+    }
+    tx.commit().await?;
+    app.bell.ring_for(run_id).await;
+    Ok(StatusCode::ACCEPTED)
+}

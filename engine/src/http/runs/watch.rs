@@ -1,0 +1,172 @@
+//! One viewer of a run.
+//!
+//! The hand-off from replay to live: subscribe first, then read the journal, drop what comes again, read the journal
+//! whenever a sequence is missing, and compare with it every two seconds in case nothing came at all.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::response::sse::Event;
+use futures::{Stream, StreamExt as _, stream};
+use servicekit::{Caller, scope::RunsRead};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::sees;
+use crate::app::App;
+use crate::live::{Live, Next, RunEvent, Seen};
+use crate::store::run;
+use crate::transcript;
+use crate::visibility::Viewer;
+
+const COMPARE: Duration = Duration::from_secs(2);
+
+pub(super) struct Watch {
+    app: App,
+    viewer: Viewer,
+    payloads: bool,
+    row: run::Row,
+    tenant: shared_models::TenantId,
+    /// The last record shown.
+    last: i64,
+    seen: Seen,
+    live: async_nats::Subscriber,
+    ready: VecDeque<Event>,
+    compare: Interval,
+    recheck: Interval,
+    over: bool,
+}
+
+impl Watch {
+    pub(super) async fn begin(
+        app: App,
+        caller: &Caller<RunsRead>,
+        row: run::Row,
+        last: i64,
+    ) -> anyhow::Result<Self> {
+        let live = app.stage.subscribe(caller.tenant, row.run_id).await?;
+        // The subscription must be in force before the journal is read.
+        app.bus.client().flush().await?;
+        let recheck = every(app.runs.recheck);
+        let mut watch = Self {
+            app,
+            viewer: Viewer::of(caller),
+            payloads: caller.payloads,
+            row,
+            tenant: caller.tenant,
+            last,
+            seen: Seen::default(),
+            live,
+            ready: VecDeque::new(),
+            compare: every(COMPARE),
+            recheck,
+            over: false,
+        };
+        watch.read_journal().await?;
+        watch.app.stage.ask(watch.row.run_id).await;
+        Ok(watch)
+    }
+
+    pub(super) fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
+        stream::unfold(self, async |mut watch| {
+            let event = watch.next().await?;
+            Some((Ok(event), watch))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.over {
+                return None;
+            }
+            let draining = self.app.draining.clone();
+            tokio::select! {
+                message = self.live.next() => match message {
+                    Some(message) => self.heard(&message.payload).await,
+                    None => self.over = true,
+                },
+                _ = self.compare.tick() => self.catch_up().await,
+                _ = self.recheck.tick() => self.check_member().await,
+                // The client comes back, to another process.
+                () = draining.cancelled() => self.over = true,
+            }
+        }
+    }
+
+    async fn heard(&mut self, payload: &[u8]) {
+        match serde_json::from_slice(payload) {
+            Ok(Live::Record(event)) if event.seq == self.last + 1 => self.show(event),
+            Ok(Live::Record(RunEvent { seq, .. }) | Live::Written { seq }) => {
+                if seq > self.last {
+                    self.catch_up().await;
+                }
+            }
+            Ok(Live::Delta(_)) if !self.payloads => {}
+            Ok(Live::Delta(delta)) => match self.seen.take(delta) {
+                Next::Show(delta) => {
+                    self.ready.extend(Event::default().event("delta").json_data(delta));
+                }
+                Next::Skip => {}
+                Next::Gap => self.app.stage.ask(self.row.run_id).await,
+            },
+            Err(error) => tracing::debug!(%error, "something else on a run's subject"),
+        }
+    }
+
+    async fn catch_up(&mut self) {
+        if let Err(error) = self.read_journal().await {
+            tracing::warn!(%error, "a viewer's run cannot be read; it will be tried again");
+        }
+    }
+
+    async fn read_journal(&mut self) -> Result<(), crate::error::Error> {
+        let mut tx = self.app.db.begin(self.tenant).await?;
+        let (run, root) = (self.row.run_id, self.row.root_run_id);
+        loop {
+            let events = transcript::events_after(&mut tx, run, root, self.last).await?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            for event in events {
+                self.show(event);
+            }
+        }
+    }
+
+    fn show(&mut self, mut event: RunEvent) {
+        self.last = event.seq;
+        self.over |= event.kind == RunEvent::LAST;
+        if event.kind != "model_called" {
+            self.seen.replaced(event.seq);
+        }
+        if !self.payloads {
+            event.redact();
+        }
+        let shown = Event::default().id(event.seq.to_string()).event(&event.kind);
+        self.ready.extend(shown.json_data(event));
+    }
+
+    /// Somebody who is no longer a member, or no longer of the team, sees nothing more.
+    async fn check_member(&mut self) {
+        let Some(user) = self.viewer.user else { return };
+        match self.app.gateway.member(self.tenant, user).await {
+            Ok(Some(member)) if member.status == "active" => {
+                self.viewer.admin = member.role >= shared_models::Role::Admin;
+                self.viewer.teams = member.teams;
+                self.payloads = member.payloads;
+                self.over |= !sees(&self.viewer, &self.row);
+            }
+            Ok(_) => self.over = true,
+            Err(error) => tracing::debug!(%error, "membership cannot be checked now"),
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

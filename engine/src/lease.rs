@@ -1,0 +1,69 @@
+//! This process's own view of its lease.
+//!
+//! Others may take our runs once the lease has ended by the database's clock. Right before something leaves for the
+//! outside world we ask ourselves whether it still lasts, by a clock that goes on while the machine or the process is
+//! suspended: a process that was stopped for a minute must not go on as if nothing had happened.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+#[derive(Debug)]
+pub(crate) struct Lease {
+    until_ms: AtomicI64,
+}
+
+impl Lease {
+    /// Not held yet.
+    pub(crate) fn new() -> Self {
+        Self { until_ms: AtomicI64::new(i64::MIN) }
+    }
+
+    /// Notes a heartbeat that was begun at `begun` and has succeeded. It counts from its beginning: the database can
+    /// only have seen it later.
+    pub(crate) fn renew(&self, begun: Moment, lease: Duration) {
+        self.until_ms.store(begun.0.saturating_add(lease.as_millis() as i64), Ordering::Release);
+    }
+
+    /// Whether the lease lasts, with a margin for what happens between asking and acting.
+    pub(crate) fn holds(&self) -> bool {
+        const MARGIN_MS: i64 = 100;
+        now().0.saturating_add(MARGIN_MS) < self.until_ms.load(Ordering::Acquire)
+    }
+}
+
+/// A moment on the clock that counts suspension.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment(i64);
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
+// Darwin's monotonic clock goes on during sleep.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
+
+pub(crate) fn now() -> Moment {
+    // A clock that cannot be read must not make a lease last for ever.
+    let time = clock_gettime(CLOCK).map_or(i64::MAX, |time| {
+        time.tv_sec().saturating_mul(1000).saturating_add(time.tv_nsec() / 1_000_000)
+    });
+    Moment(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_counts_from_the_beginning_of_its_heartbeat() {
+        let lease = Lease::new();
+        assert!(!lease.holds());
+
+        lease.renew(now(), Duration::from_secs(10));
+        assert!(lease.holds());
+
+        lease.renew(Moment(now().0 - 10_000), Duration::from_secs(10));
+        assert!(!lease.holds());
+    }
+}

@@ -1,0 +1,43 @@
+//! Agents and runs: what an agent is, and the durable execution of it.
+//!
+//! Called by people through the gateway and by `eventsvc` (is there such an agent?). Stores agents, tools, runs, their
+//! journals and effects. Never stores a secret: credentials are resolved for each call and forgotten after it.
+//!
+//! A run is a journal. What happens to it is committed before the next thing is begun, so any process can go on where
+//! another one stopped: see [`drive`](crate::drive) for the order of things.
+
+mod app;
+mod bell;
+mod clients;
+mod codes;
+mod committer;
+mod config;
+mod create;
+mod definition;
+mod drive;
+mod error;
+mod http;
+mod journal;
+mod lease;
+mod listeners;
+mod live;
+mod models;
+mod record;
+mod routes;
+mod snapshot;
+mod start;
+mod store;
+mod toolbox;
+mod tools;
+mod transcript;
+mod visibility;
+mod wire_time;
+mod workers;
+
+pub use config::{Config, RunConfig};
+pub use codes::ALL as CODES;
+pub use routes::openapi;
+pub use start::{Engine, open, start};
+
+/// The migrations of the `engine` schema.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/engine");

@@ -1,0 +1,128 @@
+//! The words of one model call so far, and what a viewer has seen of them.
+
+use super::{Delta, Part};
+
+/// The block a run's owner holds for those who join late.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
+    number: i64,
+    text: String,
+    reasoning: String,
+}
+
+impl Block {
+    pub(super) fn new(number: i64) -> Self {
+        Self { number, ..Self::default() }
+    }
+
+    pub(super) fn push(&mut self, part: Part, text: &str) -> Delta {
+        let number = self.number;
+        let whole = self.part(part);
+        let offset = whole.len();
+        whole.push_str(text);
+        Delta { block: number, part, offset, text: text.to_owned() }
+    }
+
+    pub(super) fn so_far(&self) -> Vec<Delta> {
+        [(Part::Reasoning, &self.reasoning), (Part::Text, &self.text)]
+            .into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .map(|(part, text)| Delta { block: self.number, part, offset: 0, text: text.clone() })
+            .collect()
+    }
+
+    fn part(&mut self, part: Part) -> &mut String {
+        match part {
+            Part::Text => &mut self.text,
+            Part::Reasoning => &mut self.reasoning,
+        }
+    }
+}
+
+/// What one viewer has seen of the newest block.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    block: i64,
+    text: usize,
+    reasoning: usize,
+}
+
+/// What a viewer should do with a delta.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    Show(Delta),
+    /// It has been seen.
+    Skip,
+    /// Something before it is missing: ask for the block so far.
+    Gap,
+}
+
+impl Seen {
+    /// Blocks up to this one have been replaced by what came of them.
+    pub(crate) fn replaced(&mut self, block: i64) {
+        if block >= self.block {
+            *self = Self { block: block + 1, ..Self::default() };
+        }
+    }
+
+    pub(crate) fn take(&mut self, mut delta: Delta) -> Next {
+        if delta.block < self.block {
+            return Next::Skip;
+        }
+        if delta.block > self.block {
+            *self = Self { block: delta.block, ..Self::default() };
+        }
+        let seen = match delta.part {
+            Part::Text => &mut self.text,
+            Part::Reasoning => &mut self.reasoning,
+        };
+        if delta.offset > *seen {
+            return Next::Gap;
+        }
+        let end = delta.offset + delta.text.len();
+        let Some(fresh) = delta.text.get(*seen - delta.offset..).filter(|fresh| !fresh.is_empty())
+        else {
+            return Next::Skip;
+        };
+        delta = Delta { offset: *seen, text: fresh.to_owned(), ..delta };
+        *seen = end;
+        Next::Show(delta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delta(block: i64, offset: usize, text: &str) -> Delta {
+        Delta { block, part: Part::Text, offset, text: text.into() }
+    }
+
+    #[test]
+    fn a_late_viewer_gets_the_block_so_far_and_nothing_twice() {
+        let (mut block, mut seen) = (Block::new(4), Seen::default());
+        block.push(Part::Text, "Hel");
+        let missed = block.push(Part::Text, "lo ");
+        let last = block.push(Part::Text, "world");
+
+        assert_eq!(seen.take(missed.clone()), Next::Gap);
+        let so_far = block.so_far().remove(0);
+        assert_eq!(seen.take(so_far), Next::Show(delta(4, 0, "Hello world")));
+        assert_eq!((seen.take(missed), seen.take(last)), (Next::Skip, Next::Skip));
+    }
+
+    #[test]
+    fn an_overlapping_delta_is_clipped() {
+        let mut seen = Seen::default();
+        assert_eq!(seen.take(delta(1, 0, "ab")), Next::Show(delta(1, 0, "ab")));
+        assert_eq!(seen.take(delta(1, 1, "bcd")), Next::Show(delta(1, 2, "cd")));
+    }
+
+    #[test]
+    fn a_block_ends_with_what_came_of_it() {
+        let mut seen = Seen::default();
+        seen.replaced(7);
+        assert_eq!(seen.take(delta(6, 0, "late")), Next::Skip);
+        assert_eq!(seen.take(delta(9, 0, "new")), Next::Show(delta(9, 0, "new")));
+    }
+}

@@ -1,0 +1,184 @@
+//! What a journal says. The records are the run: folded over an empty conversation they give its state.
+//!
+//! A record never changes once written, and old ones stay readable: a new field gets a default, another meaning gets
+//! another kind or a higher [`VERSION`]. Whatever was said is not in the record but in `content`, once, and referred to.
+
+use agentcore::{Failure, FinishReason};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use shared_models::{
+    AgentId, Effect, EventId, MicroUsd, RunStatus, TriggerId, Usage, UserId, WaitReason, WorkerId,
+};
+use uuid::Uuid;
+
+/// The version of the records this binary writes.
+pub(crate) const VERSION: i16 = 1;
+
+/// The name of something that was said: the SHA-256 of its JSON text, in hex on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ContentRef(pub [u8; 32]);
+
+impl ContentRef {
+    pub(crate) fn of(body: &[u8]) -> Self {
+        Self(Sha256::digest(body).into())
+    }
+}
+
+impl Serialize for ContentRef {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for ContentRef {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let mut hash = [0; 32];
+        hex::decode_to_slice(text.as_ref(), &mut hash).map_err(serde::de::Error::custom)?;
+        Ok(Self(hash))
+    }
+}
+
+/// One thing that happened to a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "data", rename_all = "snake_case")]
+pub(crate) enum Record {
+    /// The run exists and waits for a worker.
+    Created {
+        agent_id: AgentId,
+        agent_version: i32,
+        agent_name: String,
+        model: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trigger_id: Option<TriggerId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event_id: Option<EventId>,
+        #[serde(default)]
+        attempt: i32,
+    },
+    /// Something was said to it.
+    Input { message: ContentRef },
+    /// A worker took it for the first time.
+    Started { worker: WorkerId, epoch: i32 },
+    /// A worker took it over from another, or after a wait.
+    Resumed { worker: WorkerId, epoch: i32 },
+    /// The model is about to be asked, with the instructions and the first `read` messages.
+    ModelCalled { step: u32, model: String, attempt: u32, read: usize },
+    /// The model answered.
+    ModelReplied { step: u32, message: ContentRef, usage: Usage },
+    /// The model did not answer; it is asked again, or another one is.
+    ModelRetried { step: u32, attempt: u32, error: String, delay_ms: u64 },
+    /// The model did not answer, and asking again is of no use.
+    ModelFailed { failure: Failure },
+    /// A tool is about to be called.
+    ToolIntended { call_id: String, tool_name: String, effect: Effect, idempotency_key: Uuid },
+    /// A call whose outcome a crash has hidden is made again: that does no harm.
+    ToolRepeated { call_id: String, tool_name: String },
+    /// Nobody here knows whether the call happened.
+    ToolInDoubt { call_id: String, tool_name: String, reason: String },
+    /// A tool call came to an end.
+    ToolAnswered { call_id: String, tool_name: String, message: ContentRef, error: bool },
+    /// Somebody who knows said what became of a call in doubt.
+    DoubtAnswered { call_id: String, happened: bool, by: UserId },
+    /// The run holds no worker until something outside happens.
+    Waiting { reason: WaitReason },
+    /// Somebody, or the deadline, stopped it.
+    Stopped {
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<UserId>,
+    },
+    /// The last record.
+    Finished {
+        status: RunStatus,
+        finish_reason: FinishReason,
+        /// The reply whose text is the output.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        message: Option<ContentRef>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error_code: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        steps: u32,
+        usage: Usage,
+        cost: MicroUsd,
+    },
+}
+
+impl Record {
+    /// The record as the journal's columns: its kind, and the rest as JSON text.
+    pub(crate) fn columns(&self) -> Result<(String, String), serde_json::Error> {
+        let mut value = serde_json::to_value(self)?;
+        let data = value.get_mut("data").map(Value::take).unwrap_or_default();
+        let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
+        Ok((kind.to_owned(), data.to_string()))
+    }
+
+    /// Reads what [`Record::columns`] wrote.
+    pub(crate) fn read(kind: &str, data: Value) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(serde_json::json!({ "kind": kind, "data": data }))
+    }
+
+    /// What it refers to.
+    pub(crate) fn content(&self) -> Option<ContentRef> {
+        match self {
+            Self::Input { message }
+            | Self::ModelReplied { message, .. }
+            | Self::ToolAnswered { message, .. } => Some(*message),
+            Self::Finished { message, .. } => *message,
+            Self::Created { .. }
+            | Self::Started { .. }
+            | Self::Resumed { .. }
+            | Self::ModelCalled { .. }
+            | Self::ModelRetried { .. }
+            | Self::ModelFailed { .. }
+            | Self::ToolIntended { .. }
+            | Self::ToolRepeated { .. }
+            | Self::ToolInDoubt { .. }
+            | Self::DoubtAnswered { .. }
+            | Self::Waiting { .. }
+            | Self::Stopped { .. } => None,
+        }
+    }
+
+    /// Whether the run is further than before. Taking a run over and asking again are not progress: a run that
+    /// never gets beyond them kills whoever takes it.
+    pub(crate) fn is_progress(&self) -> bool {
+        !matches!(
+            self,
+            Self::Started { .. }
+                | Self::Resumed { .. }
+                | Self::ModelCalled { .. }
+                | Self::ModelRetried { .. }
+                | Self::ToolRepeated { .. }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_survives_its_columns() {
+        let message = ContentRef::of(b"{}");
+        let records = [
+            Record::Input { message },
+            Record::ModelCalled { step: 1, model: "sim:echo".into(), attempt: 0, read: 1 },
+            Record::ToolAnswered {
+                call_id: "c\u{0}1".into(),
+                tool_name: "t".into(),
+                message,
+                error: true,
+            },
+            Record::Waiting { reason: WaitReason::Doubt },
+        ];
+
+        for record in records {
+            let (kind, data) = record.columns().unwrap();
+            let read = Record::read(&kind, serde_json::from_str(&data).unwrap()).unwrap();
+            assert_eq!(read, record);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The whole API.
+
+use axum::Router;
+use servicekit::{Probe, shell, shell::Shell};
+use shared_models::Service;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+use crate::{codes, http};
+
+const ABOUT: &str = "Agents, tools and durable runs.";
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        // agents, tools, models
+        .merge(http::edge::routes())
+        // runs
+        .merge(http::runs::routes())
+}
+
+/// The API with everything around it.
+pub(crate) fn router(app: App, probes: Vec<Probe>) -> Router {
+    let draining = app.draining.clone();
+    let around =
+        Shell { service: Service::Engine, about: ABOUT, probes, codes: codes::ALL, draining };
+    shell(routes(), app, around).0
+}
+
+/// The API's description.
+pub fn openapi() -> OpenApi {
+    routes().split_for_parts().1
+}

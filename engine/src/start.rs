@@ -1,0 +1,107 @@
+//! What runs in an engine process.
+
+use std::sync::Arc;
+
+use axum::Router;
+use dbutil::Db;
+use pubsub::{Bus, Relay, RelayConfig, listen_batch};
+use servicekit::peer::internal_http;
+use servicekit::{Lifecycle, Minter, Peer, Probe, SigningKey, Verifier, egress::Egress, serve};
+use shared_models::{Service, WorkerId};
+use tokio::net::TcpListener;
+
+use crate::app::App;
+use crate::bell::Bell;
+use crate::clients::{credsvc::Credsvc, eventsvc::Eventsvc, gateway::Gateway};
+use crate::committer::Committer;
+use crate::config::Config;
+use crate::lease::Lease;
+use crate::listeners::trigger_fired::TriggerFiredListener;
+use crate::live::Stage;
+use crate::models::{Models, ModelsConfig};
+use crate::{MIGRATOR, routes, workers};
+
+/// An engine at work.
+pub struct Engine {
+    /// Its API; the caller serves it.
+    pub router: Router,
+}
+
+/// Starts an engine and serves its API until `life` ends.
+pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
+    let engine = open(&config, life).await?;
+    serve("engine http", listener, engine.router, life);
+    Ok(())
+}
+
+/// Connects, refuses a schema that is behind, and starts everything that runs beside requests.
+pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
+    let app = build(config, life).await?;
+    life.spawn("worker", workers::claims::run(app.clone(), life.clone()));
+    life.spawn("bell", workers::bell::run(app.clone()));
+    life.spawn("sweeper", workers::sweeper::run(app.clone()));
+    life.spawn("heartbeat", workers::heartbeat::run(app.clone(), life.clone()));
+    life.spawn("questions", workers::questions::run(app.clone()));
+    let fired = Arc::new(TriggerFiredListener { app: app.clone() });
+    life.spawn("trigger.fired", listen_batch(app.db.clone(), app.bus.clone(), fired, life.soft()));
+    let probes = probes(&app);
+    Ok(Engine { router: routes::router(app, probes) })
+}
+
+async fn build(config: &Config, life: &Lifecycle) -> anyhow::Result<App> {
+    let service = &config.service;
+    let db = Db::connect(Service::Engine.name(), &service.db).await?;
+    db.check_migrated(&MIGRATOR).await?;
+    let bus = Bus::connect(Service::Engine, &service.nats).await?;
+    let (relay, relay_handle) = Relay::new(db.clone(), bus.clone(), RelayConfig::default());
+    let soft = life.soft();
+    life.spawn("relay", async move {
+        relay.run(soft).await;
+        Ok(())
+    });
+    let http = internal_http()?;
+    let minter = Minter::new(SigningKey::parse(Service::Engine, &service.auth.service_key)?);
+    let peer = |url: &url::Url, callee| Peer::new(url.clone(), callee, minter.clone(), http.clone());
+    let egress = Egress::new(config.egress.clone())?;
+    let models = ModelsConfig {
+        openai_key: config.openai_key.clone(),
+        openai_base_url: config.openai_base_url.clone(),
+    };
+    let committer = Committer::start(&service.db, &config.runs, relay_handle.clone(), life).await?;
+    Ok(App {
+        verifier: Verifier::from_url(Service::Engine, service.auth.jwks_url.clone(), http.clone()),
+        models: Arc::new(Models::new(models, egress.clone())?),
+        egress,
+        credsvc: Credsvc::new(peer(&config.credsvc_url, Service::Credsvc)),
+        eventsvc: Eventsvc::new(peer(&config.eventsvc_url, Service::Eventsvc)),
+        gateway: Gateway::new(peer(&config.gateway_url, Service::Gateway)),
+        runs: Arc::new(config.runs.clone()),
+        committer,
+        bell: Bell::new(bus.clone()),
+        stage: Stage::new(bus.clone()),
+        worker: WorkerId::mint(),
+        lease: Arc::new(Lease::new()),
+        draining: life.soft(),
+        relay: relay_handle,
+        db,
+        bus,
+    })
+}
+
+fn probes(app: &App) -> Vec<Probe> {
+    let (db, bus, lease) = (app.db.clone(), app.bus.clone(), app.lease.clone());
+    vec![
+        Probe::new("database", move || {
+            let db = db.clone();
+            async move { db.ping().await.map_err(|error| error.to_string()) }
+        }),
+        Probe::new("nats", move || {
+            let bus = bus.clone();
+            async move { bus.ping().await.map_err(|error| error.to_string()) }
+        }),
+        Probe::new("lease", move || {
+            let holds = lease.holds();
+            async move { if holds { Ok(()) } else { Err("this worker's lease has ended".into()) } }
+        }),
+    ]
+}

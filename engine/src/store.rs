@@ -1,0 +1,13 @@
+//! All SQL of the engine, one file per table or queue. Nothing here commits.
+
+pub(crate) mod agent;
+pub(crate) mod agent_tool;
+pub(crate) mod content;
+pub(crate) mod effect;
+pub(crate) mod inbox;
+pub(crate) mod journal;
+pub(crate) mod queue;
+pub(crate) mod run;
+pub(crate) mod signal;
+pub(crate) mod tool;
+pub(crate) mod worker;

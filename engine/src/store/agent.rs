@@ -1,0 +1,354 @@
+//! Agents and their versions.
+
+use chrono::{DateTime, Utc};
+use dbutil::{Cursor, OnConstraint as _, Page, PageQuery, TenantTx};
+use serde::Serialize;
+use shared_models::{AgentId, AgentScope, AgentStatus, TeamId, UserId};
+use sqlx::types::Json;
+use utoipa::ToSchema;
+
+use crate::{definition::AgentFields, error::Error, visibility::Viewer};
+
+/// An agent as it is now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Agent {
+    pub(crate) agent_id: AgentId,
+    /// The person in whose name it acts.
+    pub(crate) owner: UserId,
+    /// Rises with each edit; the `ETag`.
+    pub(crate) version: i32,
+    #[serde(serialize_with = "crate::wire_time::time")]
+    pub(crate) created_at: DateTime<Utc>,
+    #[serde(serialize_with = "crate::wire_time::time")]
+    pub(crate) updated_at: DateTime<Utc>,
+    /// Who made the newest version.
+    pub(crate) updated_by: UserId,
+    #[serde(flatten)]
+    pub(crate) fields: AgentFields,
+}
+
+/// One version of an agent.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct AgentVersion {
+    pub(crate) agent_id: AgentId,
+    pub(crate) version: i32,
+    pub(crate) changed_by: UserId,
+    #[serde(serialize_with = "crate::wire_time::time")]
+    pub(crate) changed_at: DateTime<Utc>,
+    #[serde(flatten)]
+    pub(crate) fields: AgentFields,
+}
+
+/// Which agents a list is about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) name: Option<String>,
+    pub(crate) status: Option<AgentStatus>,
+    pub(crate) scope: Option<AgentScope>,
+    /// Part of the name or description, in any case.
+    pub(crate) q: Option<String>,
+}
+
+struct Row {
+    agent_id: AgentId,
+    owner: UserId,
+    version: i32,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    updated_by: UserId,
+    fields: Json<AgentFields>,
+}
+
+impl From<Row> for Agent {
+    fn from(row: Row) -> Self {
+        Self {
+            agent_id: row.agent_id,
+            owner: row.owner,
+            version: row.version,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            updated_by: row.updated_by,
+            fields: row.fields.0,
+        }
+    }
+}
+
+/// Adds an agent; its name must be new within the tenant.
+pub(crate) async fn insert(
+    tx: &mut TenantTx,
+    agent_id: AgentId,
+    owner: UserId,
+    fields: &AgentFields,
+) -> Result<Agent, Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "insert into engine.agent (agent_id, tenant_id, name, scope, owner_id, team_id, status, version)
+         values ($1, $2, $3, $4, $5, $6, $7, 1)",
+        agent_id as _,
+        tenant as _,
+        fields.name,
+        fields.scope.as_str(),
+        owner as _,
+        fields.team_id as Option<TeamId>,
+        fields.status.as_str(),
+    )
+    .execute(&mut **tx)
+    .await
+    .on_constraint("agent_tenant_name_key", || Error::AgentNameTaken(fields.name.clone()))?;
+    insert_version(tx, agent_id, 1, owner, fields).await?;
+    find(tx, agent_id).await?.ok_or(Error::AgentNotFound(agent_id))
+}
+
+/// Makes the next version of an agent that the caller holds by [`find_for_update`].
+pub(crate) async fn update(
+    tx: &mut TenantTx,
+    current: &Agent,
+    by: UserId,
+    fields: &AgentFields,
+) -> Result<Agent, Error> {
+    let (tenant, version) = (tx.tenant(), current.version + 1);
+    sqlx::query!(
+        "update engine.agent
+         set name = $3, scope = $4, team_id = $5, status = $6, version = $7, updated_at = now()
+         where tenant_id = $1 and agent_id = $2",
+        tenant as _,
+        current.agent_id as _,
+        fields.name,
+        fields.scope.as_str(),
+        fields.team_id as Option<TeamId>,
+        fields.status.as_str(),
+        version,
+    )
+    .execute(&mut **tx)
+    .await
+    .on_constraint("agent_tenant_name_key", || Error::AgentNameTaken(fields.name.clone()))?;
+    insert_version(tx, current.agent_id, version, by, fields).await?;
+    find(tx, current.agent_id).await?.ok_or(Error::AgentNotFound(current.agent_id))
+}
+
+async fn insert_version(
+    tx: &mut TenantTx,
+    agent_id: AgentId,
+    version: i32,
+    by: UserId,
+    fields: &AgentFields,
+) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "insert into engine.agent_version (agent_id, version, tenant_id, definition, changed_by)
+         values ($1, $2, $3, $4, $5)",
+        agent_id as _,
+        version,
+        tenant as _,
+        Json(fields) as _,
+        by as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// An agent by its id, whoever may see it.
+pub(crate) async fn find(
+    tx: &mut TenantTx,
+    agent_id: AgentId,
+) -> Result<Option<Agent>, sqlx::Error> {
+    let tenant = tx.tenant();
+    let row = sqlx::query_as!(
+        Row,
+        r#"select agent.agent_id as "agent_id: AgentId", agent.owner_id as "owner: UserId", agent.version,
+                  agent.created_at, agent.updated_at, newest.changed_by as "updated_by: UserId",
+                  newest.definition as "fields: Json<AgentFields>"
+           from engine.agent agent
+           join engine.agent_version newest
+             on newest.agent_id = agent.agent_id and newest.version = agent.version
+            and newest.tenant_id = agent.tenant_id
+           where agent.tenant_id = $1 and agent.agent_id = $2 and agent.deleted_at is null"#,
+        tenant as _,
+        agent_id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map(Into::into))
+}
+
+/// An agent that the viewer may see.
+pub(crate) async fn find_visible(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    agent_id: AgentId,
+) -> Result<Agent, Error> {
+    find(tx, agent_id)
+        .await?
+        .filter(|agent| viewer.sees(agent.fields.scope, agent.owner, agent.fields.team_id))
+        .ok_or(Error::AgentNotFound(agent_id))
+}
+
+/// The same, held until the transaction ends: other edits of the agent and its tools wait.
+pub(crate) async fn find_for_update(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    agent_id: AgentId,
+) -> Result<Agent, Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "select agent_id from engine.agent where tenant_id = $1 and agent_id = $2 for update",
+        tenant as _,
+        agent_id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    find_visible(tx, viewer, agent_id).await
+}
+
+/// The agents a viewer may see, newest first.
+pub(crate) async fn list_page(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    filter: &Filter,
+    page: &PageQuery,
+) -> Result<Page<Agent>, Error> {
+    let tenant = tx.tenant();
+    let after = page.after().map_err(servicekit::Problem::from)?;
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select agent.agent_id as "agent_id: AgentId", agent.owner_id as "owner: UserId", agent.version,
+                  agent.created_at, agent.updated_at, newest.changed_by as "updated_by: UserId",
+                  newest.definition as "fields: Json<AgentFields>"
+           from engine.agent agent
+           join engine.agent_version newest
+             on newest.agent_id = agent.agent_id and newest.version = agent.version
+            and newest.tenant_id = agent.tenant_id
+           where agent.tenant_id = $1 and agent.deleted_at is null
+             and ($2::bool or agent.owner_id = $3 or (agent.scope = 'team' and agent.team_id = any ($4)))
+             and ($5::text is null or agent.name = $5)
+             and ($6::text is null or agent.status = $6)
+             and ($7::text is null or agent.scope = $7)
+             and ($8::text is null or strpos(lower(agent.name), lower($8)) > 0
+                  or strpos(lower(newest.definition ->> 'description'), lower($8)) > 0)
+             and ($9::timestamptz is null or (agent.created_at, agent.agent_id) < ($9, $10))
+           order by agent.created_at desc, agent.agent_id desc
+           limit $11"#,
+        tenant as _,
+        viewer.admin,
+        viewer.user_id(),
+        &viewer.team_ids(),
+        filter.name.as_deref(),
+        filter.status.map(AgentStatus::as_str),
+        filter.scope.map(AgentScope::as_str),
+        filter.q.as_deref(),
+        after.map(|cursor| cursor.at),
+        after.map_or_else(uuid::Uuid::nil, |cursor| cursor.id),
+        page.limit() + 1,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let agents = rows.into_iter().map(Agent::from).collect();
+    let position = |agent: &Agent| Cursor { at: agent.created_at, id: agent.agent_id.uuid() };
+    Ok(Page::new(agents, page.limit(), position))
+}
+
+/// Takes an agent away. Its history and its runs stay; its name is free again.
+pub(crate) async fn mark_deleted(tx: &mut TenantTx, agent_id: AgentId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update engine.agent set deleted_at = now() where tenant_id = $1 and agent_id = $2",
+        tenant as _,
+        agent_id as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// Whether the agent has runs that have not ended.
+pub(crate) async fn has_runs_under_way(
+    tx: &mut TenantTx,
+    agent_id: AgentId,
+) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"select exists (select from engine.run
+                          where tenant_id = $1 and agent_id = $2
+                            and status in ('queued', 'running', 'waiting', 'paused')) as "running!""#,
+        tenant as _,
+        agent_id as _,
+    )
+    .fetch_one(&mut **tx)
+    .await
+}
+
+/// Whether the tenant has another agent of this name.
+pub(crate) async fn name_is_taken(tx: &mut TenantTx, name: &str) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"select exists (select from engine.agent
+                          where tenant_id = $1 and name = $2 and deleted_at is null) as "taken!""#,
+        tenant as _,
+        name,
+    )
+    .fetch_one(&mut **tx)
+    .await
+}
+
+/// An agent's versions, newest first.
+pub(crate) async fn versions_page(
+    tx: &mut TenantTx,
+    agent_id: AgentId,
+    page: &PageQuery,
+) -> Result<Page<AgentVersion>, Error> {
+    let tenant = tx.tenant();
+    let after = page.after().map_err(servicekit::Problem::from)?;
+    // The number of the version takes the place of the id: it alone says where a page ends.
+    let rows = sqlx::query!(
+        r#"select version, changed_by as "changed_by: UserId", changed_at,
+                  definition as "fields: Json<AgentFields>"
+           from engine.agent_version
+           where tenant_id = $1 and agent_id = $2 and ($3::int is null or version < $3)
+           order by version desc limit $4"#,
+        tenant as _,
+        agent_id as _,
+        after.map(|cursor| cursor.id.as_u128() as i32),
+        page.limit() + 1,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let versions = rows.into_iter().map(|row| AgentVersion {
+        agent_id,
+        version: row.version,
+        changed_by: row.changed_by,
+        changed_at: row.changed_at,
+        fields: row.fields.0,
+    });
+    let position = |version: &AgentVersion| Cursor {
+        at: version.changed_at,
+        id: uuid::Uuid::from_u128(version.version as u128),
+    };
+    Ok(Page::new(versions.collect(), page.limit(), position))
+}
+
+/// One version of an agent.
+pub(crate) async fn find_version(
+    tx: &mut TenantTx,
+    agent_id: AgentId,
+    version: i32,
+) -> Result<Option<AgentVersion>, sqlx::Error> {
+    let tenant = tx.tenant();
+    let row = sqlx::query!(
+        r#"select changed_by as "changed_by: UserId", changed_at, definition as "fields: Json<AgentFields>"
+           from engine.agent_version
+           where tenant_id = $1 and agent_id = $2 and version = $3"#,
+        tenant as _,
+        agent_id as _,
+        version,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map(|row| AgentVersion {
+        agent_id,
+        version,
+        changed_by: row.changed_by,
+        changed_at: row.changed_at,
+        fields: row.fields.0,
+    }))
+}

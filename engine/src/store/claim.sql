@@ -1,0 +1,45 @@
+-- Tenants are found by hopping over the index, so that a backlog of one tenant costs the others nothing.
+with recursive tenants as (
+    (select tenant_id from engine.run where status = 'queued' order by tenant_id limit 1)
+    union all
+    select (select r.tenant_id from engine.run r
+            where r.status = 'queued' and r.tenant_id > t.tenant_id order by r.tenant_id limit 1)
+    from tenants t where t.tenant_id is not null
+), room as (
+    select t.tenant_id,
+           greatest($3::bigint - (select count(*) from engine.run r
+                          where r.tenant_id = t.tenant_id and r.status = 'running'), 0) as free
+    from tenants t where t.tenant_id is not null
+), waiting as (
+    select c.*, row_number() over (partition by c.agent_id order by c.queued_at, c.run_id) as nth_of_agent
+    from room cross join lateral (
+        select r.run_id, r.tenant_id, r.agent_id, r.agent_concurrency, r.queued_at
+        from engine.run r
+        where r.tenant_id = room.tenant_id and r.status = 'queued'
+        order by r.queued_at, r.run_id
+        -- More than fits, for those an agent's own limit holds back.
+        limit case when room.free > 0 then $2::bigint + 64 else 0 end) c
+), allowed as (
+    select w.run_id, w.tenant_id, w.queued_at,
+           row_number() over (partition by w.tenant_id order by w.queued_at, w.run_id) as turn
+    from waiting w
+    where w.agent_concurrency is null
+       or w.nth_of_agent <= w.agent_concurrency - (select count(*) from engine.run r
+              where r.tenant_id = w.tenant_id and r.agent_id = w.agent_id and r.status = 'running')
+), locked as (
+    select r.run_id
+    from engine.run r join allowed a using (run_id) join room on room.tenant_id = a.tenant_id
+    where r.status = 'queued' and a.turn <= room.free
+    order by a.turn, a.queued_at
+    limit $2::bigint
+    for update of r skip locked
+)
+update engine.run r
+set status = 'running', worker_id = $1, epoch = r.epoch + 1, claims = r.claims + 1
+from locked l
+where r.run_id = l.run_id
+returning r.run_id as "run: _", r.tenant_id as "tenant: _", r.root_run_id as "root: _", r.agent_id as "agent: _",
+          r.trigger_id as "trigger: _", r.event_id as "event: _", r.attempt,
+          r.epoch, r.next_seq, r.claims,
+          (extract(epoch from r.deadline_at - now()) * 1000)::bigint as "deadline_ms!",
+          (extract(epoch from now() - r.queued_at) * 1000)::bigint as "queued_ms!"

@@ -1,0 +1,132 @@
+//! Runs as people see them. How they are queued and owned is in `queue`, how they move on in `committer`.
+
+use chrono::{DateTime, Utc};
+use dbutil::{Cursor, TenantTx};
+use serde_json::Value;
+use shared_models::{AgentId, EventId, RunId, RunStatus, TeamId, TriggerId, UserId};
+
+use crate::visibility::Viewer;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) run_id: RunId,
+    pub(crate) root_run_id: RunId,
+    pub(crate) agent_id: AgentId,
+    pub(crate) agent_version: i32,
+    pub(crate) agent_name: String,
+    pub(crate) agent_scope: String,
+    pub(crate) agent_owner_id: UserId,
+    pub(crate) team_id: Option<TeamId>,
+    pub(crate) initiator_id: Option<UserId>,
+    pub(crate) trigger_id: Option<TriggerId>,
+    pub(crate) event_id: Option<EventId>,
+    pub(crate) attempt: i32,
+    pub(crate) status: String,
+    pub(crate) wait_reason: Option<String>,
+    pub(crate) output: Option<String>,
+    pub(crate) finish_reason: Option<String>,
+    pub(crate) error_code: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) usage: Value,
+    pub(crate) cost_micro_usd: i64,
+    pub(crate) steps: i32,
+    pub(crate) deadline_at: DateTime<Utc>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) started_at: Option<DateTime<Utc>>,
+    pub(crate) finished_at: Option<DateTime<Utc>>,
+}
+
+impl Row {
+    pub(crate) fn status(&self) -> RunStatus {
+        self.status.parse().unwrap_or(RunStatus::Failed)
+    }
+}
+
+/// A run, if there is one in the tenant. Whether the caller may see it is for `Viewer` to say.
+pub(crate) async fn find(tx: &mut TenantTx, run: RunId) -> Result<Option<Row>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_file_as!(Row, "src/store/run_find.sql", tenant as _, run as _)
+        .fetch_optional(&mut **tx)
+        .await
+}
+
+/// What a list is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) status: Option<RunStatus>,
+    pub(crate) agent: Option<AgentId>,
+    pub(crate) trigger: Option<TriggerId>,
+    pub(crate) since: Option<DateTime<Utc>>,
+    pub(crate) until: Option<DateTime<Utc>>,
+}
+
+/// Runs the viewer may see, newest first, one more than `limit` when there are more.
+pub(crate) async fn list_page(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    filter: &Filter,
+    after: Option<Cursor>,
+    limit: i64,
+) -> Result<Vec<Row>, sqlx::Error> {
+    let tenant = tx.tenant();
+    let teams: Vec<sqlx::types::Uuid> = viewer.teams.iter().map(|team| team.uuid()).collect();
+    sqlx::query_file_as!(
+        Row,
+        "src/store/run_list.sql",
+        tenant as _,
+        viewer.admin,
+        viewer.user as _,
+        &teams,
+        filter.status.map(RunStatus::as_str),
+        filter.agent as _,
+        filter.trigger as _,
+        filter.since,
+        filter.until,
+        after.map(|cursor| cursor.at),
+        after.map(|cursor| cursor.id),
+        limit + 1,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
+/// Locks a run against ending while something is decided about it; gives its status.
+pub(crate) async fn hold(tx: &mut TenantTx, run: RunId) -> Result<Option<RunStatus>, sqlx::Error> {
+    let tenant = tx.tenant();
+    let status = sqlx::query_scalar!(
+        "select status from engine.run where tenant_id = $1 and run_id = $2 for no key update",
+        tenant as _,
+        run as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(status.and_then(|status| status.parse().ok()))
+}
+
+/// What the run was started with.
+pub(crate) async fn snapshot(tx: &mut TenantTx, run: RunId) -> Result<Option<Value>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        "select snapshot from engine.run_snapshot where tenant_id = $1 and run_id = $2",
+        tenant as _,
+        run as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}
+
+/// The agent of this name, whoever may see it.
+pub(crate) async fn agent_named(
+    tx: &mut TenantTx,
+    name: &str,
+) -> Result<Option<AgentId>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"select agent_id as "agent_id: AgentId" from engine.agent
+           where tenant_id = $1 and name = $2 and deleted_at is null"#,
+        tenant as _,
+        name,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+}

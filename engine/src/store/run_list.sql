@@ -1,0 +1,16 @@
+select run_id as "run_id: _", root_run_id as "root_run_id: _", agent_id as "agent_id: _", agent_version, agent_name,
+       agent_scope, agent_owner_id as "agent_owner_id: _", team_id as "team_id: _", initiator_id as "initiator_id: _",
+       trigger_id as "trigger_id: _", event_id as "event_id: _", attempt, status, wait_reason, output, finish_reason,
+       error_code, error, usage, cost_micro_usd, steps, deadline_at, created_at, started_at, finished_at
+from engine.run
+where tenant_id = $1
+  and ($2 or initiator_id = $3 or (agent_scope = 'user' and agent_owner_id = $3)
+       or (agent_scope = 'team' and team_id = any($4::uuid[])))
+  and ($5::text is null or status = $5)
+  and ($6::uuid is null or agent_id = $6)
+  and ($7::uuid is null or trigger_id = $7)
+  and ($8::timestamptz is null or created_at >= $8)
+  and ($9::timestamptz is null or created_at < $9)
+  and ($10::timestamptz is null or (created_at, run_id) < ($10, $11::uuid))
+order by created_at desc, run_id desc
+limit $12

@@ -1,0 +1,54 @@
+//! What people want of a run. Written by any process; the owner drains it into the journal.
+
+use dbutil::TenantTx;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use shared_models::{RunId, UserId};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "signal", rename_all = "snake_case")]
+pub(crate) enum Signal {
+    Cancel {
+        #[serde(default)]
+        by: Option<UserId>,
+        reason: String,
+    },
+    /// What became of a call in doubt.
+    Doubt {
+        call_id: String,
+        happened: bool,
+        #[serde(default)]
+        result: Option<String>,
+        by: UserId,
+    },
+}
+
+pub(crate) async fn insert(tx: &mut TenantTx, run: RunId, signal: &Signal) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    let signal = serde_json::to_string(signal).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query!(
+        "insert into engine.run_signal (run_id, tenant_id, signal) values ($1, $2, $3::text::json)",
+        run as _,
+        tenant as _,
+        signal,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// What the owner has not taken in yet, in order, each with its number.
+pub(crate) async fn open(tx: &mut TenantTx, run: RunId) -> Result<Vec<(i64, Signal)>, sqlx::Error> {
+    let tenant = tx.tenant();
+    let rows = sqlx::query!(
+        r#"select n, signal as "signal: Value" from engine.run_signal
+           where tenant_id = $1 and run_id = $2 and drained_at is null order by n"#,
+        tenant as _,
+        run as _,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((row.n, serde_json::from_value(row.signal).map_err(|error| sqlx::Error::Decode(error.into()))?)))
+        .collect()
+}

@@ -1,0 +1,64 @@
+//! Calls a tool of a run's snapshot, and says what became of the call.
+
+use serde_json::Value;
+use shared_models::{AgentId, CredentialId, RunId, TenantId, ToolKind, UserId};
+
+use crate::{app::App, clients::credsvc::Wants, snapshot::SnapshotTool, tools};
+
+/// On whose behalf a tool is called.
+#[derive(Clone, Debug)]
+pub(crate) struct CallCx {
+    pub(crate) tenant: TenantId,
+    pub(crate) run: RunId,
+    pub(crate) call_id: String,
+    /// The agent's owner, in whose name credentials were granted.
+    pub(crate) owner: UserId,
+    pub(crate) agent_id: AgentId,
+    /// The same for every attempt at this call, and for no other call.
+    pub(crate) idempotency_key: String,
+}
+
+/// The run is no longer ours: whoever owns it now decides about the call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotNow;
+
+/// What became of a call, in words for the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It worked; this is the answer.
+    Done(String),
+    /// Nothing was sent.
+    Refused(String),
+    /// The other side answered that it did not work.
+    Failed(String),
+    /// It may have happened.
+    Unknown(String),
+}
+
+impl CallCx {
+    /// What is needed to be given a credential.
+    pub(crate) fn wants(&self, credential: CredentialId) -> Wants {
+        Wants {
+            tenant: self.tenant,
+            run: self.run,
+            agent: self.agent_id,
+            owner: self.owner,
+            credential,
+        }
+    }
+}
+
+/// Calls the tool, within its timeout. `sent` is asked right before anything leaves; once it has agreed, only an answer
+/// tells what happened.
+pub(crate) async fn call(
+    app: &App,
+    cx: &CallCx,
+    tool: &SnapshotTool,
+    arguments: Value,
+    sent: impl AsyncFnOnce() -> Result<(), NotNow>,
+) -> Outcome {
+    tracing::debug!(tool = tool.name, call = cx.call_id, "calling a tool");
+    match tool.kind {
+        ToolKind::Http => tools::http::call(app, cx, tool, arguments, sent).await,
+    }
+}

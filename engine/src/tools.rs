@@ -1,0 +1,79 @@
+//! What people write down about a tool, and what of it is refused. One module per kind.
+
+pub(crate) mod http;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use servicekit::FieldError;
+use shared_models::{Effect, ToolKind};
+use utoipa::ToSchema;
+
+use crate::definition::unstorable;
+
+/// A tool as it can be edited. A patch is merged into this form and read back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ToolFields {
+    /// Unique in the tenant; what the model calls.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    pub(crate) name: String,
+    /// Tells the model when to use it.
+    #[serde(default)]
+    #[schema(max_length = 4096)]
+    pub(crate) description: String,
+    pub(crate) kind: ToolKind,
+    /// JSON Schema of the arguments.
+    #[serde(default = "no_parameters")]
+    #[schema(value_type = Object)]
+    pub(crate) parameters: Value,
+    /// What a repeat of a call would do. Unless said: GET and HEAD are `read`, PUT and DELETE `idempotent`, the rest
+    /// `unsafe`.
+    #[serde(default)]
+    pub(crate) effect: Option<Effect>,
+    /// A call that takes longer is given up.
+    #[serde(default = "half_a_minute")]
+    #[schema(minimum = 100, maximum = 600_000)]
+    pub(crate) timeout_ms: u32,
+    pub(crate) config: http::HttpConfig,
+}
+
+impl ToolFields {
+    /// Lists every field that cannot be so.
+    pub(crate) fn check(&self) -> Result<(), Vec<FieldError>> {
+        let mut errors = unstorable(&serde_json::to_value(self).unwrap_or_default(), "");
+        let mut refuse = |wrong: bool, pointer: &str, message: &str| {
+            if wrong {
+                errors.push(FieldError::new(pointer, message));
+            }
+        };
+        refuse(!is_tool_name(&self.name), "/name", "1 to 64 of A-Z, a-z, 0-9, `_` and `-`");
+        refuse(self.description.len() > 4096, "/description", "at most 4096 bytes");
+        refuse(!(100..=600_000).contains(&self.timeout_ms), "/timeout_ms", "from 100 to 600000");
+        let object = self.parameters.get("type").is_some_and(|kind| kind == "object");
+        refuse(!object, "/parameters", "a JSON Schema with the type `object`");
+        if let Err(why) = agentcore::validate::check_schema(&self.parameters) {
+            errors.push(FieldError::new("/parameters", why));
+        }
+        errors.extend(self.config.check(&self.parameters));
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// What a repeat of a call would do: as declared, or by the method.
+    pub(crate) fn effect_in_force(&self) -> Effect {
+        self.effect.unwrap_or_else(|| self.config.method.effect())
+    }
+}
+
+/// What every provider takes as the name of a tool.
+pub(crate) fn is_tool_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    (1..=64).contains(&name.len()) && name.chars().all(allowed)
+}
+
+fn no_parameters() -> Value {
+    json!({ "type": "object", "properties": {} })
+}
+
+fn half_a_minute() -> u32 {
+    30_000
+}

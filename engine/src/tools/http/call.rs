@@ -1,0 +1,129 @@
+//! One call of an HTTP tool, sorted by what may have happened.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::Value;
+use servicekit::egress::{Answer, Call, EgressError};
+use shared_models::Effect;
+use tokio::time::Instant;
+
+use super::{HttpConfig, credential, render};
+use crate::{
+    app::App,
+    snapshot::SnapshotTool,
+    toolbox::{CallCx, NotNow, Outcome},
+};
+
+/// How much of an error's body a model needs.
+const LONGEST_REFUSAL: usize = 4096;
+
+/// Makes the request. `sent` is asked right before bytes leave; when it says not now, nothing is sent.
+pub(crate) async fn call(
+    app: &App,
+    cx: &CallCx,
+    tool: &SnapshotTool,
+    arguments: Value,
+    sent: impl AsyncFnOnce() -> Result<(), NotNow>,
+) -> Outcome {
+    let until = Instant::now() + Duration::from_millis(tool.timeout_ms.into());
+    let config: HttpConfig = match serde_json::from_value(tool.config.clone()) {
+        Ok(config) => config,
+        Err(error) => {
+            return Outcome::Refused(format!("the tool's configuration is broken: {error}"));
+        }
+    };
+    let prepared =
+        tokio::time::timeout_at(until, prepare(app, cx, tool, &config, &arguments)).await;
+    let mut call = match prepared {
+        Ok(Ok(call)) => call,
+        Ok(Err(why)) => return Outcome::Refused(why),
+        Err(_) => return Outcome::Refused("the credential could not be fetched in time".into()),
+    };
+    if sent().await.is_err() {
+        return Outcome::Refused("not sent: this worker no longer owns the run".into());
+    }
+    call.timeout = until.saturating_duration_since(Instant::now());
+    match app.egress.send(call).await {
+        Ok(answer) => sort(&config, &answer),
+        Err(EgressError::Denied(why) | EgressError::Unreachable(why)) => Outcome::Refused(why),
+        Err(EgressError::Misdirected(why)) => Outcome::Failed(why),
+        Err(EgressError::Unknown(why)) => Outcome::Unknown(why),
+    }
+}
+
+/// Everything that can go wrong before the world is touched.
+async fn prepare(
+    app: &App,
+    cx: &CallCx,
+    tool: &SnapshotTool,
+    config: &HttpConfig,
+    arguments: &Value,
+) -> Result<Call, String> {
+    let arguments = arguments.as_object().ok_or("the arguments are not an object")?;
+    let mut rendered = render::render(config, arguments)?;
+    if tool.effect == Effect::Keyed {
+        let name = HeaderName::from_bytes(config.idempotency_header.as_bytes());
+        let value = HeaderValue::from_str(&cx.idempotency_key);
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err("the key fits no header".into());
+        };
+        rendered.headers.insert(name, value);
+    }
+    let attached = tool.credential_id.zip(config.credential.as_ref());
+    // A credential goes where it was meant to go when it was attached, whatever the tool says since.
+    let hosts = if attached.is_some() { tool.credential_hosts.clone() } else { config.hosts() };
+    let mut call = Call {
+        method: config.method.wire(),
+        url: rendered.url,
+        headers: rendered.headers,
+        body: rendered.body,
+        injection: None,
+        allowed_hosts: HttpConfig::host_patterns(&hosts),
+        timeout: Duration::ZERO,
+        max_response_bytes: config.max_response_bytes,
+    };
+    app.egress.check(&call).map_err(|error| error.to_string())?;
+    if let Some((credential_id, place)) = attached {
+        let purpose = format!("tool:{}", tool.name);
+        let host = call.url.host_str().map(str::to_owned);
+        let secret = app.credsvc.resolve(&cx.wants(credential_id), &purpose, host).await;
+        let secret = secret.map_err(|error| error.to_string())?;
+        call.injection = Some(credential::injection(place, &secret)?);
+    }
+    Ok(call)
+}
+
+fn sort(config: &HttpConfig, answer: &Answer) -> Outcome {
+    let status = answer.status;
+    let worked = if config.success.is_empty() {
+        status.is_success()
+    } else {
+        config.success.contains(&status.as_u16())
+    };
+    if worked {
+        return Outcome::Done(text(answer, usize::MAX));
+    }
+    let told = format!("HTTP {status}: {}", text(answer, LONGEST_REFUSAL));
+    match status {
+        // A gateway gave up on the one behind it, which may have done it all the same.
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Outcome::Unknown(told),
+        _ => Outcome::Failed(told),
+    }
+}
+
+/// The body as the model reads it. Postgres stores it too, and takes no NUL.
+fn text(answer: &Answer, limit: usize) -> String {
+    let mut text = String::from_utf8_lossy(&answer.body).replace('\0', "\u{fffd}");
+    let cut = text.len() > limit || answer.truncated;
+    if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= limit) {
+        text.truncate(end);
+    }
+    if text.is_empty() {
+        text = format!("(empty answer, HTTP {})", answer.status);
+    }
+    if cut {
+        text.push_str("\n(cut here: the answer was longer)");
+    }
+    text
+}

@@ -1,0 +1,168 @@
+//! A journal, read: as the state of the conversation, or as the events that viewers see.
+
+use std::collections::{BTreeMap, HashMap};
+
+use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish, step};
+use anyhow::Context as _;
+use dbutil::TenantTx;
+use shared_models::{RunId, Usage};
+
+use crate::error::Error;
+use crate::live::RunEvent;
+use crate::record::{ContentRef, Record};
+use crate::snapshot::RunSnapshot;
+use crate::store::{content, journal, run};
+
+/// What the records of a run add up to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Transcript {
+    pub(crate) state: Conversation,
+    /// Calls in doubt that nobody has answered for, and why.
+    pub(crate) doubts: BTreeMap<String, String>,
+    /// The last reply that said something.
+    pub(crate) output: Option<ContentRef>,
+    /// A worker has had the run before.
+    pub(crate) started: bool,
+}
+
+/// Reads a run back: what it was started with, and where it stands.
+pub(crate) async fn read(
+    tx: &mut TenantTx,
+    run: RunId,
+    root: RunId,
+) -> Result<(RunSnapshot, Transcript), Error> {
+    let snapshot = run::snapshot(tx, run).await?.context("the run has no snapshot")?;
+    let snapshot: RunSnapshot = serde_json::from_value(snapshot).context("the run's snapshot")?;
+    let rows = journal::after(tx, run, 0, i64::MAX).await?;
+    let records = rows.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
+    let refs: Vec<ContentRef> = records.iter().filter_map(Record::content).collect();
+    let bodies = content::find(tx, root, &refs).await?;
+    let message =
+        |(reference, body): (ContentRef, Vec<u8>)| Ok((reference, serde_json::from_slice(&body)?));
+    let said: Result<_, serde_json::Error> = bodies.into_iter().map(message).collect();
+    let transcript = fold(&snapshot, &records, &said.context("the run's content")?)?;
+    Ok((snapshot, transcript))
+}
+
+fn record(row: journal::Row) -> anyhow::Result<Record> {
+    Record::read(&row.kind, row.data).with_context(|| format!("record {} of the journal", row.seq))
+}
+
+/// How many events are read at once.
+const PAGE: i64 = 200;
+
+/// The next events after a sequence, as they were shown live.
+pub(crate) async fn events_after(
+    tx: &mut TenantTx,
+    run: RunId,
+    root: RunId,
+    after: i64,
+) -> Result<Vec<RunEvent>, Error> {
+    let rows = journal::after(tx, run, after, PAGE).await?;
+    let reference = |row: &journal::Row| {
+        let text = row.data.get("message")?.clone();
+        serde_json::from_value::<ContentRef>(text).ok()
+    };
+    let refs: Vec<ContentRef> = rows.iter().filter_map(reference).collect();
+    let bodies =
+        if refs.is_empty() { HashMap::new() } else { content::find(tx, root, &refs).await? };
+    let event = |row: journal::Row| {
+        let body = reference(&row).and_then(|reference| bodies.get(&reference));
+        let message = body.and_then(|body| serde_json::from_slice(body).ok());
+        let path = row.path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let journal::Row { seq, at, kind, data, .. } = row;
+        let mut event = RunEvent { seq, at, run_id: run, path, kind, data };
+        event.resolve(message);
+        event
+    };
+    Ok(rows.into_iter().map(event).collect())
+}
+
+/// Replays the records; the same ones always give the same state.
+pub(crate) fn fold(
+    snapshot: &RunSnapshot,
+    records: &[Record],
+    said: &HashMap<ContentRef, Message>,
+) -> anyhow::Result<Transcript> {
+    let mut told = Transcript {
+        state: Conversation::new(&snapshot.instructions).with_max_steps(snapshot.max_steps),
+        doubts: BTreeMap::new(),
+        output: None,
+        started: false,
+    };
+    let mut input = Vec::new();
+    for record in records {
+        let message = record.content().and_then(|reference| said.get(&reference));
+        if let Record::Input { .. } = record {
+            input.push(message.context("the input is gone")?.clone());
+        } else {
+            begin(&mut told.state, &mut input);
+            apply(&mut told, record, message.cloned())?;
+        }
+    }
+    begin(&mut told.state, &mut input);
+    Ok(told)
+}
+
+/// The conversation begins with the first record after its input.
+fn begin(state: &mut Conversation, input: &mut Vec<Message>) {
+    if !input.is_empty() {
+        step(state, Happened::Started { input: std::mem::take(input) });
+    }
+}
+
+fn apply(told: &mut Transcript, record: &Record, message: Option<Message>) -> anyhow::Result<()> {
+    let gone = "the journal refers to something that is gone";
+    match record {
+        Record::Started { .. } => told.started = true,
+        Record::ModelReplied { message: reference, usage, .. } => {
+            let reply = reply(message.context(gone)?, *usage)?;
+            if !reply.content.is_empty() {
+                told.output = Some(*reference);
+            }
+            step(&mut told.state, Happened::Replied(reply));
+        }
+        Record::ModelFailed { failure } => {
+            step(&mut told.state, Happened::ModelFailed(failure.clone()));
+        }
+        Record::ToolAnswered { call_id, .. } => {
+            let answer = answer(message.context(gone)?)?;
+            told.doubts.remove(call_id);
+            let call_id = call_id.clone();
+            step(&mut told.state, Happened::Answered { call_id, answer });
+        }
+        Record::ToolInDoubt { call_id, reason, .. } => {
+            told.doubts.insert(call_id.clone(), reason.clone());
+        }
+        Record::Stopped { reason, .. } => {
+            step(&mut told.state, Happened::Cancelled { reason: reason.clone() });
+        }
+        Record::Created { .. }
+        | Record::Input { .. }
+        | Record::Resumed { .. }
+        | Record::ModelCalled { .. }
+        | Record::ModelRetried { .. }
+        | Record::ToolIntended { .. }
+        | Record::ToolRepeated { .. }
+        | Record::DoubtAnswered { .. }
+        | Record::Waiting { .. }
+        | Record::Finished { .. } => {}
+    }
+    Ok(())
+}
+
+fn reply(message: Message, usage: Usage) -> anyhow::Result<Reply> {
+    let Message::Assistant { content, tool_calls, reasoning } = message else {
+        anyhow::bail!("a reply refers to something else");
+    };
+    let finish = if tool_calls.is_empty() { ReplyFinish::Stop } else { ReplyFinish::ToolCalls };
+    Ok(Reply { content, reasoning, tool_calls, usage, finish })
+}
+
+fn answer(message: Message) -> anyhow::Result<Answer> {
+    let Message::Tool { content, error, .. } = message else {
+        anyhow::bail!("a tool's answer refers to something else");
+    };
+    Ok(Answer { content, error })
+}
+

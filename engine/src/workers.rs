@@ -1,0 +1,7 @@
+//! What runs beside requests: one loop per file. Each reads state, never the hint that woke it.
+
+pub(crate) mod bell;
+pub(crate) mod claims;
+pub(crate) mod heartbeat;
+pub(crate) mod questions;
+pub(crate) mod sweeper;

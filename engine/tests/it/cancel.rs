@@ -1,0 +1,62 @@
+//! Stopping runs: by a person, by a deadline.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use testkit::{Answer, Stub, eventually};
+
+use crate::harness::TestApp;
+use crate::scene;
+
+#[tokio::test]
+async fn a_cancel_ends_a_model_call_within_a_second() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let agent = scene::scripted(&api, "a", &json!([{ "text": "late", "delay_ms": 60_000 }])).await;
+    let run = scene::start(&api, &agent).await;
+    scene::until(&api, &run, "running").await;
+
+    let asked = Instant::now();
+    api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.expect(202);
+    let ended = scene::until(&api, &run, "cancelled").await;
+
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!(ended["error"]["code"], "cancelled");
+    let again = api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await;
+    assert_eq!(again.refusal(), (409, "run_ended"));
+}
+
+#[tokio::test]
+async fn a_cancelled_unsafe_call_stays_visible_as_in_doubt_until_somebody_answers() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let server = Stub::start(|_| Answer::Never).await;
+    let agent = scene::scripted(&api, "a", &scene::calls(&["pay"])).await;
+    scene::tool(&api, &agent, "pay", &server.url(), "unsafe").await;
+    let run = scene::start(&api, &agent).await;
+    eventually("the call", async || (!server.requests().is_empty()).then_some(())).await;
+
+    api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.expect(202);
+    let ended = scene::until(&api, &run, "cancelled").await;
+
+    assert_eq!(ended["in_doubt"][0]["tool_name"], "pay", "{ended}");
+    let call = ended["in_doubt"][0]["call_id"].as_str().unwrap();
+    let path = format!("/v1/runs/{run}/effects/{call}/answer");
+    assert_eq!(api.post(&path, &json!({ "outcome": "happened" })).await.status, 202);
+    let effects = api.get(&format!("/v1/runs/{run}/effects")).await.expect(200);
+    assert_eq!(effects["items"][0]["state"], "answered");
+    let again = api.post(&path, &json!({ "outcome": "happened" })).await;
+    assert_eq!(again.refusal(), (409, "effect_not_in_doubt"));
+}
+
+#[tokio::test]
+async fn a_run_ends_at_its_deadline() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let agent = scene::scripted(&api, "a", &json!([{ "text": "late", "delay_ms": 60_000 }])).await;
+
+    let body = json!({ "agent_id": agent, "input": "x", "deadline_seconds": 1, "wait": 30 });
+    let run = api.post("/v1/runs", &body).await.expect(200);
+
+    assert_eq!((&run["status"], &run["error"]["code"]), (&json!("timed_out"), &json!("deadline")));
+}

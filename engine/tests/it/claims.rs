@@ -1,0 +1,72 @@
+//! Who gets a worker, and how many.
+
+use serde_json::{Value, json};
+use testkit::Api;
+
+use crate::harness::TestApp;
+use crate::scene;
+
+async fn sleepers(api: &Api, limits: &Value, count: usize) -> Vec<String> {
+    let turns = json!([{ "text": "done", "delay_ms": 60_000 }]);
+    let body = json!({ "name": "a", "model": "sim:script", "limits": limits,
+        "instructions": scene::script(&turns) });
+    let agent = scene::agent(api, &body).await;
+    let mut runs = Vec::new();
+    for _ in 0..count {
+        runs.push(scene::start(api, &agent).await);
+    }
+    runs
+}
+
+async fn running(api: &Api) -> usize {
+    let page = api.get("/v1/runs?status=running").await.expect(200);
+    page["items"].as_array().unwrap().len()
+}
+
+/// Waits until nothing more is claimed: every engine has looked at the queue since.
+async fn settled(api: &Api, expected: usize) {
+    testkit::eventually("the expected number of runs", async || {
+        (running(api).await == expected).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        assert!(running(api).await <= expected, "the limit was exceeded");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_has_no_more_runs_under_way_than_its_limit() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    sleepers(&api, &json!({}), 5).await;
+
+    let limit = [("SWITCHYARD_TENANT_RUNS", "3")];
+    let (_one, _two) = (app.node_with(&limit).await, app.node_with(&limit).await);
+
+    settled(&api, 3).await;
+}
+
+#[tokio::test]
+async fn an_agent_has_no_more_runs_under_way_than_its_limit() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    sleepers(&api, &json!({ "max_concurrent_runs": 2 }), 5).await;
+
+    let (_one, _two) = (app.node().await, app.node().await);
+
+    settled(&api, 2).await;
+}
+
+#[tokio::test]
+async fn a_backlog_of_one_tenant_does_not_keep_another_waiting() {
+    let app = TestApp::without_workers().await;
+    let (busy, quiet) = (app.person(&app.trust.owner()), app.person(&app.trust.owner()));
+    sleepers(&busy, &json!({}), 10).await;
+    sleepers(&quiet, &json!({}), 2).await;
+
+    let _node = app.node_with(&[("SWITCHYARD_RUN_SLOTS", "4")]).await;
+
+    settled(&quiet, 2).await;
+    settled(&busy, 2).await;
+}

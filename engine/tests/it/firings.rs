@@ -1,0 +1,120 @@
+//! Fired triggers become runs.
+
+use serde_json::{Value, json};
+use shared_models::events::trigger::{Target, TargetKind, TriggerFired};
+use shared_models::{AgentId, DeliveryId, EventId, Service, TriggerId};
+use testkit::{Person, eventually};
+
+use crate::harness::TestApp;
+use crate::scene;
+
+fn fired(owner: &Person, agent: &str, payload: Option<Value>) -> TriggerFired {
+    let agent: AgentId = agent.parse().unwrap();
+    let now = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+    TriggerFired {
+        trigger_id: TriggerId::mint(),
+        tenant_id: owner.tenant,
+        agent_id: Some(agent),
+        system: "webhook".into(),
+        timestamp: now,
+        payload_in: payload.is_none().then(DeliveryId::mint),
+        payload,
+        event_id: EventId::mint(),
+        target: Target { kind: TargetKind::Agent, id: Some(agent.uuid()) },
+        dedupe_key: None,
+        delivery_id: DeliveryId::mint(),
+        occurred_at: now,
+        received_at: now,
+        attempt: 1,
+        owner: owner.user,
+    }
+}
+
+/// Publishes a firing as `eventsvc` does, under the message id of its event and attempt.
+async fn publish(app: &TestApp, event: &TriggerFired) {
+    let bus = app.nats.bus(Service::Eventsvc).await;
+    let row = pubsub::OutboxRow::new(
+        event.tenant_id,
+        (event.event_id.uuid(), event.attempt),
+        event.timestamp,
+        event,
+    )
+    .unwrap();
+    let ack = bus.jetstream().publish(row.subject, row.envelope.into()).await.unwrap();
+    ack.await.unwrap();
+}
+
+async fn runs_of(api: &testkit::Api) -> Vec<Value> {
+    api.get("/v1/runs").await.expect(200)["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn a_firing_becomes_exactly_one_run_however_often_it_is_delivered() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
+    let event = fired(&owner, &agent, Some(json!({ "ticket": 7 })));
+
+    publish(&app, &event).await;
+    publish(&app, &event).await;
+    let replay = TriggerFired { attempt: 2, ..event.clone() };
+    publish(&app, &replay).await;
+
+    let runs = eventually("both runs to end", async || {
+        let runs = runs_of(&api).await;
+        (runs.len() >= 2 && runs.iter().all(|run| run["status"] == "succeeded")).then_some(runs)
+    })
+    .await;
+    let mut attempts: Vec<i64> = runs.iter().map(|run| run["attempt"].as_i64().unwrap()).collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, [1, 2]);
+    assert_eq!(runs[0]["event_id"], json!(event.event_id));
+    assert_eq!(
+        runs[0]["output"],
+        "Event from webhook at 2026-05-28T20:26:40.000Z:\n{\n  \"ticket\": 7\n}"
+    );
+}
+
+#[tokio::test]
+async fn a_payload_too_large_to_travel_is_fetched() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
+
+    publish(&app, &fired(&owner, &agent, None)).await;
+
+    let run = eventually("the run to end", async || {
+        runs_of(&api).await.into_iter().find(|run| run["status"] == "succeeded")
+    })
+    .await;
+    assert!(run["output"].as_str().unwrap().contains("\"large\": true"), "{run}");
+}
+
+#[tokio::test]
+async fn a_firing_for_an_agent_that_does_not_run_is_refused_and_says_why() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let paused = json!({ "name": "a", "model": "sim:echo", "status": "paused" });
+    let agent = scene::agent(&api, &paused).await;
+
+    publish(&app, &fired(&owner, &agent, Some(json!({})))).await;
+    publish(&app, &fired(&owner, &AgentId::mint().to_string(), Some(json!({})))).await;
+
+    let mut reasons = eventually("both refusals", async || {
+        let mut admin = app.db.admin().await;
+        let reasons: Vec<String> = sqlx::query_scalar(
+            "select envelope -> 'data' ->> 'reason' from engine.outbox where envelope ->> 'type' = 'run.refused'",
+        )
+        .fetch_all(&mut admin)
+        .await
+        .unwrap();
+        (reasons.len() == 2).then_some(reasons)
+    })
+    .await;
+    reasons.sort();
+    assert_eq!(reasons, ["the agent is paused", "there is no such agent"]);
+    assert!(runs_of(&api).await.is_empty());
+}

@@ -1,0 +1,88 @@
+//! The gateway and credsvc, as far as an engine notices.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use servicekit::verifier::KeySet;
+use shared_models::{CredentialId, UserId};
+use testkit::{Answer, Stub, Stubbed, Trust};
+
+type Credentials = Arc<Mutex<BTreeMap<String, Value>>>;
+
+pub(crate) struct Peers {
+    stub: Stub,
+    credentials: Credentials,
+}
+
+impl Peers {
+    pub(crate) async fn start(trust: &Trust) -> Self {
+        let keys = serde_json::to_value(KeySet { keys: trust.public() }).unwrap();
+        let credentials = Credentials::default();
+        let known = credentials.clone();
+        let stub = Stub::start(move |request| answer(request, &keys, &known)).await;
+        Self { stub, credentials }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.stub.url()
+    }
+
+    /// Stores a credential with these fields; anybody may use it.
+    pub(crate) fn credential(&self, fields: Value) -> CredentialId {
+        let id = CredentialId::mint();
+        self.credentials.lock().unwrap().insert(id.to_string(), fields);
+        id
+    }
+
+    /// From now on there is no such credential.
+    pub(crate) fn forget(&self, id: CredentialId) {
+        self.credentials.lock().unwrap().remove(&id.to_string());
+    }
+
+    /// From now on the person is no member of any tenant.
+    pub(crate) fn expel(&self, user: UserId) {
+        self.credentials.lock().unwrap().insert(user.to_string(), Value::Null);
+    }
+
+    /// What has been asked at a path.
+    pub(crate) fn requests(&self, path: &str) -> Vec<Stubbed> {
+        self.stub.requests().into_iter().filter(|request| request.path == path).collect()
+    }
+}
+
+fn answer(request: &Stubbed, keys: &Value, credentials: &Credentials) -> Answer {
+    let parts: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
+    let fields = |id: &str| credentials.lock().unwrap().get(id).cloned();
+    match (request.method.as_str(), parts.as_slice()) {
+        ("GET", ["internal", "jwks"]) => Answer::Json(200, keys.clone()),
+        ("GET", ["internal", "members", user]) if fields(user).is_some() => refused(),
+        ("GET", ["internal", "members", _]) => {
+            let member = json!({ "role": "owner", "payloads": true, "teams": [], "status": "active" });
+            Answer::Json(200, member)
+        }
+        ("GET", ["internal", "deliveries", _, "payload"]) => Answer::Json(200, json!({ "large": true })),
+        ("DELETE", ["internal", "grants", ..]) => Answer::Raw(204, Vec::new(), Vec::new()),
+        ("POST", ["internal", "grants"]) => {
+            let id = request.json()["credential_id"].as_str().unwrap_or_default().to_owned();
+            let granted = json!({ "grant_id": shared_models::GrantId::mint() });
+            fields(&id).map_or_else(refused, |_| Answer::Json(201, granted))
+        }
+        ("POST", ["internal", "credentials", id, "resolve"]) => {
+            fields(id).map_or_else(refused, |fields| {
+                let body = json!({ "credential_id": id, "version": 1, "type": "generic",
+                    "credentials": fields, "ttl_seconds": 60 });
+                Answer::Json(200, body)
+            })
+        }
+        _ => refused(),
+    }
+}
+
+fn refused() -> Answer {
+    let body = json!({ "type": "/errors#credential_not_found", "code": "credential_not_found",
+        "title": "There is no such credential.", "status": 404, "detail": "" });
+    Answer::Json(404, body)
+}

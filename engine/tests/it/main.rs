@@ -1,0 +1,20 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
+
+mod agents;
+mod cancel;
+mod claims;
+mod crash;
+mod doubt;
+mod egress;
+mod events;
+mod firings;
+mod harness;
+mod http_tool;
+mod runs;
+mod scene;
+mod tools;

@@ -3,6 +3,7 @@
 //! Plain serde, no I/O. Everything here appears in public JSON or in an event, so a change must stay readable by what
 //! is already stored: new fields get defaults, anything else is a new version.
 
+pub mod agent;
 pub mod effect;
 pub mod events;
 pub mod ids;
@@ -15,6 +16,7 @@ pub mod service;
 pub mod text_enum;
 pub mod usage;
 
+pub use agent::{AgentScope, AgentStatus, AgentType, ToolKind};
 pub use effect::{Effect, EffectState};
 pub use ids::*;
 pub use money::MicroUsd;

@@ -34,7 +34,7 @@ pub(crate) enum Error {
     )]
     AdminsOnly,
     /// A viewer does not become more by going through a service.
-    #[error("a viewer cannot store credentials, nor let an agent or trigger use one")]
+    #[error("a viewer cannot store or change credentials, nor let an agent or trigger use one")]
     ViewersDoNotWrite,
     /// A service came without the person it acts for.
     #[error("send the person's token in X-Subject-Token")]

@@ -49,8 +49,9 @@ impl Person {
     /// Whether they may change or delete a credential; whose credential it is not theirs to see is not there.
     fn check_may_change(&self, credential: &Credential) -> Result<(), Error> {
         match credential.user_id {
-            Some(owner) if owner == self.user => Ok(()),
-            Some(_) => Err(Error::NotFound(credential.id)),
+            Some(owner) if owner != self.user => Err(Error::NotFound(credential.id)),
+            _ if !self.is(Role::Member) => Err(Error::ViewersDoNotWrite),
+            Some(_) => Ok(()),
             None if self.is(Role::Admin) => Ok(()),
             None => Err(Error::AdminsOnly),
         }

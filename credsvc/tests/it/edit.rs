@@ -1,7 +1,7 @@
 //! Changing and deleting.
 
 use serde_json::json;
-use shared_models::{AgentId, Role};
+use shared_models::{AgentId, Role, Service};
 
 use crate::harness::{SECRET, TestApp, ask, at, resolve_path};
 
@@ -104,6 +104,23 @@ async fn only_its_owner_changes_a_users_credential_and_only_admins_the_tenants()
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_service_changes_no_more_than_the_person_it_acts_for_may() {
+    let app = TestApp::start().await;
+    let alice = app.trust.owner().colleague(Role::Member);
+    let mut demoted = alice.clone();
+    demoted.role = Role::Viewer;
+    let (id, patch) = (app.own(&alice).await, json!({ "name": "new" }));
+
+    let alone = app.service(Service::Eventsvc, &alice, None).patch(&at(&alice, &id), &patch).await;
+    let viewer = app.on_behalf(Service::Eventsvc, &demoted).patch(&at(&alice, &id), &patch).await;
+    let owner = app.on_behalf(Service::Eventsvc, &alice).patch(&at(&alice, &id), &patch).await;
+
+    assert_eq!(alone.refusal(), (422, "subject_required"));
+    assert_eq!(viewer.refusal(), (403, "not_allowed"));
+    assert_eq!(owner.status, 200);
 }
 
 #[tokio::test]

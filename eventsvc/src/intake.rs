@@ -165,6 +165,7 @@ impl Received {
 
     /// How much memory it holds, roughly.
     pub fn weight(&self) -> usize {
-        self.body.len() * (1 + self.firings.len()) + 2048
+        let events = self.firings.iter().filter_map(|firing| firing.outbox.as_ref());
+        self.body.len() + events.map(|row| row.envelope.len()).sum::<usize>() + 2048
     }
 }

@@ -36,7 +36,7 @@ mod workers;
 pub use app::App;
 pub use config::{Config, Limits};
 pub use error::CODES;
-pub use start::{Eventsvc, open, openapi, router, run, start};
+pub use start::{open, openapi, router, run, start};
 pub use workers::{retention::activate as forget_old, unheard::activate as republish_unheard};
 
 /// The migrations of the `eventsvc` schema.

@@ -231,7 +231,7 @@ impl Dedupe {
         check_pointer("dedupe/json_pointer", self.json_pointer.as_deref(), refuse);
         match self.window_seconds {
             Some(_) if !self.body_hash => {
-                refuse("dedupe/window_seconds", "only used with body_hash")
+                refuse("dedupe/window_seconds", "only used with body_hash");
             }
             Some(seconds) if !(1..=WINDOW_CAP).contains(&seconds) => {
                 refuse("dedupe/window_seconds", "must be between 1 and 604800");

@@ -10,6 +10,7 @@ use servicekit::{
     Lifecycle, Minter, Peer, Probe, SigningKey, Verifier, peer::internal_http, shell::Shell,
 };
 use shared_models::Service;
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use utoipa::openapi::OpenApi;
 
@@ -27,22 +28,15 @@ use crate::{
     workers,
 };
 
-/// A started service; the caller serves its router.
-pub struct Eventsvc {
-    /// What its handlers use.
-    pub app: App,
-    /// Its routes.
-    pub router: Router,
-}
-
-/// Connects, refuses a schema that is behind, and starts everything that runs beside requests.
-pub async fn start(config: &Config, life: &Lifecycle) -> anyhow::Result<Eventsvc> {
+/// Connects, refuses a schema that is behind, starts everything that runs beside requests, and serves.
+pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
     let jwks = config.service.auth.jwks_url.clone();
     let verifier = Verifier::from_url(Service::Eventsvc, jwks, internal_http()?);
-    let app = open(config, verifier, life).await?;
+    let app = open(&config, verifier, life).await?;
     run(&app, life);
-    let (router, _) = router(app.clone(), life);
-    Ok(Eventsvc { app, router })
+    let (router, _) = router(app, life);
+    servicekit::serve("eventsvc http", listener, router, life);
+    Ok(())
 }
 
 /// Connects, and starts what requests cannot do without: the committer and the relay.

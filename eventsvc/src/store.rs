@@ -1,5 +1,7 @@
 //! All SQL, one file per table. Functions take the transaction, never open or commit one.
 
+#![allow(clippy::struct_field_names, reason = "a row's fields are named as its columns are")]
+
 pub(crate) mod delivery;
 pub(crate) mod firing;
 pub(crate) mod group;

@@ -123,7 +123,8 @@ async fn create(
     if let Some(stored) = once.begin(&mut tx, caller, &new).await? {
         return Ok(stored);
     }
-    drop(tx);
+    // Ended here and now, not when the connection is next used: the key is begun again below.
+    tx.commit().await?;
     let id = TriggerId::mint();
     let checked = save::check(wish(&new)?)?;
     let agent = save::agent(app, caller, checked.agent).await?;

@@ -27,10 +27,7 @@ pub(crate) async fn get_delivery(
     let row = row.ok_or_else(|| Error::NotFound(format!("delivery {id}")))?;
     let firings = store::firing::of_deliveries(&mut tx, &viewer, &[id]).await?;
     let steps = store::step::list(&mut tx, id).await?;
-    let content = match caller.payloads {
-        true => store::delivery::content(&mut tx, id).await?,
-        false => None,
-    };
+    let content = if caller.payloads { store::delivery::content(&mut tx, id).await? } else { None };
     let delivery = Delivery::of(row, &firings);
     let steps =
         steps.into_iter().filter(|step| firings.iter().any(|own| own.event_id == step.event_id));

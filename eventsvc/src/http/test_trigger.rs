@@ -1,5 +1,7 @@
 //! Trying a trigger out with a payload of one's own.
 
+use std::sync::LazyLock;
+
 use axum::{
     Json,
     extract::State,
@@ -69,7 +71,8 @@ pub(crate) async fn test_trigger(
     }
     let missing = || Error::NotFound(format!("trigger {id}"));
     store::trigger::find(&mut tx, &Viewer::of(&caller), id).await?.ok_or_else(missing)?;
-    drop(tx);
+    // Ended here and now, not when the connection is next used: the key is begun again below.
+    tx.commit().await?;
     let hook = app.hooks.find(id.uuid()).await?.ok_or_else(missing)?;
     let own: Vec<_> = hook.triggers.iter().filter(|one| one.trigger_id == id).cloned().collect();
     let received = decide(&hook, &own, draft(&app, test.clone())?).await;
@@ -92,6 +95,10 @@ pub(crate) async fn test_trigger(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
+static JSON_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| {
+    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))])
+});
+
 fn draft(app: &App, test: TestFire) -> Result<Draft<'static>, Problem> {
     let body = serde_json::to_vec(&test.payload).map_err(Problem::internal)?;
     if body.len() > BODY_CAP as usize {
@@ -107,19 +114,7 @@ fn draft(app: &App, test: TestFire) -> Result<Draft<'static>, Problem> {
             "must be plain text",
         )]));
     }
-    static_headers(app, test.headers, body, payload)
-}
-
-fn static_headers(
-    app: &App,
-    kept: Map<String, Value>,
-    body: Vec<u8>,
-    payload: Value,
-) -> Result<Draft<'static>, Problem> {
-    static JSON: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(|| {
-        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))])
-    });
-    let now = app.clock.now();
-    let verified = Verified::default();
-    Ok(Draft { headers: &JSON, kept, body: body.into(), payload, verified, now, trial: Trial::Yes })
+    let (kept, now, verified) = (test.headers, app.clock.now(), Verified::default());
+    let headers = &JSON_HEADERS;
+    Ok(Draft { headers, kept, body: body.into(), payload, verified, now, trial: Trial::Yes })
 }

@@ -138,12 +138,16 @@ impl Task {
                 Ok(new) => self.answer(part, &new),
                 Err(error) if !rows_fault(&error) => {
                     tracing::warn!(%error, rows = part.len(), "a group of deliveries could not be stored");
-                    part.into_iter().for_each(|waiting| reply(waiting, Outcome::Busy));
+                    for waiting in part {
+                        reply(waiting, Outcome::Busy);
+                    }
                 }
                 Err(error) if part.len() == 1 => {
                     tracing::warn!(error = code(&error), "a delivery was refused by the database");
                     let why = Outcome::Unstorable(words(&error));
-                    part.into_iter().for_each(|waiting| reply(waiting, why.clone()));
+                    for waiting in part {
+                        reply(waiting, why.clone());
+                    }
                 }
                 Err(_) => {
                     let half = part.split_off(part.len() / 2);

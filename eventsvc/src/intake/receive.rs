@@ -54,12 +54,13 @@ pub(crate) async fn receive(
     let now = app.clock.now();
     let verified = match prove(app, &hook, headers, &body).await {
         Ok(verified) => verified,
-        Err(error) => {
+        Err(error @ Error::BadSignature(_)) => {
             for trigger in &hook.triggers {
                 app.stats.count(hook.tenant_id, trigger.trigger_id, Counted::Refused, now);
             }
             return Err(error.into());
         }
+        Err(error) => return Err(error.into()),
     };
     let payload = payload::parse(content_type(headers), &body)?;
     if let Some(word) = payload_challenge(&hook, &payload) {

@@ -28,7 +28,7 @@ use testkit::{Answer, Api, Person, Reply, Stub, Stubbed, TestDb, TestNats, Trust
 
 /// What the vault's stand-in holds.
 #[derive(Debug, Default)]
-pub struct Vault {
+pub(crate) struct Vault {
     pub credentials: BTreeMap<String, Value>,
     pub grants: BTreeSet<(String, String)>,
     pub down: bool,
@@ -36,12 +36,12 @@ pub struct Vault {
 
 /// Which agents there are, and who may see them.
 #[derive(Debug, Default)]
-pub struct Agents {
+pub(crate) struct Agents {
     pub known: BTreeMap<String, (Value, BTreeSet<String>)>,
     pub down: bool,
 }
 
-pub struct World {
+pub(crate) struct World {
     pub life: Lifecycle,
     pub app: App,
     pub router: Router,
@@ -64,11 +64,11 @@ impl Drop for World {
 
 impl World {
     /// With everything running.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Limits::default()).await
     }
 
-    pub async fn with(limits: Limits) -> Self {
+    pub(crate) async fn with(limits: Limits) -> Self {
         let trust = Trust::new();
         let (db, nats) =
             tokio::join!(TestDb::new("eventsvc", &eventsvc::MIGRATOR), TestNats::start());
@@ -114,7 +114,7 @@ impl World {
     }
 
     /// Lets a person see an agent.
-    pub fn show_agent(&self, agent: AgentId, person: &Person, scope: &str) {
+    pub(crate) fn show_agent(&self, agent: AgentId, person: &Person, scope: &str) {
         let mut agents = self.agents.lock().unwrap();
         let team = (scope == "team").then(|| person.teams[0]);
         let shown = json!({ "agent_id": agent, "name": "a", "owner": person.user, "scope": scope,
@@ -124,17 +124,17 @@ impl World {
     }
 
     /// The API as somebody.
-    pub fn api(&self, person: &Person) -> Api {
+    pub(crate) fn api(&self, person: &Person) -> Api {
         Api::router(self.router.clone()).token(&person.token(Service::Eventsvc))
     }
 
     /// The API as the owner.
-    pub fn mine(&self) -> Api {
+    pub(crate) fn mine(&self) -> Api {
         self.api(&self.owner)
     }
 
     /// A webhook trigger of the owner's, and its signing secret.
-    pub async fn trigger(&self, more: Value) -> (TriggerId, String) {
+    pub(crate) async fn trigger(&self, more: Value) -> (TriggerId, String) {
         let mut body = json!({ "system": "webhook", "agent_id": self.agent });
         for (name, value) in more.as_object().unwrap() {
             body[name] = value.clone();
@@ -145,41 +145,47 @@ impl World {
     }
 
     /// A trigger that anybody may fire.
-    pub async fn open_trigger(&self, more: Value) -> TriggerId {
+    pub(crate) async fn open_trigger(&self, more: Value) -> TriggerId {
         let mut more = more;
         more["options"]["verify"] = json!({ "scheme": "none" });
         self.trigger(more).await.0
     }
 
     /// Delivers signed as Standard Webhooks.
-    pub async fn deliver(&self, hook: TriggerId, secret: &str, id: &str, body: &str) -> Reply {
+    pub(crate) async fn deliver(
+        &self,
+        hook: TriggerId,
+        secret: &str,
+        id: &str,
+        body: &str,
+    ) -> Reply {
         let api = signed(Api::router(self.router.clone()), secret, id, body);
         let api = api.header("content-type", "application/json");
         api.raw(Method::POST, &format!("/v1/hooks/{hook}"), body.into()).await
     }
 
     /// Delivers JSON without a proof.
-    pub async fn send(&self, hook: impl std::fmt::Display, body: &Value) -> Reply {
+    pub(crate) async fn send(&self, hook: impl std::fmt::Display, body: &Value) -> Reply {
         Api::router(self.router.clone()).post(&format!("/v1/hooks/{hook}"), body).await
     }
 
     /// A delivery as the owner sees it.
-    pub async fn delivery(&self, accepted: &Value) -> Value {
+    pub(crate) async fn delivery(&self, accepted: &Value) -> Value {
         let id = accepted["delivery_id"].as_str().unwrap();
         self.mine().get(&format!("/v1/deliveries/{id}")).await.expect(200)
     }
 
     /// A number the database knows.
-    pub async fn count(&self, sql: &'static str) -> i64 {
+    pub(crate) async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&mut self.db.admin().await).await.unwrap()
     }
 
-    pub async fn engine(&self) -> FakeEngine {
+    pub(crate) async fn engine(&self) -> FakeEngine {
         FakeEngine { bus: self.nats.bus(Service::Engine).await }
     }
 
     /// Waits for a trigger's status to be as wanted.
-    pub async fn status_of(
+    pub(crate) async fn status_of(
         &self,
         id: TriggerId,
         what: &str,
@@ -195,7 +201,7 @@ impl World {
 }
 
 /// Adds the headers of Standard Webhooks, signed now.
-pub fn signed(api: Api, secret: &str, id: &str, body: &str) -> Api {
+pub(crate) fn signed(api: Api, secret: &str, id: &str, body: &str) -> Api {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let time = now.as_secs().to_string();
     let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
@@ -208,13 +214,13 @@ pub fn signed(api: Api, secret: &str, id: &str, body: &str) -> Api {
 }
 
 /// What the engine would do on the bus.
-pub struct FakeEngine {
+pub(crate) struct FakeEngine {
     bus: Bus,
 }
 
 impl FakeEngine {
     /// Takes the fired triggers that come within the deadline, until there are `wanted`.
-    pub async fn take(&self, wanted: usize) -> Vec<Envelope<TriggerFired>> {
+    pub(crate) async fn take(&self, wanted: usize) -> Vec<Envelope<TriggerFired>> {
         let mut taken = Vec::new();
         let consumer = self.bus.consumer(&topology::ENGINE_TRIGGER_FIRED).await.unwrap();
         let gather = async {
@@ -233,7 +239,7 @@ impl FakeEngine {
     }
 
     /// Publishes an event of a run.
-    pub async fn tell<E: Event + Clone>(&self, tenant: TenantId, event: &E) {
+    pub(crate) async fn tell<E: Event + Clone>(&self, tenant: TenantId, event: &E) {
         let envelope = Envelope {
             id: MessageId::mint(),
             kind: E::NAME.to_owned(),
@@ -250,7 +256,7 @@ impl FakeEngine {
 }
 
 /// The run that a firing makes.
-pub fn run_of(fired: &TriggerFired) -> RunRef {
+pub(crate) fn run_of(fired: &TriggerFired) -> RunRef {
     let run = RunId::mint();
     RunRef {
         run_id: run,

@@ -20,11 +20,11 @@ pub enum RootKeySource {
 pub struct Config {
     /// What every service is told.
     pub service: ServiceConfig,
-    /// `CREDSVC_ROOT_KEY` (base64), or else `CREDSVC_ROOT_KEY_FILE` (default `.switchyard/credsvc/root.key`).
+    /// `SWITCHYARD_ROOT_KEY` (base64), or else `SWITCHYARD_ROOT_KEY_FILE` (default `.switchyard/credsvc/root.key`).
     pub root_key: RootKeySource,
-    /// `CREDSVC_KEY_CACHE_SECONDS`: how long an unwrapped tenant key stays in memory (300).
+    /// `SWITCHYARD_KEY_CACHE_SECONDS`: how long an unwrapped tenant key stays in memory (300).
     pub key_cache: Duration,
-    /// `CREDSVC_LEASE_SECONDS`: how long a service may keep a resolved secret (60).
+    /// `SWITCHYARD_SECRET_TTL_SECONDS`: how long a service may keep a resolved secret (60).
     pub lease_seconds: u32,
 }
 
@@ -32,10 +32,10 @@ impl Config {
     /// Reads the settings; problems are left in `env`.
     pub fn read(env: &mut Env) -> Self {
         let service = ServiceConfig::read(env, Service::Credsvc);
-        let given = env.optional_secret("CREDSVC_ROOT_KEY");
-        let file: Option<PathBuf> = env.optional("CREDSVC_ROOT_KEY_FILE");
+        let given = env.optional_secret("SWITCHYARD_ROOT_KEY");
+        let file: Option<PathBuf> = env.optional("SWITCHYARD_ROOT_KEY_FILE");
         if given.is_some() && file.is_some() {
-            env.refuse("CREDSVC_ROOT_KEY_FILE", "set either this or CREDSVC_ROOT_KEY, not both");
+            env.refuse("SWITCHYARD_ROOT_KEY_FILE", "set either this or SWITCHYARD_ROOT_KEY, not both");
         }
         let root_key = match given {
             Some(key) => RootKeySource::Given(key),
@@ -46,8 +46,8 @@ impl Config {
         Self {
             service,
             root_key,
-            key_cache: Duration::from_secs(env.parse("CREDSVC_KEY_CACHE_SECONDS", "300")),
-            lease_seconds: env.parse("CREDSVC_LEASE_SECONDS", "60"),
+            key_cache: Duration::from_secs(env.parse("SWITCHYARD_KEY_CACHE_SECONDS", "300")),
+            lease_seconds: env.parse("SWITCHYARD_SECRET_TTL_SECONDS", "60"),
         }
     }
 }
@@ -58,12 +58,12 @@ mod tests {
 
     #[test]
     fn two_root_keys_are_one_too_many() {
-        let vars = [("CREDSVC_ROOT_KEY", "a"), ("CREDSVC_ROOT_KEY_FILE", "b")];
+        let vars = [("SWITCHYARD_ROOT_KEY", "a"), ("SWITCHYARD_ROOT_KEY_FILE", "b")];
         let mut env = Env::from_map(vars.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
 
         Config::read(&mut env);
 
         let problems = env.finish().unwrap_err();
-        assert!(problems.iter().any(|problem| problem.name == "CREDSVC_ROOT_KEY_FILE"));
+        assert!(problems.iter().any(|problem| problem.name == "SWITCHYARD_ROOT_KEY_FILE"));
     }
 }

@@ -1,9 +1,12 @@
 //! Configuration from the environment: one name per knob, a default beside it, all problems reported together.
 
+mod env_file;
+
 use std::{
     collections::BTreeMap,
     fmt::Display,
     net::{IpAddr, SocketAddr},
+    path::Path,
     str::FromStr,
 };
 
@@ -43,10 +46,32 @@ pub struct Env {
 }
 
 impl Env {
-    /// The process's environment.
+    /// The process's environment, and below it what the file named by `SWITCHYARD_ENV_FILE` says. A file that cannot be
+    /// read is a problem.
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn process() -> Self {
-        Self::from_map(std::env::vars().collect())
+        Self::from_map(std::env::vars().collect()).over_file()
+    }
+
+    fn over_file(mut self) -> Self {
+        let Some(path) = self.vars.get(env_file::NAME).filter(|path| !path.is_empty()).cloned()
+        else {
+            return self;
+        };
+        self.note(env_file::NAME, path.clone(), true);
+        match env_file::read(Path::new(&path)) {
+            Ok(below) => {
+                for (name, value) in below {
+                    // Set to nothing is not set, here as everywhere.
+                    let set = self.vars.entry(name).or_default();
+                    if set.is_empty() {
+                        *set = value;
+                    }
+                }
+            }
+            Err(problem) => self.refuse(env_file::NAME, problem),
+        }
+        self
     }
 
     /// Settings from elsewhere: a test, or `switchyard up`, which makes one set per service.
@@ -257,6 +282,32 @@ mod tests {
                 "SWITCHYARD_SERVICE_KEY"
             ]
         );
+    }
+
+    #[test]
+    fn a_file_gives_what_the_environment_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("env");
+        std::fs::write(&path, "A=file\nB=file\nC=file\n").unwrap();
+        let path = path.to_str().unwrap();
+
+        let mut env =
+            env(&[("SWITCHYARD_ENV_FILE", path), ("A", "process"), ("B", "")]).over_file();
+
+        assert_eq!(env.text("A", ""), "process");
+        assert_eq!(env.text("B", ""), "file");
+        assert_eq!(env.text("C", ""), "file");
+        assert_eq!(env.finish(), Ok(()));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_a_problem_with_its_name() {
+        let mut env = env(&[("SWITCHYARD_ENV_FILE", "/nowhere/env")]).over_file();
+
+        let problems = env.finish().unwrap_err();
+
+        assert_eq!(problems[0].name, "SWITCHYARD_ENV_FILE");
+        assert!(problems[0].problem.starts_with("/nowhere/env: "), "{}", problems[0]);
     }
 
     #[test]

@@ -12,7 +12,10 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument as _;
 
@@ -66,6 +69,21 @@ impl Lifecycle {
     #[allow(clippy::disallowed_methods, reason = "the one place that spawns")]
     pub fn detach(&self, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(self.tasks.track_future(task));
+    }
+
+    /// Stops softly on the first SIGTERM or SIGINT, hard on the second.
+    #[allow(clippy::disallowed_methods, reason = "a task that a soft stop must not wait for")]
+    pub fn stop_on_signals(&self) -> std::io::Result<()> {
+        let (mut term, mut int) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let life = self.clone();
+        tokio::spawn(async move {
+            for stop in [&life.soft, &life.hard] {
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                stop.cancel();
+            }
+        });
+        Ok(())
     }
 
     /// Asks every task to finish.

@@ -26,7 +26,7 @@ impl TestApp {
         let db = TestDb::new("credsvc", &credsvc::MIGRATOR).await;
         let keys = tempfile::tempdir().unwrap();
         let root_key = keys.path().join("root.key").display().to_string();
-        let config = config(&[("CREDSVC_ROOT_KEY_FILE", &root_key)]);
+        let config = config(&[("SWITCHYARD_ROOT_KEY_FILE", &root_key)]);
         let (store, trust) = (db.db("credsvc").await, Trust::new());
         let app =
             App::open(&config, store.clone(), trust.verifier(Service::Credsvc)).await.unwrap();

@@ -20,14 +20,14 @@ async fn a_service_with_secrets_starts_with_its_own_root_key_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let owner = Trust::new().owner();
-    let api = open(&db, "CREDSVC_ROOT_KEY_FILE", &path("right")).await.unwrap();
+    let api = open(&db, "SWITCHYARD_ROOT_KEY_FILE", &path("right")).await.unwrap();
     let body = json!({ "credentials": { "token": SECRET } });
     api.token(&owner.token(Service::Credsvc)).post(&of(&owner), &body).await.expect(201);
 
-    let again = open(&db, "CREDSVC_ROOT_KEY_FILE", &path("right")).await;
-    let missing = open(&db, "CREDSVC_ROOT_KEY_FILE", &path("missing")).await;
+    let again = open(&db, "SWITCHYARD_ROOT_KEY_FILE", &path("right")).await;
+    let missing = open(&db, "SWITCHYARD_ROOT_KEY_FILE", &path("missing")).await;
     let wrong = "d3Jvbmctcm9vdC1rZXktd3Jvbmctcm9vdC1rZXktMDE=";
-    let wrong = open(&db, "CREDSVC_ROOT_KEY", wrong).await;
+    let wrong = open(&db, "SWITCHYARD_ROOT_KEY", wrong).await;
 
     assert!(again.is_ok());
     assert!(missing.unwrap_err().to_string().contains("is missing, but there are secrets"));
@@ -42,7 +42,7 @@ async fn readiness_names_the_root_key() {
     let db = TestDb::new("credsvc", &credsvc::MIGRATOR).await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root.key");
-    let api = open(&db, "CREDSVC_ROOT_KEY_FILE", &path.display().to_string()).await.unwrap();
+    let api = open(&db, "SWITCHYARD_ROOT_KEY_FILE", &path.display().to_string()).await.unwrap();
 
     let ready = api.get("/readyz").await.expect(200);
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();

@@ -20,7 +20,7 @@ async fn a_started_service_is_ready_serves_publishes_and_stops() {
     let folder = tempfile::tempdir().unwrap();
     let root_key = folder.path().join("root.key").display().to_string();
     let mut config = config(&[
-        ("CREDSVC_ROOT_KEY_FILE", &root_key),
+        ("SWITCHYARD_ROOT_KEY_FILE", &root_key),
         ("SWITCHYARD_JWKS_URL", &format!("{}/internal/jwks", gateway.url())),
     ]);
     config.service.db = db.config("credsvc");

@@ -1,0 +1,114 @@
+//! An agent with one HTTP tool, its credential and a webhook trigger, made through the public API.
+
+use serde_json::{Value, json};
+use testkit::{Api, Reply, eventually_within};
+
+use crate::sign;
+use std::time::Duration;
+
+/// What was made.
+pub struct Scene {
+    api: Api,
+    /// The agent.
+    pub agent: String,
+    /// The tool.
+    pub tool: String,
+    /// The hook's path.
+    pub hook: String,
+    /// What deliveries to it are signed with.
+    pub signing_secret: String,
+}
+
+/// Instructions that make `sim:script` take these turns.
+pub fn script(turns: &Value) -> String {
+    format!("Follow the script.\n```sim\n{turns}\n```")
+}
+
+impl Scene {
+    /// Makes an agent on `sim:script` with a POST tool named `act` at `url`, which sends `secret` in `x-key`.
+    pub async fn make(
+        api: &Api,
+        tenant: &str,
+        name: &str,
+        effect: &str,
+        url: &str,
+        secret: &str,
+        turns: &Value,
+    ) -> Self {
+        let credential =
+            json!({ "name": format!("{name}-key"), "credentials": { "api_key": secret } });
+        let made =
+            api.post(&format!("/tenant/{tenant}/credentials"), &credential).await.expect(201);
+        let credential = text(&made, "credential_id");
+        let tool = json!({
+            "name": format!("act_{}", name.replace('-', "_")), "description": "Acts.", "kind": "http", "effect": effect,
+            "parameters": {
+                "type": "object", "properties": { "text": { "type": "string" } }, "required": ["text"],
+            },
+            "config": {
+                "method": "POST", "url": url,
+                "credential": { "in": "header", "name": "x-key", "field": "api_key" },
+            },
+        });
+        let tool = text(&api.post("/v1/tools", &tool).await.expect(201), "id");
+        let agent = json!({ "name": name, "model": "sim:script", "instructions": script(turns) });
+        let agent = text(&api.post("/v1/agents", &agent).await.expect(201), "id");
+        let link = json!({ "credential_id": credential });
+        let linked = api.put(&format!("/v1/agents/{agent}/tools/{tool}"), &link).await;
+        assert!((200..300).contains(&linked.status), "{}", linked.text);
+        let trigger = json!({ "system": "webhook", "options": {} });
+        let made = api.post(&format!("/agent/{agent}/trigger"), &trigger).await.expect(201);
+        Self {
+            api: api.clone(),
+            agent,
+            tool,
+            hook: text(&made, "hook_url"),
+            signing_secret: text(&made, "signing_secret"),
+        }
+    }
+
+    /// The name of the tool, as a script has to call it.
+    pub fn tool_name(name: &str) -> String {
+        format!("act_{}", name.replace('-', "_"))
+    }
+
+    /// Sends a signed delivery.
+    pub async fn fire(&self, id: &str, body: &Value) -> Reply {
+        sign(&self.signing_secret, id, &body.to_string()).send(&self.api, &self.hook).await
+    }
+
+    /// Starts a run by hand; gives its id.
+    pub async fn run(&self, input: &str) -> String {
+        let body = json!({ "agent_id": self.agent, "input": input });
+        let reply = self.api.post("/v1/runs", &body).await;
+        assert!((200..300).contains(&reply.status), "{}", reply.text);
+        text(&reply.body, "id")
+    }
+
+    /// The run that a delivery started.
+    pub async fn run_of(&self, delivery: &str) -> String {
+        let path = format!("/v1/deliveries/{delivery}");
+        eventually_within(Duration::from_secs(30), "the delivery's run", async || {
+            let reply = self.api.get(&path).await;
+            reply.body["firings"][0]["run_id"].as_str().map(str::to_owned)
+        })
+        .await
+    }
+
+    /// Waits until a run has one of these statuses; gives the run.
+    pub async fn until(&self, run: &str, statuses: &[&str]) -> Value {
+        let path = format!("/v1/runs/{run}");
+        let what = format!("run {run} to be one of {statuses:?}");
+        let mut last = Value::Null;
+        eventually_within(Duration::from_secs(60), &what, async || {
+            last = self.api.get(&path).await.body;
+            let status = last["status"].as_str().unwrap_or_default();
+            statuses.contains(&status).then(|| last.clone())
+        })
+        .await
+    }
+}
+
+fn text(body: &Value, field: &str) -> String {
+    body[field].as_str().unwrap_or_else(|| panic!("no `{field}` in {body}")).to_owned()
+}

@@ -1,0 +1,13 @@
+//! The main job, end to end, through the public address; and what happens when processes die.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
+
+mod crash;
+mod refusals;
+mod secrets;
+mod streams;
+mod up;

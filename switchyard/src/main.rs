@@ -1,0 +1,115 @@
+//! `switchyard`: every role of the platform in one binary.
+//!
+//! `up` runs all of it on this machine, `serve` one service, `migrate` prepares databases and streams. Data goes to
+//! stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 already running.
+
+mod config;
+mod documents;
+mod migrate;
+mod roles;
+mod secrets;
+mod serve;
+mod up;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use shared_models::Service;
+
+/// Events become agent work: a self-hosted platform for durable LLM agents.
+#[derive(Parser)]
+#[command(name = "switchyard", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start everything on this machine: private Postgres and NATS, every service, a demo agent.
+    ///
+    /// State is kept in `.switchyard/`. Ctrl-C stops what this started. DATABASE_URL and NATS_URL, when set, are used
+    /// instead of starting servers.
+    Up {
+        /// Where state is kept.
+        #[arg(long, default_value = ".switchyard")]
+        home: PathBuf,
+        /// The public address; another port is taken when this one is busy and was not asked for.
+        #[arg(long, env = "SWITCHYARD_LISTEN")]
+        listen: Option<std::net::SocketAddr>,
+        /// Do not make the demo tenant's agent, tool, credential and trigger.
+        #[arg(long)]
+        no_demo: bool,
+    },
+    /// Run one service until it is told to stop; configured by the environment (see `switchyard config`).
+    Serve {
+        /// Which service.
+        #[arg(value_parser = clap::value_parser!(Service))]
+        service: Service,
+    },
+    /// Make logins and schemas, apply migrations, make streams and consumers, publish the services' keys.
+    Migrate,
+    /// Make the platform administrator, a first tenant and its API key, if there are none; prints what it made.
+    Bootstrap {
+        /// The administrator's e-mail address.
+        #[arg(long, default_value = "admin@example.com")]
+        email: String,
+        /// The tenant's name.
+        #[arg(long, default_value = "Home")]
+        tenant: String,
+    },
+    /// Print new secrets for a deployment, as lines of an environment file.
+    Secrets,
+    /// Print nats-server's `authorization` block for the secrets in the environment.
+    NatsConfig,
+    /// Print the effective configuration with secrets masked, or every problem with it.
+    Config {
+        /// Of one service only.
+        service: Option<Service>,
+    },
+    /// Write the OpenAPI documents and event schemas into a folder.
+    #[command(hide = true)]
+    Openapi {
+        /// The folder.
+        dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Up { home, listen, no_demo } => up::up(&home, listen, !no_demo).await,
+            Command::Serve { service } => serve::serve(service).await,
+            Command::Migrate => migrate::from_env().await,
+            Command::Bootstrap { email, tenant } => migrate::bootstrap(email, tenant).await,
+            Command::Secrets => secrets::print_new(),
+            Command::NatsConfig => secrets::print_nats_config(),
+            Command::Config { service } => config::print(service),
+            Command::Openapi { dir } => documents::write(&dir),
+        }
+    });
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "switchyard: {error:#}");
+    if error.is::<config::Invalid>() {
+        return ExitCode::from(2);
+    }
+    let running = error.downcast_ref::<localdeps::Error>();
+    if matches!(running, Some(localdeps::Error::AlreadyRunning(_))) {
+        ExitCode::from(3)
+    } else {
+        ExitCode::FAILURE
+    }
+}

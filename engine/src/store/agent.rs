@@ -11,6 +11,7 @@ use crate::{definition::AgentFields, error::Error, visibility::Viewer};
 
 /// An agent as it is now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names on the wire")]
 pub(crate) struct Agent {
     pub(crate) agent_id: AgentId,
     /// The person in whose name it acts.

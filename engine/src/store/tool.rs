@@ -11,6 +11,7 @@ use crate::{error::Error, tools::ToolFields};
 
 /// A tool as it is now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names on the wire")]
 pub(crate) struct Tool {
     pub(crate) tool_id: ToolId,
     pub(crate) owner: UserId,

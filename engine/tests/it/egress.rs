@@ -14,21 +14,33 @@ async fn ask(api: &Api, agent: &Value) -> Value {
 fn completion(text: &str) -> Answer {
     let choice = json!({ "index": 0, "finish_reason": "stop",
         "message": { "role": "assistant", "content": text } });
-    Answer::Json(200, json!({ "choices": [choice], "usage": { "prompt_tokens": 1, "completion_tokens": 1 } }))
+    Answer::Json(
+        200,
+        json!({ "choices": [choice], "usage": { "prompt_tokens": 1, "completion_tokens": 1 } }),
+    )
 }
 
 #[tokio::test]
 async fn the_operators_own_model_server_may_be_private() {
     let server = Stub::start(|_| completion("from inside")).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "operators-key")]).await;
+    let app =
+        TestApp::start_with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "operators-key")])
+            .await;
     let api = app.person(&app.trust.owner());
 
     let run = ask(&api, &json!({ "name": "a", "model": "openai:local" })).await;
 
-    assert_eq!((&run["status"], &run["output"]), (&json!("succeeded"), &json!("from inside")), "{run}");
+    assert_eq!(
+        (&run["status"], &run["output"]),
+        (&json!("succeeded"), &json!("from inside")),
+        "{run}"
+    );
     let seen = &server.requests()[0];
-    assert_eq!((seen.path.as_str(), seen.header("authorization")), ("/v1/chat/completions", "Bearer operators-key"));
+    assert_eq!(
+        (seen.path.as_str(), seen.header("authorization")),
+        ("/v1/chat/completions", "Bearer operators-key")
+    );
 }
 
 #[tokio::test]
@@ -36,19 +48,24 @@ async fn a_tenants_base_url_is_checked_and_never_gets_the_operators_key() {
     let server = Stub::start(|_| completion("from the tenant's server")).await;
     let base = format!("{}/v1", server.url());
     let allowed = format!("127.0.0.1:{}", server.port());
-    let open =
-        TestApp::start_with(&[("SWITCHYARD_EGRESS_ALLOW", &allowed), ("OPENAI_API_KEY", "operators-key")]).await;
+    let open = TestApp::start_with(&[
+        ("SWITCHYARD_EGRESS_ALLOW", &allowed),
+        ("OPENAI_API_KEY", "operators-key"),
+    ])
+    .await;
     let closed = TestApp::start_with(&[("OPENAI_API_KEY", "operators-key")]).await;
 
     for (app, status) in [(&open, "succeeded"), (&closed, "failed")] {
         let api = app.person(&app.trust.owner());
-        let credential = app.peers.credential(json!({ "api_key": "tenants-key", "base_url": base }));
+        let credential =
+            app.peers.credential(json!({ "api_key": "tenants-key", "base_url": base }));
         let agent = json!({ "name": "a", "model": "openai:x", "model_credential_id": credential });
         let run = ask(&api, &agent).await;
         assert_eq!(run["status"], status, "{run}");
         assert!(!run.to_string().contains("tenants-key"));
     }
-    let keys: Vec<_> = server.requests().iter().map(|seen| seen.header("authorization").to_owned()).collect();
+    let keys: Vec<_> =
+        server.requests().iter().map(|seen| seen.header("authorization").to_owned()).collect();
     assert_eq!(keys, ["Bearer tenants-key"]);
 }
 

@@ -55,13 +55,21 @@ async fn a_call_carries_its_arguments_and_the_secret_and_brings_back_no_secret()
     let app = TestApp::start().await;
     let owner = app.trust.owner();
     let api = app.person(&owner);
-    let echo = |seen: &Stubbed| Answer::Json(200, json!({ "key": seen.header("x-api-key"), "at": seen.path }));
+    let echo = |seen: &Stubbed| {
+        Answer::Json(200, json!({ "key": seen.header("x-api-key"), "at": seen.path }))
+    };
     let server = outside(echo).await;
     let credential = app.peers.credential(json!({ "token": SECRET }));
     let agent = agent(&api, &json!({ "id": "a/b", "note": "hello" })).await;
     let url = format!("{}/items/{{id}}", server.url());
     let config = json!({ "method": "POST", "url": url, "credential": { "in": "header", "name": "X-Api-Key", "prefix": "Key " } });
-    give(&api, &agent, &json!({ "config": config, "effect": "keyed" }), &json!({ "credential_id": credential })).await;
+    give(
+        &api,
+        &agent,
+        &json!({ "config": config, "effect": "keyed" }),
+        &json!({ "credential_id": credential }),
+    )
+    .await;
 
     let told = told(&api, &agent).await;
 
@@ -84,7 +92,8 @@ async fn an_error_of_the_other_side_is_told_to_the_model_with_its_status() {
     let api = app.person(&app.trust.owner());
     let server = outside(|_| Answer::Json(422, json!({ "why": "no such item" }))).await;
     let agent = agent(&api, &json!({ "id": 1 })).await;
-    give(&api, &agent, &json!({ "config": { "method": "POST", "url": server.url() } }), &json!({})).await;
+    give(&api, &agent, &json!({ "config": { "method": "POST", "url": server.url() } }), &json!({}))
+        .await;
 
     let told = told(&api, &agent).await;
 
@@ -114,13 +123,20 @@ async fn a_host_that_is_not_allowed_is_never_asked() {
 async fn a_credential_does_not_follow_a_tool_to_another_host() {
     let app = TestApp::start().await;
     let api = app.person(&app.trust.owner());
-    let (good, evil) = (outside(|_| Answer::Json(200, json!({}))).await, outside(|_| Answer::Json(200, json!({}))).await);
+    let (good, evil) = (
+        outside(|_| Answer::Json(200, json!({}))).await,
+        outside(|_| Answer::Json(200, json!({}))).await,
+    );
     let credential = app.peers.credential(json!({ "token": SECRET }));
     let agent = agent(&api, &json!({ "id": 1 })).await;
     let config = json!({ "url": good.url(), "credential": { "in": "bearer" } });
-    let tool = give(&api, &agent, &json!({ "config": config }), &json!({ "credential_id": credential })).await;
+    let tool =
+        give(&api, &agent, &json!({ "config": config }), &json!({ "credential_id": credential }))
+            .await;
 
-    api.patch(&format!("/v1/tools/{tool}"), &json!({ "config": { "url": evil.url() } })).await.expect(200);
+    api.patch(&format!("/v1/tools/{tool}"), &json!({ "config": { "url": evil.url() } }))
+        .await
+        .expect(200);
     let told = told(&api, &agent).await;
 
     assert!(told.contains("not among the allowed hosts"), "{told}");

@@ -18,3 +18,4 @@ mod http_tool;
 mod runs;
 mod scene;
 mod tools;
+mod walk;

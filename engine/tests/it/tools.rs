@@ -20,7 +20,8 @@ fn path(tool: &Value) -> String {
 }
 
 async fn agent(api: &Api, name: &str) -> String {
-    let made = api.post("/v1/agents", &json!({ "name": name, "model": "sim:demo" })).await.expect(201);
+    let made =
+        api.post("/v1/agents", &json!({ "name": name, "model": "sim:demo" })).await.expect(201);
     format!("/v1/agents/{}", made["agent_id"].as_str().unwrap())
 }
 
@@ -68,11 +69,21 @@ async fn what_a_tool_cannot_be_is_refused_field_by_field() {
 
     assert_eq!(refused(json!({ "name": "a b" })).await, ["/name"]);
     assert_eq!(refused(json!({ "kind": "mcp" })).await, ["/kind"]);
-    assert_eq!(refused(json!({ "parameters": { "type": "string" } })).await, ["/parameters", "/config/url"]);
+    assert_eq!(
+        refused(json!({ "parameters": { "type": "string" } })).await,
+        ["/parameters", "/config/url"]
+    );
     assert_eq!(refused(json!({ "timeout_ms": 1, "effect": null })).await, ["/timeout_ms"]);
-    let config = json!({ "url": "https://{city}.example.com/", "headers": { "Authorization": "Bearer x" } });
-    assert_eq!(refused(json!({ "config": config })).await, ["/config/url", "/config/headers/Authorization"]);
-    assert_eq!(refused(json!({ "config": { "url": "https://a.example", "colour": 1 } })).await, ["/config/colour"]);
+    let config =
+        json!({ "url": "https://{city}.example.com/", "headers": { "Authorization": "Bearer x" } });
+    assert_eq!(
+        refused(json!({ "config": config })).await,
+        ["/config/url", "/config/headers/Authorization"]
+    );
+    assert_eq!(
+        refused(json!({ "config": { "url": "https://a.example", "colour": 1 } })).await,
+        ["/config/colour"]
+    );
 }
 
 #[tokio::test]
@@ -103,7 +114,8 @@ async fn an_agents_tools_are_listed_by_priority_with_its_own_words() {
     let api = app.person(&app.trust.owner());
     let agent = agent(&api, "a").await;
     let weather = api.post("/v1/tools", &weather()).await.expect(201);
-    let news = json!({ "name": "news", "kind": "http", "config": { "url": "https://news.example.com/" } });
+    let news =
+        json!({ "name": "news", "kind": "http", "config": { "url": "https://news.example.com/" } });
     let news = api.post("/v1/tools", &news).await.expect(201);
 
     api.put(&link(&agent, &weather), &json!({ "priority": 5 })).await.expect(200);
@@ -129,7 +141,8 @@ async fn two_tools_of_one_name_are_too_many_for_an_agent() {
     let api = app.person(&app.trust.owner());
     let agent = agent(&api, "a").await;
     let weather = api.post("/v1/tools", &weather()).await.expect(201);
-    let news = json!({ "name": "news", "kind": "http", "config": { "url": "https://news.example.com/" } });
+    let news =
+        json!({ "name": "news", "kind": "http", "config": { "url": "https://news.example.com/" } });
     let news = api.post("/v1/tools", &news).await.expect(201);
     api.put(&link(&agent, &weather), &json!({ "name": "ask" })).await.expect(200);
 
@@ -148,15 +161,19 @@ async fn an_assignment_that_cannot_work_is_refused() {
     let api = app.person(&owner);
     let agent = agent(&api, "a").await;
     let weather = api.post("/v1/tools", &weather()).await.expect(201);
-    let open = json!({ "name": "open", "kind": "http", "config": { "url": "https://open.example.com/" } });
+    let open =
+        json!({ "name": "open", "kind": "http", "config": { "url": "https://open.example.com/" } });
     let open = api.post("/v1/tools", &open).await.expect(201);
     let credential = app.peers.credential(json!({ "token": "t" }));
 
-    let bad_config = api.put(&link(&agent, &weather), &json!({ "config": { "url": "nowhere" } })).await;
+    let bad_config =
+        api.put(&link(&agent, &weather), &json!({ "config": { "url": "nowhere" } })).await;
     let unknown = api.put(&link(&agent, &weather), &json!({ "config": { "colour": 1 } })).await;
     let no_place = api.put(&link(&agent, &open), &json!({ "credential_id": credential })).await;
-    let not_mine = api.put(&link(&agent, &weather), &json!({ "credential_id": CredentialId::mint() })).await;
-    let stranger = app.person(&owner.colleague(Role::Member)).put(&link(&agent, &weather), &json!({})).await;
+    let not_mine =
+        api.put(&link(&agent, &weather), &json!({ "credential_id": CredentialId::mint() })).await;
+    let stranger =
+        app.person(&owner.colleague(Role::Member)).put(&link(&agent, &weather), &json!({})).await;
 
     assert_eq!(bad_config.body["errors"][0]["pointer"], "/config/url");
     assert_eq!(unknown.body["errors"][0]["pointer"], "/config");
@@ -174,7 +191,8 @@ async fn a_credential_is_pinned_to_the_hosts_the_tool_had() {
     let tool = api.post("/v1/tools", &weather()).await.expect(201);
     let credential = app.peers.credential(json!({ "token": "t" }));
 
-    let put = api.put(&link(&agent, &tool), &json!({ "credential_id": credential })).await.expect(200);
+    let put =
+        api.put(&link(&agent, &tool), &json!({ "credential_id": credential })).await.expect(200);
     let moved = json!({ "config": { "url": "https://evil.example.com/{city}" } });
     api.patch(&path(&tool), &moved).await.expect(200);
 

@@ -44,6 +44,9 @@ pub(crate) async fn call(
         return Outcome::Refused("not sent: this worker no longer owns the run".into());
     }
     call.timeout = until.saturating_duration_since(Instant::now());
+    if call.timeout.is_zero() {
+        return Outcome::Refused("not sent: no time was left for it".into());
+    }
     match app.egress.send(call).await {
         Ok(answer) => sort(&config, &answer),
         Err(EgressError::Denied(why) | EgressError::Unreachable(why)) => Outcome::Refused(why),

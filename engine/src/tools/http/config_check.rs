@@ -100,7 +100,7 @@ fn check_url(url: &str) -> Result<(), String> {
         return Err("no fragment and no backslash".into());
     }
     let path = rest.split('?').next().unwrap_or_default();
-    if path.split('/').any(|segment| super::render::is_dots(segment)) {
+    if path.split('/').any(super::render::is_dots) {
         return Err("no `.` or `..` in the path".into());
     }
     Ok(())

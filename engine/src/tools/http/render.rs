@@ -77,7 +77,7 @@ fn render_url(url: &str, arguments: &Map<String, Value>) -> Result<Url, String> 
         let key = decoded(key);
         match template::pieces(value).as_slice() {
             [Piece::Argument(name)] => {
-                append_query(&mut url, &key, arguments.get(*name).unwrap_or(&Value::Null))
+                append_query(&mut url, &key, arguments.get(*name).unwrap_or(&Value::Null));
             }
             pieces => {
                 let text = template::fill_text(pieces, arguments);

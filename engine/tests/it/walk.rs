@@ -1,0 +1,61 @@
+//! Every route with bad credentials.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use shared_models::Service;
+use testkit::{Answer, Stub, Walk};
+
+use crate::harness::TestApp;
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn every_route_refuses_who_may_not_call_it() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let server = Stub::start(|_| Answer::Reset).await;
+    let tool = json!({ "name": "call", "kind": "http", "config": { "method": "POST", "url": server.url() } });
+    let tool = api.post("/v1/tools", &tool).await.expect(201);
+    let agent = json!({ "name": "a", "model": "sim:demo" });
+    let agent = api.post("/v1/agents", &agent).await.expect(201);
+    let (agent_id, tool_id) = (text(&agent["agent_id"]), text(&tool["tool_id"]));
+    api.put(&format!("/v1/agents/{agent_id}/tools/{tool_id}"), &json!({})).await.expect(200);
+    let run = json!({ "agent_id": agent_id, "input": "go", "wait": 30 });
+    let run = api.post("/v1/runs", &run).await.expect(200);
+    assert_eq!(run["wait_reason"], "doubt", "{run}");
+    let run_id = text(&run["run_id"]);
+    let effects = api.get(&format!("/v1/runs/{run_id}/effects")).await.expect(200);
+    let call_id = text(&effects["items"][0]["call_id"]);
+
+    let walk = Walk {
+        openapi: app.openapi.clone(),
+        api: app.api.clone(),
+        service: Service::Engine,
+        params: BTreeMap::from([
+            ("agent_id", agent_id.clone()),
+            ("tool_id", tool_id),
+            ("version", "1".into()),
+            ("run_id", run_id),
+            ("call_id", call_id),
+        ]),
+        bodies: BTreeMap::from([
+            ("POST /v1/agents", json!({ "name": "b" })),
+            ("POST /v1/tools", crate::tools::weather()),
+            ("POST /v1/runs", json!({ "agent_id": agent_id, "input": "go" })),
+            ("POST /v1/runs/{run_id}/effects/{call_id}/answer", json!({ "outcome": "happened" })),
+        ]),
+        open: &[],
+        // Everybody in the tenant sees a tool; only its owner edits it.
+        shared: BTreeMap::from([
+            ("GET /v1/tools/{tool_id}", 200),
+            ("PATCH /v1/tools/{tool_id}", 403),
+            ("DELETE /v1/tools/{tool_id}", 403),
+        ]),
+        owner,
+    };
+    walk.run().await;
+}

@@ -189,3 +189,6 @@ fn answer(job: Job, committed: Committed) {
     let _ = job.done.send(committed);
 }
 
+#[cfg(test)]
+#[path = "committer_tests.rs"]
+mod tests;

@@ -101,15 +101,18 @@ impl RunConfig {
         let mut number = |name: &str, default: u64| env.parse::<u64>(name, &default.to_string());
         Self {
             slots: number("SWITCHYARD_RUN_SLOTS", default.slots as u64) as usize,
-            tenant_concurrency: number("SWITCHYARD_TENANT_RUNS", default.tenant_concurrency as u64) as i32,
+            tenant_concurrency: number("SWITCHYARD_TENANT_RUNS", default.tenant_concurrency as u64)
+                as i32,
             lease: Duration::from_millis(number("SWITCHYARD_WORKER_LEASE_MS", 10_000)),
             sweep: Duration::from_millis(number("SWITCHYARD_SWEEP_MS", 1_000)),
             deadline: Duration::from_secs(number("SWITCHYARD_RUN_DEADLINE_SECONDS", 3_600)),
             max_claims: number("SWITCHYARD_RUN_MAX_CLAIMS", default.max_claims as u64) as i32,
             coalesce: Duration::from_millis(number("SWITCHYARD_DELTA_MS", 30)),
             recheck: Duration::from_millis(number("SWITCHYARD_RECHECK_MS", 30_000)),
-            journal_shards: number("SWITCHYARD_JOURNAL_SHARDS", default.journal_shards as u64).max(1) as usize,
-            journal_queue: number("SWITCHYARD_JOURNAL_QUEUE", default.journal_queue as u64).max(1) as usize,
+            journal_shards: number("SWITCHYARD_JOURNAL_SHARDS", default.journal_shards as u64)
+                .max(1) as usize,
+            journal_queue: number("SWITCHYARD_JOURNAL_QUEUE", default.journal_queue as u64).max(1)
+                as usize,
         }
     }
 }

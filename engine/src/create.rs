@@ -92,8 +92,7 @@ async fn insert(
 ) -> Result<bool, Error> {
     let (tenant, snapshot) = (tx.tenant(), &new.snapshot);
     let columns: Result<Vec<_>, _> = records.iter().map(Record::columns).collect();
-    let (kinds, data): (Vec<_>, Vec<_>) =
-        columns.map_err(anyhow::Error::from)?.into_iter().unzip();
+    let (kinds, data): (Vec<_>, Vec<_>) = columns.map_err(anyhow::Error::from)?.into_iter().unzip();
     let own = snapshot.limits.deadline_seconds.map(|s| Duration::from_secs(s.into()));
     let deadline = new.deadline.or(own).unwrap_or(config.deadline);
     let made = sqlx::query_file_scalar!(

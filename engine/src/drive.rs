@@ -29,7 +29,6 @@ use crate::snapshot::RunSnapshot;
 use crate::store::effect;
 use crate::store::queue::{self, Claimed, Counted};
 
-
 /// What stays the same while a run is driven.
 struct Cx<'a> {
     app: &'a App,
@@ -63,7 +62,9 @@ impl Run {
 
     /// The calls of this turn that nobody has answered and nobody is asked about.
     fn callable(&self) -> Vec<ToolCall> {
-        let open = |call: &&ToolCall| !self.doubts.contains_key(&call.id) && !self.lingering.contains_key(&call.id);
+        let open = |call: &&ToolCall| {
+            !self.doubts.contains_key(&call.id) && !self.lingering.contains_key(&call.id)
+        };
         self.state.unanswered().filter(open).cloned().collect()
     }
 }
@@ -120,7 +121,9 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
         let stop = match next {
             Some(Command::CallModel) => interrupt::unless_stopped(cx, model::call(cx, run)).await?,
             Some(Command::CallTools(_)) if run.callable().is_empty() => return wait(cx, run).await,
-            Some(Command::CallTools(_)) => interrupt::unless_stopped(cx, tools::call(cx, run)).await?,
+            Some(Command::CallTools(_)) => {
+                interrupt::unless_stopped(cx, tools::call(cx, run)).await?
+            }
             Some(Command::Finish(outcome)) => return finish::ended(cx, run, &outcome).await,
             None => return Err(anyhow::anyhow!("the run has no input").into()),
         };

@@ -81,6 +81,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether anything is kept back.
+    pub(crate) fn has_notes(&self) -> bool {
+        !self.noted().is_empty()
+    }
+
     /// Makes everything noted so far durable; gives the sequence of the last record. Safe to give up and to call from
     /// several places at once.
     pub(crate) async fn commit(&self) -> Result<i64, AppendError> {

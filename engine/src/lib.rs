@@ -34,8 +34,8 @@ mod visibility;
 mod wire_time;
 mod workers;
 
-pub use config::{Config, RunConfig};
 pub use codes::ALL as CODES;
+pub use config::{Config, RunConfig};
 pub use routes::openapi;
 pub use start::{Engine, open, start};
 

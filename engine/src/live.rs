@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use shared_models::{RunId, TenantId};
 use tokio::sync::Notify;
 
-pub(crate) use block::{Next, Seen};
 use block::Block;
+pub(crate) use block::{Next, Seen};
 
 /// A record as people see it: what it refers to stands in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -61,7 +61,8 @@ async fn build(config: &Config, life: &Lifecycle) -> anyhow::Result<App> {
     });
     let http = internal_http()?;
     let minter = Minter::new(SigningKey::parse(Service::Engine, &service.auth.service_key)?);
-    let peer = |url: &url::Url, callee| Peer::new(url.clone(), callee, minter.clone(), http.clone());
+    let peer =
+        |url: &url::Url, callee| Peer::new(url.clone(), callee, minter.clone(), http.clone());
     let egress = Egress::new(config.egress.clone())?;
     let models = ModelsConfig {
         openai_key: config.openai_key.clone(),

@@ -165,4 +165,3 @@ fn answer(message: Message) -> anyhow::Result<Answer> {
     };
     Ok(Answer { content, error })
 }
-

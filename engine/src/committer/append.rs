@@ -1,8 +1,6 @@
 //! One run's share of a group.
 
-use shared_models::{
-    Effect, EffectState, RunId, RunStatus, TenantId, Usage, UserId, WaitReason,
-};
+use shared_models::{Effect, EffectState, RunId, RunStatus, TenantId, Usage, UserId, WaitReason};
 use uuid::Uuid;
 
 use crate::record::{ContentRef, Record};

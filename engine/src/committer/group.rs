@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use dbutil::{DbConfig, tenants_setting};
 use secrecy::ExposeSecret;
-use shared_models::{RunId, TenantId};
+use shared_models::{RunId, TenantId, UserId};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use uuid::Uuid;
@@ -80,7 +80,8 @@ pub(super) async fn commit_again(pool: &PgPool, appends: &[&Append]) -> Result<T
         if append.records.is_empty() || times.contains_key(&append.run) {
             continue;
         }
-        let setting = format!("begin; set local app.tenants = '{}'", tenants_setting(&[append.tenant]));
+        let setting =
+            format!("begin; set local app.tenants = '{}'", tenants_setting(&[append.tenant]));
         let mut tx = pool.begin_with(AssertSqlSafe(setting)).await?;
         let at = sqlx::query_scalar!(
             "select at from engine.journal
@@ -165,7 +166,7 @@ impl Columns {
             effects.timeout.push(change.timeout_ms);
             effects.state.push(change.state.into());
             effects.reason.push(change.reason.as_deref().map(printable));
-            effects.answered_by.push(change.answered_by.map(|user| user.uuid()));
+            effects.answered_by.push(change.answered_by.map(UserId::uuid));
         }
         if let Some((name, millis)) = append.timer {
             self.timers.run.push(run);

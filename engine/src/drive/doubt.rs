@@ -24,8 +24,12 @@ pub(super) fn lingers(known: &effect::Row, lease: Duration) -> i64 {
 
 /// Declares the lost calls in doubt whose time is over.
 pub(super) fn declare(cx: &Cx<'_>, run: &mut Run) {
-    let over: Vec<String> =
-        run.lingering.iter().filter(|(_, millis)| **millis <= 0).map(|(call, _)| call.clone()).collect();
+    let over: Vec<String> = run
+        .lingering
+        .iter()
+        .filter(|(_, millis)| **millis <= 0)
+        .map(|(call, _)| call.clone())
+        .collect();
     for call_id in over {
         run.lingering.remove(&call_id);
         raise(cx, run, &call_id, CRASHED);
@@ -34,7 +38,9 @@ pub(super) fn declare(cx: &Cx<'_>, run: &mut Run) {
 
 /// Writes down that a call is in doubt.
 pub(super) fn raise(cx: &Cx<'_>, run: &mut Run, call_id: &str, reason: &str) {
-    let Some(call) = run.state.unanswered().find(|call| call.id == call_id).cloned() else { return };
+    let Some(call) = run.state.unanswered().find(|call| call.id == call_id).cloned() else {
+        return;
+    };
     tracing::warn!(call_id, tool = call.name, "an unsafe call is in doubt");
     cx.journal.note(Record::ToolInDoubt {
         call_id: call_id.into(),
@@ -61,7 +67,11 @@ pub(super) fn answered(cx: &Cx<'_>, run: &mut Run, signal: &Signal) -> Result<()
             Answer::error(format!("The call did not happen{result}"))
         }
     };
-    cx.journal.note(Record::DoubtAnswered { call_id: call_id.clone(), happened: *happened, by: *by });
+    cx.journal.note(Record::DoubtAnswered {
+        call_id: call_id.clone(),
+        happened: *happened,
+        by: *by,
+    });
     let mut effect = tools::effect(cx, &call, EffectState::Answered);
     effect.answered_by = Some(*by);
     effect.reason = Some(if *happened { "it happened".into() } else { "it did not happen".into() });

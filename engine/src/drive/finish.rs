@@ -46,7 +46,8 @@ fn settle_calls(cx: &Cx<'_>, run: &mut Run, reason: &str) {
         let harmful = tools::class(cx, &call) == Effect::Unsafe;
         if (sent && harmful) || lingering.contains(&call.id) {
             doubt::raise(cx, run, &call.id, "the run was stopped while the call was under way");
-        } else if run.flights.contains_key(&call.id) || run.known.contains_key(&printable(&call.id)) {
+        } else if run.flights.contains_key(&call.id) || run.known.contains_key(&printable(&call.id))
+        {
             let mut effect = tools::effect(cx, &call, EffectState::Failed);
             effect.reason = Some(format!("given up: {reason}"));
             cx.journal.set_effect(effect);

@@ -48,7 +48,12 @@ fn replied(cx: &Cx<'_>, run: &mut Run, reply: Reply) -> Result<(), Error> {
     let (usage, spoke) = (reply.usage, !reply.content.is_empty());
     run.step(Happened::Replied(reply));
     // Kept as the loop has taken it in: with the ids it has given to calls that had none.
-    let said = run.state.messages.iter().rev().find(|message| matches!(message, Message::Assistant { .. }));
+    let said = run
+        .state
+        .messages
+        .iter()
+        .rev()
+        .find(|message| matches!(message, Message::Assistant { .. }));
     let said = said.ok_or_else(|| anyhow::anyhow!("the reply was not taken in"))?;
     let message = cx.journal.keep(said).map_err(anyhow::Error::from)?;
     if spoke {
@@ -90,7 +95,9 @@ async fn ask(
             Ok(reply) => return Ok(Ok(reply)),
             Err(error) => error,
         };
-        let Some(delay) = policy.delay(tried, &error, rand::random()) else { return Ok(Err(error)) };
+        let Some(delay) = policy.delay(tried, &error, rand::random()) else {
+            return Ok(Err(error));
+        };
         tracing::info!(%error, ?delay, "the model is asked again");
         retried(cx, run, *attempt, error.to_string(), delay);
         cx.journal.commit().await?;
@@ -123,7 +130,9 @@ async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Reply, M
                 metrics::histogram!("engine_model_seconds").record(started.elapsed().as_secs_f64());
                 return Ok(reply);
             }
-            None => return Err(ModelError::Cut { message: "the stream ended without a reply".into() }),
+            None => {
+                return Err(ModelError::Cut { message: "the stream ended without a reply".into() });
+            }
         }
     }
 }
@@ -149,7 +158,7 @@ fn request(cx: &Cx<'_>, run: &Run, name: &str) -> ModelRequest {
         description: tool.description.clone(),
         parameters: tool.parameters.clone(),
         effect: tool.effect,
-        timeout: Duration::from_millis(tool.timeout_ms as u64),
+        timeout: Duration::from_millis(tool.timeout_ms.into()),
     };
     let (_, model) = split_model_name(name);
     ModelRequest {

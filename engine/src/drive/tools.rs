@@ -4,6 +4,7 @@
 //! an unsafe call that was only intended is made, one that was sent is asked about, and everything else is repeated.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -57,7 +58,7 @@ pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
         return Ok(());
     }
     cx.journal.commit().await?;
-    let mut calls: FuturesUnordered<_> = ready
+    let calls: FuturesUnordered<_> = ready
         .into_iter()
         .map(|ready| {
             let flight = Flight::default();
@@ -65,10 +66,33 @@ pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
             make(cx, ready, flight)
         })
         .collect();
+    take_all(cx, run, calls).await
+}
+
+type Made = (ToolCall, Result<Outcome, AppendError>);
+
+/// Takes in the answers as they come. Each is committed at once, but the last one, which goes with what follows from it.
+async fn take_all(
+    cx: &Cx<'_>,
+    run: &mut Run,
+    mut calls: FuturesUnordered<impl Future<Output = Made>>,
+) -> Result<(), Error> {
     while let Some((call, outcome)) = calls.next().await {
         take(cx, run, &call, outcome?)?;
-        if !calls.is_empty() {
-            cx.journal.commit().await?;
+        while !calls.is_empty() && cx.journal.has_notes() {
+            let mut commit = pin!(cx.journal.commit());
+            // The other calls must go on meanwhile: one of them may be in the middle of a commit of its own, which ours
+            // waits for.
+            loop {
+                tokio::select! {
+                    biased;
+                    done = &mut commit => {
+                        done?;
+                        break;
+                    }
+                    Some((call, outcome)) = calls.next() => take(cx, run, &call, outcome?)?,
+                }
+            }
         }
     }
     Ok(())
@@ -96,15 +120,16 @@ fn intend(cx: &Cx<'_>, run: &Run, call: &ToolCall, tool: &SnapshotTool) {
         return;
     }
     let idempotency_key = key(cx, call);
-    cx.journal.note(Record::ToolIntended { call_id, tool_name, effect: tool.effect, idempotency_key });
+    cx.journal.note(Record::ToolIntended {
+        call_id,
+        tool_name,
+        effect: tool.effect,
+        idempotency_key,
+    });
     cx.journal.set_effect(effect(cx, call, EffectState::Intended));
 }
 
-async fn make(
-    cx: &Cx<'_>,
-    ready: Ready<'_>,
-    flight: Flight,
-) -> (ToolCall, Result<Outcome, AppendError>) {
+async fn make(cx: &Cx<'_>, ready: Ready<'_>, flight: Flight) -> Made {
     let Ready { call, tool, arguments } = ready;
     let call_cx = CallCx {
         tenant: cx.claimed.tenant,

@@ -1,6 +1,7 @@
 //! A trigger fired: start a run, exactly one per firing and attempt.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use agentcore::Message;
 use anyhow::anyhow;
@@ -70,9 +71,9 @@ impl TriggerFiredListener {
             (None, Some(delivery)) => {
                 let fetched = self.app.eventsvc.payload(envelope.tenant, delivery).await;
                 fetched.map_err(|error| match error {
-                    Error::Peer(error) if error.passing() => {
-                        Refusal::Later(anyhow!(DependencyDown("eventsvc")).context(error.to_string()))
-                    }
+                    Error::Peer(error) if error.passing() => Refusal::Later(
+                        anyhow!(DependencyDown("eventsvc")).context(error.to_string()),
+                    ),
                     error => Refusal::Later(error.into()),
                 })?
             }
@@ -126,10 +127,11 @@ impl TriggerFiredListener {
             let reason = format!("the engine does not run a {}", fired.target.kind);
             return refuse(tx, firing, nobody, reason).await;
         };
-        if !agents.contains_key(&agent_id) {
-            agents.insert(agent_id, snapshot::build(tx, agent_id, None).await?);
-        }
-        let snapshot = match agents.get(&agent_id).cloned().flatten() {
+        let known = match agents.entry(agent_id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(snapshot::build(tx, agent_id, None).await?),
+        };
+        let snapshot = match known.clone() {
             None => return refuse(tx, firing, agent_id, "there is no such agent".into()).await,
             Some(snapshot) if snapshot.status != AgentStatus::Active => {
                 let reason = format!("the agent is {}", snapshot.status);

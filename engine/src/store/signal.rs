@@ -23,9 +23,14 @@ pub(crate) enum Signal {
     },
 }
 
-pub(crate) async fn insert(tx: &mut TenantTx, run: RunId, signal: &Signal) -> Result<(), sqlx::Error> {
+pub(crate) async fn insert(
+    tx: &mut TenantTx,
+    run: RunId,
+    signal: &Signal,
+) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
-    let signal = serde_json::to_string(signal).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let signal =
+        serde_json::to_string(signal).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query!(
         "insert into engine.run_signal (run_id, tenant_id, signal) values ($1, $2, $3::text::json)",
         run as _,
@@ -49,6 +54,12 @@ pub(crate) async fn open(tx: &mut TenantTx, run: RunId) -> Result<Vec<(i64, Sign
     .fetch_all(&mut **tx)
     .await?;
     rows.into_iter()
-        .map(|row| Ok((row.n, serde_json::from_value(row.signal).map_err(|error| sqlx::Error::Decode(error.into()))?)))
+        .map(|row| {
+            Ok((
+                row.n,
+                serde_json::from_value(row.signal)
+                    .map_err(|error| sqlx::Error::Decode(error.into()))?,
+            ))
+        })
         .collect()
 }

@@ -6,7 +6,11 @@ use dbutil::Db;
 use shared_models::WorkerId;
 
 /// Makes the worker's lease last for another `lease` from now, by the database's clock.
-pub(crate) async fn heartbeat(db: &Db, worker: WorkerId, lease: Duration) -> Result<(), sqlx::Error> {
+pub(crate) async fn heartbeat(
+    db: &Db,
+    worker: WorkerId,
+    lease: Duration,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into engine.worker (worker_id, lease_until)
          values ($1, now() + make_interval(secs => $2))

@@ -15,7 +15,8 @@ pub(crate) async fn run(app: App) -> anyhow::Result<()> {
         };
         let Some(ring) = ring else { anyhow::bail!("the subscription to the bell ended") };
         app.bell.ring_here();
-        let run = std::str::from_utf8(&ring.payload).ok().and_then(|text| text.parse::<RunId>().ok());
+        let run =
+            std::str::from_utf8(&ring.payload).ok().and_then(|text| text.parse::<RunId>().ok());
         if let Some(run) = run {
             app.stage.nudge(run);
         }

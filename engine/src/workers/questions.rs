@@ -14,7 +14,8 @@ pub(crate) async fn run(app: App) -> anyhow::Result<()> {
             () = app.draining.cancelled() => return Ok(()),
         };
         let Some(question) = question else { anyhow::bail!("the subscription to questions ended") };
-        let run = std::str::from_utf8(&question.payload).ok().and_then(|text| text.parse::<RunId>().ok());
+        let run =
+            std::str::from_utf8(&question.payload).ok().and_then(|text| text.parse::<RunId>().ok());
         if let Some(run) = run {
             app.stage.answer(run).await;
         }

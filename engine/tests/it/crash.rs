@@ -11,7 +11,8 @@ use crate::scene;
 /// A server that takes its time, so that a process can die while it is asked.
 async fn slow(millis: u64) -> Stub {
     let answer = Answer::Json(200, json!("fine"));
-    Stub::start(move |_| Answer::After(Duration::from_millis(millis), Box::new(answer.clone()))).await
+    Stub::start(move |_| Answer::After(Duration::from_millis(millis), Box::new(answer.clone())))
+        .await
 }
 
 async fn journal_reaches(app: &TestApp, run: &str, records: usize) {
@@ -54,7 +55,12 @@ async fn a_run_survives_the_death_of_its_worker_at_each_of_its_records() {
 }
 
 /// Starts a run of a one-tool agent, kills its worker while the tool is asked, and starts another.
-async fn killed_in_the_tool(app: &TestApp, api: &Api, server: &Stub, effect: &str) -> (String, crate::harness::Node) {
+async fn killed_in_the_tool(
+    app: &TestApp,
+    api: &Api,
+    server: &Stub,
+    effect: &str,
+) -> (String, crate::harness::Node) {
     let agent = scene::scripted(api, effect, &scene::calls(&["act"])).await;
     scene::tool(api, &agent, "act", &server.url(), effect).await;
     let first = app.node().await;
@@ -137,7 +143,8 @@ async fn a_worker_whose_run_was_taken_is_refused() {
     let app = TestApp::without_workers().await;
     let api = app.person(&app.trust.owner());
     let server = slow(0).await;
-    let turns = json!([{ "tool_calls": [{ "name": "act" }], "delay_ms": 1000 }, { "text": "done" }]);
+    let turns =
+        json!([{ "tool_calls": [{ "name": "act" }], "delay_ms": 1000 }, { "text": "done" }]);
     let agent = scene::scripted(&api, "a", &turns).await;
     scene::tool(&api, &agent, "act", &server.url(), "unsafe").await;
     let _node = app.node().await;

@@ -26,8 +26,16 @@ async fn a_run_calls_its_tool_and_ends_with_what_it_was_told() {
     assert_eq!(
         kinds,
         [
-            "created", "input", "started", "model_called", "model_replied", "tool_intended",
-            "tool_answered", "model_called", "model_replied", "finished"
+            "created",
+            "input",
+            "started",
+            "model_called",
+            "model_replied",
+            "tool_intended",
+            "tool_answered",
+            "model_called",
+            "model_replied",
+            "finished"
         ]
     );
     let effects = api.get(&format!("/v1/runs/{id}/effects")).await.expect(200);
@@ -84,7 +92,10 @@ async fn a_model_that_refuses_ends_the_run_with_its_reason() {
     let run =
         api.post("/v1/runs", &json!({ "agent": "a", "input": "x", "wait": 30 })).await.expect(200);
 
-    assert_eq!((&run["status"], &run["error"]["code"]), (&json!("failed"), &json!("model_rejected")));
+    assert_eq!(
+        (&run["status"], &run["error"]["code"]),
+        (&json!("failed"), &json!("model_rejected"))
+    );
 }
 
 #[tokio::test]
@@ -188,10 +199,19 @@ async fn a_request_that_cannot_be_a_run_says_why() {
     };
     let refusal = |status: u16, code: &str| (status, code.to_owned());
 
-    assert_eq!(refused(json!({ "agent": "a", "input": "x" })).await, refusal(409, "agent_not_active"));
-    assert_eq!(refused(json!({ "agent": "b", "input": "x" })).await, refusal(404, "agent_not_found"));
+    assert_eq!(
+        refused(json!({ "agent": "a", "input": "x" })).await,
+        refusal(409, "agent_not_active")
+    );
+    assert_eq!(
+        refused(json!({ "agent": "b", "input": "x" })).await,
+        refusal(404, "agent_not_found")
+    );
     assert_eq!(refused(json!({ "input": "x" })).await, refusal(422, "validation_failed"));
-    assert_eq!(refused(json!({ "agent": "a", "input": "" })).await, refusal(422, "validation_failed"));
+    assert_eq!(
+        refused(json!({ "agent": "a", "input": "" })).await,
+        refusal(422, "validation_failed")
+    );
     let unknown = json!({ "agent": "a", "input": "x", "inptu": 1 });
     assert_eq!(refused(unknown).await, refusal(422, "validation_failed"));
 }

@@ -1,6 +1,6 @@
 use axum::{Json, extract::State, http::StatusCode};
 use servicekit::{Caller, Path, Problem, scope::RunsWrite};
-use shared_models::{ProblemBody, RunId};
+use shared_models::{ProblemBody, RunId, RunStatus};
 
 use super::visible;
 use crate::app::App;
@@ -21,7 +21,7 @@ pub(crate) async fn cancel_run(
 ) -> Result<(StatusCode, Json<RunView>), Problem> {
     let mut tx = app.db.begin(caller.tenant).await?;
     let row = visible(&mut tx, &caller, run_id).await?;
-    if run::hold(&mut tx, run_id).await?.is_none_or(|status| status.terminal()) {
+    if run::hold(&mut tx, run_id).await?.is_none_or(RunStatus::terminal) {
         return Err(Error::RunEnded.into());
     }
     let reason = "cancelled by a person".to_owned();

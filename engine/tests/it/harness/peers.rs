@@ -60,10 +60,13 @@ fn answer(request: &Stubbed, keys: &Value, credentials: &Credentials) -> Answer 
         ("GET", ["internal", "jwks"]) => Answer::Json(200, keys.clone()),
         ("GET", ["internal", "members", user]) if fields(user).is_some() => refused(),
         ("GET", ["internal", "members", _]) => {
-            let member = json!({ "role": "owner", "payloads": true, "teams": [], "status": "active" });
+            let member =
+                json!({ "role": "owner", "payloads": true, "teams": [], "status": "active" });
             Answer::Json(200, member)
         }
-        ("GET", ["internal", "deliveries", _, "payload"]) => Answer::Json(200, json!({ "large": true })),
+        ("GET", ["internal", "deliveries", _, "payload"]) => {
+            Answer::Json(200, json!({ "large": true }))
+        }
         ("DELETE", ["internal", "grants", ..]) => Answer::Raw(204, Vec::new(), Vec::new()),
         ("POST", ["internal", "grants"]) => {
             let id = request.json()["credential_id"].as_str().unwrap_or_default().to_owned();

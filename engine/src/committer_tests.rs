@@ -1,0 +1,169 @@
+use agentcore::Message;
+use dbutil::Db;
+use shared_models::{AgentId, AgentScope, AgentStatus, RunStatus, TenantId, UserId, WaitReason};
+use sqlx::AssertSqlSafe;
+use testkit::TestDb;
+
+use super::*;
+use crate::create::{self, NewRun};
+use crate::definition::Limits;
+use crate::record::Record;
+use crate::snapshot::RunSnapshot;
+
+struct Scene {
+    test: TestDb,
+    db: Db,
+    pool: PgPool,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let test = TestDb::new("engine", &crate::MIGRATOR).await;
+        let db = test.db("engine").await;
+        let pool = group::pool(&test.config("engine"), 1).await.unwrap();
+        Self { test, db, pool }
+    }
+
+    /// A run that is under way in epoch 1, and an append of its next record.
+    async fn run(&self) -> Append {
+        let (tenant, run) = (TenantId::mint(), RunId::mint());
+        let owner = UserId::mint();
+        let new = NewRun {
+            run,
+            snapshot: snapshot(owner),
+            principal: owner,
+            initiator: None,
+            firing: None,
+            input: Message::user("go"),
+            deadline: None,
+        };
+        let mut tx = self.db.begin(tenant).await.unwrap();
+        assert!(create::create(&mut tx, &RunConfig::default(), &new).await.unwrap());
+        tx.commit().await.unwrap();
+        let mut admin = self.test.admin().await;
+        let claim = format!(
+            "update engine.run set status = 'running', epoch = 1 where run_id = '{}'",
+            run.uuid()
+        );
+        sqlx::query(AssertSqlSafe(claim)).execute(&mut admin).await.unwrap();
+        let mut append = Append::new(tenant, run, 1, 3);
+        append.records.push(Record::Stopped { reason: "a test".into(), by: None });
+        append
+    }
+
+    /// Commits these as one group, and gives the answers.
+    async fn commit(&self, appends: Vec<Append>) -> Vec<Committed> {
+        let (jobs, answers): (Vec<Job>, Vec<_>) = appends
+            .into_iter()
+            .map(|append| {
+                let (done, answer) = oneshot::channel();
+                (Job { append, done }, answer)
+            })
+            .unzip();
+        commit(&self.pool, jobs).await;
+        let mut all = Vec::new();
+        for answer in answers {
+            all.push(answer.await.unwrap());
+        }
+        all
+    }
+
+    async fn next_seq(&self, append: &Append) -> i64 {
+        let mut admin = self.test.admin().await;
+        sqlx::query_scalar("select next_seq from engine.run where run_id = $1")
+            .bind(append.run)
+            .fetch_one(&mut admin)
+            .await
+            .unwrap()
+    }
+}
+
+fn snapshot(owner: UserId) -> RunSnapshot {
+    RunSnapshot {
+        agent_id: AgentId::mint(),
+        agent_version: 1,
+        agent_name: "a".into(),
+        owner,
+        scope: AgentScope::User,
+        team_id: None,
+        status: AgentStatus::Active,
+        instructions: String::new(),
+        model: "sim:echo".into(),
+        fallback_model: None,
+        model_credential: None,
+        temperature: 1.0,
+        max_tokens: None,
+        max_steps: 10,
+        limits: Limits::default(),
+        tools: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_bad_row_fails_alone() {
+    let scene = Scene::start().await;
+    let mut appends = Vec::new();
+    for _ in 0..7 {
+        appends.push(scene.run().await);
+    }
+    // A wait without a reason breaks a constraint.
+    appends[4].change.status = Some(RunStatus::Waiting);
+
+    let answers = scene.commit(appends.clone()).await;
+
+    for (place, (answer, append)) in answers.iter().zip(&appends).enumerate() {
+        let bad = place == 4;
+        assert_eq!(matches!(answer, Err(AppendError::Rejected(_))), bad, "{answer:?}");
+        assert_eq!(scene.next_seq(append).await, if bad { 3 } else { 4 });
+    }
+}
+
+#[tokio::test]
+async fn an_old_epoch_is_refused_alone_and_writes_nothing() {
+    let scene = Scene::start().await;
+    let (fresh, mut stale, mut behind) = (scene.run().await, scene.run().await, scene.run().await);
+    stale.epoch = 0;
+    behind.seq = 2;
+
+    let answers = scene.commit(vec![stale.clone(), fresh, behind]).await;
+
+    assert_eq!(answers[0], Err(AppendError::Fenced));
+    assert!(answers[1].is_ok());
+    assert_eq!(answers[2], Err(AppendError::Fenced));
+    let mut admin = scene.test.admin().await;
+    let records: i64 = sqlx::query_scalar("select count(*) from engine.journal where run_id = $1")
+        .bind(stale.run)
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    assert_eq!(records, 2);
+}
+
+#[tokio::test]
+async fn an_append_whose_answer_was_lost_is_not_refused_because_it_succeeded() {
+    let scene = Scene::start().await;
+    let (append, mut taken) = (scene.run().await, scene.run().await);
+    taken.epoch = 0;
+    let Ok(first) = group::commit(&scene.pool, &[&append]).await else { panic!("not committed") };
+
+    let Ok(again) = group::commit_again(&scene.pool, &[&append, &taken]).await else {
+        panic!("not committed")
+    };
+
+    assert_eq!(again.get(&append.run), first.get(&append.run));
+    assert_eq!(again.get(&taken.run), None);
+    assert_eq!(scene.next_seq(&append).await, 4);
+}
+
+#[tokio::test]
+async fn a_wait_with_its_reason_gives_the_run_up() {
+    let scene = Scene::start().await;
+    let mut append = scene.run().await;
+    append.change.status = Some(RunStatus::Waiting);
+    append.change.wait_reason = Some(WaitReason::Doubt);
+
+    assert!(scene.commit(vec![append.clone()]).await[0].is_ok());
+
+    let next = Append { seq: 4, ..append };
+    assert_eq!(scene.commit(vec![next]).await[0], Err(AppendError::Fenced));
+}

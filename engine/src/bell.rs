@@ -46,6 +46,10 @@ impl Bell {
     }
 
     async fn send(&self, text: &str) {
+        // Without a connection messages would pile up in the client until it makes us wait.
+        if !self.bus.is_connected() {
+            return;
+        }
         let payload = text.to_owned().into();
         if let Err(error) = self.bus.client().publish(SUBJECT, payload).await {
             tracing::debug!(%error, "the bell is out of order; the sweeper will see it");

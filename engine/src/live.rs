@@ -201,6 +201,9 @@ impl Stage {
 
     /// Asks whoever owns the run to show the block so far.
     pub(crate) async fn ask(&self, run: RunId) {
+        if !self.bus.is_connected() {
+            return;
+        }
         if let Err(error) = self.bus.client().publish(ASK, run.to_string().into()).await {
             tracing::debug!(%error, "nobody can be asked for the block so far");
         }
@@ -221,6 +224,10 @@ impl Stage {
     }
 
     async fn send(&self, tenant: TenantId, run: RunId, live: &Live) {
+        // Without a connection messages would pile up in the client until it makes the run wait.
+        if !self.bus.is_connected() {
+            return;
+        }
         let text = |live: &Live| serde_json::to_vec(live).unwrap_or_default();
         let mut bytes = text(live);
         if let (true, Live::Record(event)) = (bytes.len() > LARGEST, live) {

@@ -26,12 +26,24 @@ with recursive tenants as (
     where w.agent_concurrency is null
        or w.nth_of_agent <= w.agent_concurrency - (select count(*) from engine.run r
               where r.tenant_id = w.tenant_id and r.agent_id = w.agent_id and r.status = 'running')
+), ending as (
+    -- What was cancelled or is too late ends at once: no limit holds that back.
+    select r.run_id from engine.run r
+    where r.status = 'queued' and r.run_id in (
+        select s.run_id from engine.run_signal s where s.drained_at is null and s.signal ->> 'signal' = 'cancel'
+        union all
+        select t.run_id from engine.run_timer t where t.name = 'deadline' and t.due_at <= now())
+), picked as (
+    select a.run_id, a.turn, a.queued_at
+    from allowed a join room on room.tenant_id = a.tenant_id
+    where a.turn <= room.free
+    union all
+    select e.run_id, 0, null::timestamptz from ending e
 ), locked as (
     select r.run_id
-    from engine.run r join allowed a using (run_id) join room on room.tenant_id = a.tenant_id
-    where r.status = 'queued' and a.turn <= room.free
-    order by a.turn, a.queued_at
-    limit $2::bigint
+    from engine.run r
+    where r.status = 'queued'
+      and r.run_id in (select p.run_id from picked p order by p.turn, p.queued_at limit $2::bigint)
     for update of r skip locked
 )
 update engine.run r

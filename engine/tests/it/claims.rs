@@ -70,3 +70,42 @@ async fn a_backlog_of_one_tenant_does_not_keep_another_waiting() {
     settled(&quiet, 2).await;
     settled(&busy, 2).await;
 }
+
+#[tokio::test]
+async fn a_queued_run_can_be_cancelled_although_its_tenant_is_at_its_limit() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    let runs = sleepers(&api, &json!({}), 3).await;
+    let _node = app.node_with(&[("SWITCHYARD_TENANT_RUNS", "1")]).await;
+    settled(&api, 1).await;
+
+    let last = &runs[2];
+    api.post(&format!("/v1/runs/{last}/cancel"), &json!({})).await.expect(202);
+
+    scene::until(&api, last, "cancelled").await;
+    settled(&api, 1).await;
+}
+
+#[tokio::test]
+async fn many_runs_at_once_all_end() {
+    let app = TestApp::start().await;
+    let people: Vec<Api> = (0..4).map(|_| app.person(&app.trust.owner())).collect();
+    for api in &people {
+        let agent = scene::agent(api, &json!({ "name": "a", "model": "sim:echo" })).await;
+        for _ in 0..50 {
+            scene::start(api, &agent).await;
+        }
+    }
+
+    let limit = std::time::Duration::from_secs(30);
+    testkit::eventually_within(limit, "200 runs to end", async || {
+        let mut admin = app.db.admin().await;
+        let ended: i64 =
+            sqlx::query_scalar("select count(*) from engine.run where status = 'succeeded'")
+                .fetch_one(&mut admin)
+                .await
+                .unwrap();
+        (ended == 200).then_some(())
+    })
+    .await;
+}

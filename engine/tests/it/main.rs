@@ -6,6 +6,7 @@
 )]
 
 mod agents;
+mod buses;
 mod cancel;
 mod claims;
 mod crash;
@@ -15,6 +16,7 @@ mod events;
 mod firings;
 mod harness;
 mod http_tool;
+mod plans;
 mod runs;
 mod scene;
 mod tools;

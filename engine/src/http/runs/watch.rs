@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::response::sse::Event;
 use futures::{Stream, StreamExt as _, stream};
 use servicekit::{Caller, scope::RunsRead};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use super::sees;
 use crate::app::App;
@@ -20,6 +20,7 @@ use crate::transcript;
 use crate::visibility::Viewer;
 
 const COMPARE: Duration = Duration::from_secs(2);
+const FLUSH: Duration = Duration::from_secs(1);
 
 pub(super) struct Watch {
     app: App,
@@ -45,8 +46,10 @@ impl Watch {
         last: i64,
     ) -> anyhow::Result<Self> {
         let live = app.stage.subscribe(caller.tenant, row.run_id).await?;
-        // The subscription must be in force before the journal is read.
-        app.bus.client().flush().await?;
+        // The subscription must be in force before the journal is read. While NATS is away the journal alone is shown.
+        if app.bus.is_connected() {
+            let _ = timeout(FLUSH, app.bus.client().flush()).await;
+        }
         let recheck = every(app.runs.recheck);
         let mut watch = Self {
             app,

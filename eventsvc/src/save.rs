@@ -113,6 +113,8 @@ pub(crate) async fn prepare<S>(
             let message = "HTTP Basic needs a credential with `username` and `password`";
             return Err(Error::Invalid(vec![FieldError::new("/credential_id", message)]));
         }
+        // The vault stores a person's secret only for that person.
+        None if caller.user() != Some(owner) => return Err(Error::NotOwner),
         None => {
             let secret = make_secret();
             let made = app.credsvc.store(caller.tenant, caller.token(), owner, id, &secret).await;

@@ -40,7 +40,8 @@ impl Credsvc {
         let ask = Ask::new(tenant, "trigger.save").on_behalf(subject);
         let body = json!({
             "user_id": owner,
-            "name": format!("Signing secret of {trigger}"),
+            // Names are unique, and a trigger may be given a new secret.
+            "name": format!("Signing secret of {trigger} ({})", hex::encode(rand::random::<[u8; 4]>())),
             "meta": { "trigger_id": trigger },
             "credentials": { "secret": secret.expose_secret() },
         });

@@ -84,6 +84,7 @@ async fn removing_the_credential_makes_a_new_secret() {
     let new = patched["signing_secret"].as_str().unwrap();
     assert_eq!(world.deliver(id, &old, "msg_2", "{}").await.status, 401);
     world.deliver(id, new, "msg_2", "{}").await.expect(202);
+    world.mine().patch(&format!("/v1/triggers/{id}"), &patch).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,6 +126,8 @@ async fn an_administrator_may_change_a_members_trigger_and_it_stays_theirs() {
     let patched = world.mine().patch(&path, &json!({ "active": false })).await.expect(200);
 
     assert_eq!(patched["owner"], json!(member.user));
+    let for_them = world.mine().patch(&path, &json!({ "credential_id": null })).await;
+    assert_eq!(for_them.refusal(), (403, "not_owner"), "a secret is only made for its owner");
     eventually("the member to see it", async || {
         let seen = world.api(&member).get(&path).await.expect(200);
         (seen["active"] == false).then_some(())

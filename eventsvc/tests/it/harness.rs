@@ -30,6 +30,7 @@ use testkit::{Answer, Api, Person, Reply, Stub, Stubbed, TestDb, TestNats, Trust
 #[derive(Debug, Default)]
 pub(crate) struct Vault {
     pub credentials: BTreeMap<String, Value>,
+    pub names: BTreeSet<String>,
     pub grants: BTreeSet<(String, String)>,
     pub down: bool,
 }
@@ -285,6 +286,12 @@ fn answer_as_vault(vault: &mut Vault, request: &Stubbed) -> Answer {
     match (request.method.as_str(), path.as_slice()) {
         _ if vault.down => problem(503, "unavailable"),
         ("POST", ["internal", "credentials"]) if for_a_person => {
+            if body["user_id"] != person_of(request.header("x-subject-token")) {
+                return problem(403, "not_allowed");
+            }
+            if !vault.names.insert(body["name"].as_str().unwrap().to_owned()) {
+                return problem(409, "credential_name_taken");
+            }
             let id = CredentialId::mint().to_string();
             vault.credentials.insert(id.clone(), body["credentials"].clone());
             Answer::Json(201, json!({ "credential_id": id }))

@@ -38,14 +38,24 @@ pub enum Known {
 
 /// Looks a key up and, when it is fresh, holds it until the transaction ends.
 pub async fn begin(tx: &mut TenantTx, key: &Key<'_>) -> Result<Known, sqlx::Error> {
-    let tenant = tx.tenant();
+    // Without the lock first: a dropped transaction lets go of its locks a moment after its answer was sent, so a
+    // repetition must not hold one.
+    if let Some(known) = find(tx, key).await? {
+        return Ok(known);
+    }
     let held: bool = sqlx::query_scalar("select pg_try_advisory_xact_lock($1)")
-        .bind(lock_number(tenant, key))
+        .bind(lock_number(tx.tenant(), key))
         .fetch_one(&mut **tx)
         .await?;
     if !held {
         return Ok(Known::InFlight);
     }
+    // Whoever held it before may have answered in between.
+    Ok(find(tx, key).await?.unwrap_or(Known::Fresh))
+}
+
+async fn find(tx: &mut TenantTx, key: &Key<'_>) -> Result<Option<Known>, sqlx::Error> {
+    let tenant = tx.tenant();
     let row: Option<(Vec<u8>, i32, Value)> = sqlx::query_as(
         "select body_hash, status, answer from idempotency
          where tenant_id = $1 and principal = $2 and route = $3 and key = $4
@@ -57,11 +67,13 @@ pub async fn begin(tx: &mut TenantTx, key: &Key<'_>) -> Result<Known, sqlx::Erro
     .bind(key.key)
     .fetch_optional(&mut **tx)
     .await?;
-    Ok(match row {
-        None => Known::Fresh,
-        Some((hash, ..)) if hash != key.body_hash => Known::OtherBody,
-        Some((_, status, answer)) => Known::Stored { status: status as u16, answer },
-    })
+    Ok(row.map(|(hash, status, answer)| {
+        if hash == key.body_hash {
+            Known::Stored { status: status as u16, answer }
+        } else {
+            Known::OtherBody
+        }
+    }))
 }
 
 /// Stores the answer; it becomes visible when the caller's transaction commits.

@@ -1,8 +1,11 @@
 //! Answers without an end.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::{Router, body::Body, extract::State, http::header, response::Response, routing::get};
@@ -56,7 +59,8 @@ struct Streaming {
     gone: Arc<AtomicUsize>,
 }
 
-async fn start() -> Streaming {
+/// A gateway that waits this long for the beginning of an answer.
+async fn start(timeout: Duration) -> Streaming {
     let (send, pieces) = mpsc::channel(16);
     let upstream = Upstream { pieces: Arc::new(Mutex::new(Some(pieces))), gone: Arc::default() };
     let gone = upstream.gone.clone();
@@ -69,7 +73,7 @@ async fn start() -> Streaming {
     servicekit::serve("upstream", listener, router, &Lifecycle::new());
     let world = World::with(|config| {
         config.upstreams.engine = url.parse().unwrap();
-        config.limits.upstream_timeout = std::time::Duration::from_secs(2);
+        config.limits.upstream_timeout = timeout;
     })
     .await;
     Streaming { world, send, gone }
@@ -87,22 +91,22 @@ impl Streaming {
         S: Stream<Item = reqwest::Result<Bytes>> + Unpin,
     {
         self.send.send(piece.into()).await.unwrap();
-        let next = tokio::time::timeout(std::time::Duration::from_secs(5), stream.next());
+        let next = tokio::time::timeout(Duration::from_secs(5), stream.next());
         assert_eq!(next.await.unwrap().unwrap().unwrap(), piece);
     }
 }
 
 #[tokio::test]
 async fn every_event_passes_at_once_and_a_client_that_hangs_up_ends_the_stream_behind_it() {
-    let streaming = start().await;
+    let streaming = start(Duration::from_millis(200)).await;
     let response = streaming.open("/v1/runs/run_1/events").await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     let mut stream = response.bytes_stream();
 
     streaming.heard(&mut stream, "id: 1\n\n").await;
     streaming.heard(&mut stream, ": still here\n\n").await;
-    // Longer than a service may take to begin its answer.
-    tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+    // Silence longer than a service may take to begin its answer.
+    tokio::time::sleep(Duration::from_millis(400)).await;
     streaming.heard(&mut stream, "id: 2\n\n").await;
     assert_eq!(streaming.gone.load(Ordering::SeqCst), 0);
 
@@ -115,10 +119,10 @@ async fn every_event_passes_at_once_and_a_client_that_hangs_up_ends_the_stream_b
 
 #[tokio::test]
 async fn a_client_that_does_not_wait_for_the_answer_is_noticed_too() {
-    let streaming = start().await;
+    let streaming = start(Duration::from_secs(20)).await;
 
     let waiting = streaming.open("/v1/runs/run_1/wait");
-    let gave_up = tokio::time::timeout(std::time::Duration::from_millis(500), waiting).await;
+    let gave_up = tokio::time::timeout(Duration::from_millis(500), waiting).await;
 
     assert!(gave_up.is_err());
     eventually("the service to notice", || async {
@@ -129,7 +133,7 @@ async fn a_client_that_does_not_wait_for_the_answer_is_noticed_too() {
 
 #[tokio::test]
 async fn a_stream_that_ends_behind_the_edge_ends_before_it() {
-    let streaming = start().await;
+    let streaming = start(Duration::from_secs(20)).await;
     let mut stream = streaming.open("/v1/runs/run_1/events").await.bytes_stream();
     streaming.heard(&mut stream, "id: 1\n\n").await;
 
@@ -141,7 +145,7 @@ async fn a_stream_that_ends_behind_the_edge_ends_before_it() {
 
 #[tokio::test]
 async fn a_soft_stop_turns_readiness_red_and_lets_open_requests_end() {
-    let streaming = start().await;
+    let streaming = start(Duration::from_secs(20)).await;
     let mut stream = streaming.open("/v1/runs/run_1/events").await.bytes_stream();
     streaming.heard(&mut stream, "id: 1\n\n").await;
 

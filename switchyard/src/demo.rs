@@ -42,7 +42,7 @@ impl Demo {
         tenant: &FirstTenant,
         receiver: &str,
     ) -> anyhow::Result<Self> {
-        let maker = Maker::new(home, url, tenant, receiver)?;
+        let maker = Maker::new(home, url, tenant, receiver).await?;
         let kept = std::fs::read_to_string(&maker.file)
             .ok()
             .and_then(|text| serde_json::from_str::<Self>(&text).ok());
@@ -66,28 +66,35 @@ struct Maker {
 }
 
 impl Maker {
-    fn new(
+    async fn new(
         home: &Path,
         url: &str,
         tenant: &FirstTenant,
         receiver: &str,
     ) -> anyhow::Result<Self> {
-        let mut env = Env::process();
-        let keys = [
-            env.optional_secret("SWITCHYARD_OPENAI_API_KEY"),
-            env.optional_secret("OPENAI_API_KEY"),
-        ];
-        let known = keys.iter().any(Option::is_some);
-        let usual = if known { "openai:gpt-4o-mini" } else { "sim:demo" };
-        Ok(Self {
+        let mut maker = Self {
             file: home.join("demo.json"),
             url: url.to_owned(),
             tenant: tenant.id.to_string(),
             key: tenant.api_key.expose_secret().to_owned(),
             receiver: receiver.to_owned(),
-            model: env.text("SWITCHYARD_DEMO_MODEL", usual),
+            model: Env::process().text("SWITCHYARD_DEMO_MODEL", ""),
             http: servicekit::peer::internal_http()?,
-        })
+        };
+        if maker.model.is_empty() {
+            maker.model = maker.usual_model().await?;
+        }
+        Ok(maker)
+    }
+
+    /// A real model when the engine has a key for one, which only the engine knows.
+    async fn usual_model(&self) -> anyhow::Result<String> {
+        let models = self.ask(self.http.get(format!("{}/v1/models", self.url))).await?;
+        let listed = models["items"].as_array();
+        let real = listed.into_iter().flatten().any(|listed| {
+            listed["model"].as_str() == Some("openai:*") && listed["available"] == true
+        });
+        Ok(if real { "openai:gpt-4o-mini" } else { "sim:demo" }.to_owned())
     }
 
     async fn make(&self) -> anyhow::Result<Demo> {
@@ -97,8 +104,8 @@ impl Maker {
         });
         let path = format!("/tenant/{}/credentials", self.tenant);
         let credential_id = id(&self.send("POST", &path, &credential).await?, "credential_id")?;
-        let tool_id = id(&self.send("POST", "/v1/tools", &self.tool()).await?, "id")?;
-        let agent_id = id(&self.send("POST", "/v1/agents", &self.agent()).await?, "id")?;
+        let tool_id = id(&self.send("POST", "/v1/tools", &self.tool()).await?, "tool_id")?;
+        let agent_id = id(&self.send("POST", "/v1/agents", &self.agent()).await?, "agent_id")?;
         let link = json!({ "credential_id": credential_id });
         self.send("PUT", &format!("/v1/agents/{agent_id}/tools/{tool_id}"), &link).await?;
         let trigger = json!({ "system": "webhook", "options": {} });
@@ -160,15 +167,19 @@ impl Maker {
 
     async fn send(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         let method = reqwest::Method::from_bytes(method.as_bytes())?;
-        let request = self.http.request(method.clone(), format!("{}{path}", self.url));
-        let response = request.bearer_auth(&self.key).json(body).send().await?;
+        self.ask(self.http.request(method, format!("{}{path}", self.url)).json(body)).await
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let request = request.bearer_auth(&self.key).build()?;
+        let what = format!("{} {}", request.method(), request.url().path());
+        let response = self.http.execute(request).await?;
         let status = response.status();
         let text = response.text().await?;
         if !status.is_success() {
-            bail!("{method} {path} answered {status}: {text}");
+            bail!("{what} answered {status}: {text}");
         }
-        serde_json::from_str(&text)
-            .with_context(|| format!("{method} {path} answered something unreadable"))
+        serde_json::from_str(&text).with_context(|| format!("{what} answered something unreadable"))
     }
 }
 

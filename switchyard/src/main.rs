@@ -4,7 +4,11 @@
 //! stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 already running.
 
 mod config;
+mod demo;
 mod documents;
+mod first_tenant;
+mod healthcheck;
+mod init;
 mod migrate;
 mod roles;
 mod secrets;
@@ -57,6 +61,30 @@ enum Command {
         /// The tenant's name.
         #[arg(long, default_value = "Home")]
         tenant: String,
+        /// Keep the key in a file in this folder instead of printing it.
+        #[arg(long)]
+        home: Option<PathBuf>,
+    },
+    /// Make secrets and configuration for containers, in a folder for each; what is there stays.
+    Init {
+        /// The folder above them.
+        dir: PathBuf,
+        /// The database and its administrator, as containers reach them.
+        #[arg(long, default_value = "postgres://postgres@postgres:5432/switchyard")]
+        database: reqwest::Url,
+    },
+    /// Make the demo tenant's agent, tool, credential and trigger in a running platform; print commands to try.
+    Demo(demo::command::Options),
+    /// Run the demo's outside world, which its agent's tool calls.
+    DemoReceiver {
+        /// Where it listens.
+        #[arg(long, default_value = "127.0.0.1:9000")]
+        listen: std::net::SocketAddr,
+    },
+    /// Ask an address once: 0 when it answers that all is well.
+    Healthcheck {
+        /// Such as `http://127.0.0.1:8080/readyz`.
+        url: String,
     },
     /// Print new secrets for a deployment, as lines of an environment file.
     Secrets,
@@ -86,7 +114,13 @@ fn main() -> ExitCode {
             Command::Up { home, listen, no_demo } => up::up(&home, listen, !no_demo).await,
             Command::Serve { service } => serve::serve(service).await,
             Command::Migrate => migrate::from_env().await,
-            Command::Bootstrap { email, tenant } => migrate::bootstrap(email, tenant).await,
+            Command::Bootstrap { email, tenant, home } => {
+                migrate::bootstrap(email, tenant, home.as_deref()).await
+            }
+            Command::Init { dir, database } => init::init(&dir, &database),
+            Command::Demo(options) => demo::command::run(options).await,
+            Command::DemoReceiver { listen } => demo::receiver::run(listen).await,
+            Command::Healthcheck { url } => healthcheck::once(&url).await,
             Command::Secrets => secrets::print_new(),
             Command::NatsConfig => secrets::print_nats_config(),
             Command::Config { service } => config::print(service),

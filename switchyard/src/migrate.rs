@@ -171,7 +171,7 @@ pub(crate) async fn bootstrap(
     match made.api_key {
         Some(key) => writeln!(out, "SWITCHYARD_API_KEY={}", key.expose_secret())?,
         None => {
-            writeln!(std::io::stderr(), "the tenant exists; its key was shown when it was made")?
+            writeln!(std::io::stderr(), "the tenant exists; its key was shown when it was made")?;
         }
     }
     Ok(())

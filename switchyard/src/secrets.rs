@@ -148,10 +148,7 @@ fn names() -> impl Iterator<Item = String> {
             key_name(service),
         ]
     };
-    Service::ALL
-        .iter()
-        .flat_map(of_service)
-        .chain([nats_name("admin"), ROOT_KEY.into()])
+    Service::ALL.iter().flat_map(of_service).chain([nats_name("admin"), ROOT_KEY.into()])
 }
 
 fn database_name(service: Service, login: &str) -> String {

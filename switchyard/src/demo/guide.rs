@@ -1,19 +1,19 @@
-//! What `up` tells the person at the terminal, and leaves in `.switchyard/env`.
+//! What `up` and `demo` tell the person at the terminal, and leave in the home's `env`.
 
-use std::io::Write as _;
+use std::{io::Write as _, path::Path};
 
-use localdeps::Home;
 use secrecy::ExposeSecret as _;
 
-use super::{FirstTenant, demo::Demo};
+use super::Demo;
+use crate::first_tenant::FirstTenant;
 
 /// One line of progress.
-pub(super) fn say(what: &str) {
+pub(crate) fn say(what: &str) {
     let _ = writeln!(std::io::stderr(), "switchyard: {what}");
 }
 
 /// The environment file, to be sourced.
-pub(super) fn env_file(url: &str, tenant: &FirstTenant, demo: Option<&Demo>) -> String {
+pub(crate) fn env_file(url: &str, tenant: &FirstTenant, demo: Option<&Demo>) -> String {
     let mut lines = vec![
         format!("export SWITCHYARD_URL={url}"),
         format!("export SWITCHYARD_API_KEY={}", tenant.api_key.expose_secret()),
@@ -27,19 +27,28 @@ pub(super) fn env_file(url: &str, tenant: &FirstTenant, demo: Option<&Demo>) -> 
 }
 
 /// The address, the key, and commands to paste; to stdout, since this is what was asked for.
-pub(super) fn print(url: &str, home: &Home, tenant: &FirstTenant, demo: Option<&Demo>) {
-    let env = home.dir().join("env");
-    let mut text = format!(
-        "\nSwitchyard is ready at {url}\n  API and documentation  {url}/docs\n  API key                {}\n  tenant                 {}\n  environment            . {}\n",
+pub(crate) fn print_up(url: &str, home: &Path, tenant: &FirstTenant, demo: Option<&Demo>) {
+    let (address, env) = (address(url, tenant), home.join("env"));
+    let commands = demo.map(|demo| commands(url, tenant, demo)).unwrap_or_default();
+    let text = format!(
+        "{address}  environment            . {}\n{commands}\nCtrl-C stops everything; the data stays.\n",
+        env.display()
+    );
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// The same of a platform that runs elsewhere.
+pub(crate) fn print_demo(url: &str, tenant: &FirstTenant, demo: &Demo) {
+    let text = address(url, tenant) + &commands(url, tenant, demo);
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+fn address(url: &str, tenant: &FirstTenant) -> String {
+    format!(
+        "\nSwitchyard is ready at {url}\n  API and documentation  {url}/docs\n  API key                {}\n  tenant                 {}\n",
         tenant.api_key.expose_secret(),
         tenant.id,
-        env.display(),
-    );
-    if let Some(demo) = demo {
-        text.push_str(&commands(url, tenant, demo));
-    }
-    text.push_str("\nCtrl-C stops everything; the data stays.\n");
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    )
 }
 
 /// The two commands: fire the webhook (signed as Standard Webhooks 1.0 says), follow the run it starts.
@@ -64,7 +73,7 @@ fn commands(url: &str, tenant: &FirstTenant, demo: &Demo) -> String {
 
 2. Follow the latest run:
 
-  run=$(curl -s '{url}/v1/runs?limit=1' -H 'authorization: Bearer {key}' | grep -o 'run_[0-9a-f]*' | head -n 1); \
+  run=$(curl -s '{url}/v1/runs?limit=1' -H 'authorization: Bearer {key}' | grep -o 'run_[0-9a-f]\{{32\}}' | head -n 1); \
   curl -sN {url}/v1/runs/$run/events -H 'authorization: Bearer {key}'
 "#
     )

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use servicekit::{Lifecycle, serve};
 use tokio::net::TcpListener;
 
-use crate::serve::{GRACE, stop_on_signals};
+use crate::serve::GRACE;
 
 /// How many notes it remembers.
 const KEPT: usize = 20;
@@ -69,7 +69,7 @@ impl Receiver {
 /// `switchyard demo-receiver`: a receiver of its own, until it is told to stop.
 pub(crate) async fn run(address: SocketAddr) -> anyhow::Result<()> {
     let life = Lifecycle::new();
-    stop_on_signals(&life)?;
+    life.stop_on_signals()?;
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     serve("demo receiver", listener, router(), &life);

@@ -169,7 +169,7 @@ impl Runner {
     async fn fail(&self, kept: &Kept, error: anyhow::Error) -> anyhow::Result<AckKind> {
         // Not every error says that the database went away; the database itself does.
         self.db.ping().await?;
-        let (name, reason) = (self.consumer.durable, format!("{error:#}"));
+        let (name, reason) = (self.consumer.durable, told(&error));
         let failures = inbox::count_failure(&self.db, name, kept, &reason).await?;
         if failures >= self.options.max_failures {
             self.park(kept, &error).await?;
@@ -181,7 +181,7 @@ impl Runner {
     }
 
     pub(crate) async fn park(&self, kept: &Kept, error: &anyhow::Error) -> anyhow::Result<()> {
-        let reason = format!("{error:#}");
+        let reason = told(error);
         inbox::park(&self.db, self.consumer.durable, kept, &reason).await?;
         metrics::counter!("pubsub_parked_total", "consumer" => self.consumer.durable).increment(1);
         tracing::error!(consumer = %self, tenant.id = %kept.tenant, message.id = %kept.id, reason, "an event was parked");
@@ -227,6 +227,11 @@ impl fmt::Display for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.consumer.durable)
     }
+}
+
+/// Why, as it can be stored: an error may quote what it was given, and Postgres keeps no NUL.
+fn told(error: &anyhow::Error) -> String {
+    format!("{error:#}").replace('\0', "\u{fffd}")
 }
 
 pub(crate) fn log_unsent(sent: Result<(), async_nats::Error>) {

@@ -32,7 +32,10 @@ pub(crate) fn keep(message: &Message) -> Kept {
         .ok()
         .map(|envelope| (envelope.id, envelope.tenant));
     match (known, std::str::from_utf8(payload)) {
-        (Some((id, tenant)), Ok(text)) => Kept { id, tenant, subject, envelope: text.to_owned() },
+        (Some((id, tenant)), Ok(text)) => {
+            // An escaped NUL is JSON, but no jsonb.
+            Kept { id, tenant, subject, envelope: text.replace("\\u0000", "\\ufffd") }
+        }
         _ => unreadable(message, subject),
     }
 }

@@ -84,6 +84,29 @@ async fn an_event_that_can_never_work_is_parked_at_once_and_can_be_dropped() {
 }
 
 #[tokio::test]
+async fn a_nul_anywhere_does_not_keep_an_event_from_being_parked() {
+    let (mut world, nats) = (World::new().await, TestNats::start().await);
+    let sender = nats.bus(SENDER).await;
+    let relay = world.relay(sender.clone(), patient_relay());
+    let taker = Taker::new(|_, event| match event.data.system.as_str() {
+        "web\0hook" => Err(Refusal::Later(anyhow!("no \0 agent"))),
+        _ => Ok(()),
+    });
+    world.listen(nats.bus(HEARER).await, &taker, 2);
+    let tenant = TenantId::mint();
+
+    let envelope = crate::world::row(tenant).envelope.replace("webhook", "web\\u0000hook");
+    let subject = TriggerFired::subject(tenant);
+    sender.jetstream().publish(subject, envelope.into()).await.unwrap().await.unwrap();
+    let event = until_parked(&world, tenant).await;
+    let good = world.emit(tenant).await;
+    relay.ring();
+    world.until_effect(good).await;
+
+    assert_eq!((event.reason.as_str(), event.deliveries), ("no \u{fffd} agent", 2));
+}
+
+#[tokio::test]
 async fn a_failure_that_passes_leaves_one_effect() {
     let (mut world, nats) = (World::new().await, TestNats::start().await);
     let relay = world.relay(nats.bus(SENDER).await, patient_relay());

@@ -247,3 +247,23 @@ async fn async_nats_delete(admin: &async_nats::Client, stream: &str, durable: &s
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn stored_answers_are_forgotten_after_a_day() {
+    let (mut world, nats) = (World::new().await, TestNats::start().await);
+    sqlx::query(
+        "insert into eventsvc.idempotency
+             (tenant_id, principal, route, key, body_hash, status, answer, created_at)
+         select gen_random_uuid(), 'usr', 'POST /x', age::text, '', 201, '{}', now() - age
+         from unnest(array['23 hours', '25 hours']::interval[]) as age",
+    )
+    .execute(&mut world.database.admin().await)
+    .await
+    .unwrap();
+
+    world.relay(nats.bus(SENDER).await, quick_relay());
+
+    world.until_count("one to be left", "select count(*) from eventsvc.idempotency", 1).await;
+    let left = "select count(*) from eventsvc.idempotency where key = '23:00:00'";
+    assert_eq!(world.count(left).await, 1);
+}

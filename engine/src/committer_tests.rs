@@ -42,7 +42,7 @@ impl Scene {
         tx.commit().await.unwrap();
         let mut admin = self.test.admin().await;
         let claim = format!(
-            "update engine.run set status = 'running', epoch = 1 where run_id = '{}'",
+            "update engine.run set status = 'running', worker_id = run_id, epoch = 1 where run_id = '{}'",
             run.uuid()
         );
         sqlx::query(AssertSqlSafe(claim)).execute(&mut admin).await.unwrap();

@@ -13,6 +13,7 @@ mod model;
 mod tools;
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use agentcore::step::{due, step};
 use agentcore::{Command, Conversation, Happened, Status, ToolCall};
@@ -96,7 +97,7 @@ async fn begin<'a>(
         return Ok(None);
     }
     let loaded = load::load(app, claimed).await?;
-    let left = std::time::Duration::from_millis(claimed.deadline_ms.max(0) as u64);
+    let left = Duration::from_millis(claimed.deadline_ms.max(0) as u64);
     let deadline = tokio::time::Instant::now() + left;
     let (worker, epoch) = (app.worker, claimed.epoch);
     if loaded.started {
@@ -119,7 +120,13 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
             return release(cx).await;
         }
         let stop = match next {
-            Some(Command::CallModel) => interrupt::unless_stopped(cx, model::call(cx, run)).await?,
+            Some(Command::CallModel) => {
+                let call = interrupt::unless_stopped(cx, model::call(cx, run));
+                tokio::select! {
+                    stop = call => stop?,
+                    () = out_of_patience(cx) => return release(cx).await,
+                }
+            }
             Some(Command::CallTools(_)) if run.callable().is_empty() => return wait(cx, run).await,
             Some(Command::CallTools(_)) => {
                 interrupt::unless_stopped(cx, tools::call(cx, run)).await?
@@ -152,6 +159,15 @@ async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
     tracing::info!(%reason, "the run waits");
     metrics::counter!("engine_runs_waiting_total", "reason" => reason.as_str()).increment(1);
     Ok(())
+}
+
+/// How long a stopping process waits for a model. Asking again elsewhere costs tokens, being killed in the middle
+/// costs the run a whole lease.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn out_of_patience(cx: &Cx<'_>) {
+    cx.app.draining.cancelled().await;
+    tokio::time::sleep(PATIENCE).await;
 }
 
 /// Leaves the run to another process, because this one stops.

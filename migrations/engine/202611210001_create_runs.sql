@@ -56,11 +56,11 @@ create table engine.run (
     constraint run_wait_reason_check check (wait_reason in (
         'approval', 'input', 'child', 'timer', 'auth', 'budget', 'callback', 'doubt')),
     constraint run_waiting_check check ((status = 'waiting') = (wait_reason is not null)),
+    constraint run_owned_check check ((status = 'running') = (worker_id is not null)),
     constraint run_agent_scope_check check (agent_scope in ('user', 'team'))
 ) with (fillfactor = 50);
 create index run_queued_idx on engine.run (tenant_id, queued_at, run_id) where status = 'queued';
 create index run_running_idx on engine.run (tenant_id, agent_id) where status = 'running';
-create index run_owned_idx on engine.run (worker_id) where status = 'running';
 create index run_page_idx on engine.run (tenant_id, created_at desc, run_id desc);
 create index run_agent_idx on engine.run (agent_id, created_at desc);
 

@@ -22,8 +22,10 @@ with asked as (
         started_at = coalesce(r.started_at, now()),
         finished_at = case when a.finish_reason is not null then now() end
     from asked a
-    where r.run_id = a.run_id and r.tenant_id = a.tenant_id
-      and r.epoch = a.epoch and r.next_seq = a.seq and r.status = 'running'
+    -- Found by the list of ids, whatever the planner believes about a young table; and "owned" rather than "running",
+    -- which would tempt it to read a whole partial index instead.
+    where r.run_id = any ($1::uuid[]) and r.run_id = a.run_id and r.tenant_id = a.tenant_id
+      and r.epoch = a.epoch and r.next_seq = a.seq and r.worker_id is not null
     returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.drained, a.finish_reason is not null as ended
 ), said as (
     insert into engine.content (root_run_id, hash, tenant_id, body)

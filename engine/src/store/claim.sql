@@ -43,7 +43,7 @@ with recursive tenants as (
     select r.run_id
     from engine.run r
     where r.status = 'queued'
-      and r.run_id in (select p.run_id from picked p order by p.turn, p.queued_at limit $2::bigint)
+      and r.run_id = any (array(select p.run_id from picked p order by p.turn, p.queued_at limit $2::bigint))
     for update of r skip locked
 )
 update engine.run r

@@ -78,6 +78,7 @@ fn begin(app: &App, life: &Lifecycle, claimed: Claimed) {
             () = hard.cancelled() => {}
         }
         app.stage.leave(&active);
+        metrics::gauge!("engine_runs_under_way").set(app.stage.count() as f64);
         app.bell.ring_here();
     };
     life.detach(work.instrument(span));

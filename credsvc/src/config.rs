@@ -35,7 +35,10 @@ impl Config {
         let given = env.optional_secret("SWITCHYARD_ROOT_KEY");
         let file: Option<PathBuf> = env.optional("SWITCHYARD_ROOT_KEY_FILE");
         if given.is_some() && file.is_some() {
-            env.refuse("SWITCHYARD_ROOT_KEY_FILE", "set either this or SWITCHYARD_ROOT_KEY, not both");
+            env.refuse(
+                "SWITCHYARD_ROOT_KEY_FILE",
+                "set either this or SWITCHYARD_ROOT_KEY, not both",
+            );
         }
         let root_key = match given {
             Some(key) => RootKeySource::Given(key),

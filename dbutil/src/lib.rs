@@ -3,6 +3,7 @@
 //! Invariant: tenant-owned rows are only reachable through a [`TenantTx`] (row-level security by `app.tenants`) or,
 //! for the few cross-tenant jobs, through [`Db::system`], which says why. No service connects as a superuser or owner.
 
+mod blame;
 mod constraint;
 mod db;
 pub mod idempotency;
@@ -11,6 +12,7 @@ pub mod page;
 pub mod provision;
 mod tx;
 
+pub use blame::{is_down, is_unstorable};
 pub use constraint::OnConstraint;
 pub use db::{Db, DbConfig, DbError};
 pub use page::{Cursor, Page, PageQuery};

@@ -5,6 +5,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// Microseconds since 1970 until the year has five digits.
+const YEAR_10000: i64 = 253_402_300_800_000_000;
+
 /// What a list is asked for. Flatten it into the list's own query.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -51,7 +54,10 @@ impl Cursor {
             .ok_or(BadCursor)?;
         let (micros, id) = bytes.split_at(8);
         let micros = i64::from_be_bytes(micros.try_into().map_err(|_| BadCursor)?);
-        let at = DateTime::from_timestamp_micros(micros).ok_or(BadCursor)?;
+        // Postgres knows fewer years than this type does.
+        let at = DateTime::from_timestamp_micros(micros)
+            .filter(|_| (0..YEAR_10000).contains(&micros))
+            .ok_or(BadCursor)?;
         Ok(Self { at, id: Uuid::from_slice(id).map_err(|_| BadCursor)? })
     }
 
@@ -106,6 +112,15 @@ mod tests {
         #[test]
         fn any_other_text_is_refused_without_a_panic(text in ".{0,60}") {
             let _ = Cursor::parse(&text);
+        }
+    }
+
+    #[test]
+    fn a_time_that_no_list_could_have_had_is_refused() {
+        for micros in [i64::MIN / 2, -1, YEAR_10000] {
+            let at = DateTime::from_timestamp_micros(micros).unwrap();
+            let text = Cursor { at, id: Uuid::nil() }.encode();
+            assert_eq!(Cursor::parse(&text), Err(BadCursor), "{at}");
         }
     }
 

@@ -98,24 +98,9 @@ impl From<sqlx::Error> for Refusal {
 pub(crate) fn is_down(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<DependencyDown>()
-            || cause.downcast_ref::<sqlx::Error>().is_some_and(is_database_down)
+            || cause.downcast_ref::<sqlx::Error>().is_some_and(dbutil::is_down)
             || cause.downcast_ref::<std::io::Error>().is_some_and(is_connection_lost)
     })
-}
-
-fn is_database_down(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        // Connection exceptions, too few resources, and shut-downs.
-        sqlx::Error::Database(said) => said.code().is_some_and(|code| {
-            code.starts_with("08") || code.starts_with("53") || code.starts_with("57P")
-        }),
-        _ => false,
-    }
 }
 
 fn is_connection_lost(error: &std::io::Error) -> bool {

@@ -108,15 +108,17 @@ impl IntoResponse for Problem {
 }
 
 impl From<sqlx::Error> for Problem {
-    /// A database that cannot be reached is a passing state, not a bug.
+    /// A database that cannot be reached is a passing state, not a bug; and values it cannot hold came from the client.
     fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::PoolClosed => {
-                tracing::warn!(%error, "database not available");
-                Self::new(&codes::UNAVAILABLE, "the database is not available").retry_after(1)
-            }
-            error => Self::internal(error),
+        if dbutil::is_down(&error) {
+            tracing::warn!(%error, "database not available");
+            return Self::new(&codes::UNAVAILABLE, "the database is not available").retry_after(1);
         }
+        if dbutil::is_unstorable(&error) {
+            let message = "a text with NUL, or a time out of range";
+            return Self::validation(vec![FieldError::new("", message)]);
+        }
+        Self::internal(error)
     }
 }
 

@@ -6,5 +6,6 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod blame;
 mod idempotency;
 mod tenancy;

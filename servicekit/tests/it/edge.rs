@@ -1,5 +1,7 @@
 //! Bodies, queries, paths, problems: what a client is told.
 
+use std::borrow::Cow;
+
 use axum::extract::FromRef;
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,8 @@ use servicekit::{
     Body, IfMatch, Params, Path, Probe, Problem, Tagged, Verifier, merge_patch, shell::Shell,
 };
 use shared_models::{RunId, Service};
-use testkit::{Api, Trust};
+use sqlx::migrate::Migrator;
+use testkit::{Api, TestDb, Trust};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 #[derive(Clone)]
@@ -213,4 +216,20 @@ async fn a_service_describes_itself() {
     api.get("/things?n=1").await;
     servicekit::telemetry::metrics();
     assert_eq!(api.get("/metrics").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_lost_database_is_503_and_what_it_cannot_hold_is_422() {
+    static NONE: Migrator = Migrator { migrations: Cow::Borrowed(&[]), ..Migrator::DEFAULT };
+    let db = TestDb::new("credsvc", &NONE).await.db("credsvc").await;
+    let fails = async |sql: &'static str, text: &'static str| {
+        let error = sqlx::query(sql).bind(text).execute(db.app_pool()).await.unwrap_err();
+        Problem::from(error).code().status
+    };
+
+    let gone = fails("select pg_terminate_backend(pg_backend_pid()), $1", "x").await;
+    let nul = fails("select $1", "a\0b").await;
+    let bug = fails("select 1 / $1::text::int", "0").await;
+
+    assert_eq!((gone, nul, bug), (503, 422, 500));
 }

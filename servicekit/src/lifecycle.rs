@@ -1,12 +1,15 @@
 //! From start to stop: named tasks, a soft stop that lets them finish, a hard one that does not.
 
 use std::{
+    any::Any,
     future::Future,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::Router;
+use futures::FutureExt as _;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
@@ -44,8 +47,8 @@ impl Lifecycle {
         self.hard.clone()
     }
 
-    /// Runs a task for the life of the process. Ending before the soft stop, with or without an error, brings the
-    /// process down: nothing may silently stop working.
+    /// Runs a task for the life of the process. Ending before the soft stop, with or without an error or by a panic,
+    /// brings the process down: nothing may silently stop working.
     pub fn spawn(
         &self,
         name: &'static str,
@@ -54,7 +57,9 @@ impl Lifecycle {
         let life = self.clone();
         let guarded = async move {
             let ended = tokio::select! {
-                ended = task => ended,
+                ended = AssertUnwindSafe(task).catch_unwind() => {
+                    ended.unwrap_or_else(|panic| Err(anyhow::anyhow!("panic: {}", said(&*panic))))
+                }
                 () = life.hard.cancelled() => Ok(()),
             };
             if !life.soft.is_cancelled() {
@@ -117,6 +122,12 @@ impl Lifecycle {
             None => Ok(()),
         }
     }
+}
+
+/// What a panic said.
+pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or_default()
 }
 
 /// Serves HTTP until the soft stop, then lets open requests end; endless ones (streams) end with the hard stop.

@@ -27,7 +27,7 @@ use utoipa::openapi::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{Code, Problem, codes, problem::Cause, trace};
+use crate::{Code, Problem, codes, lifecycle, problem::Cause, trace};
 
 /// Request bodies are at most this large unless a route says otherwise.
 pub const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -178,10 +178,9 @@ pub fn code_list(own: &[&Code]) -> Value {
     json!({ "items": items })
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the signature tower-http calls")]
 fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    Problem::internal(anyhow::anyhow!("panic: {text}")).into_response()
+    Problem::internal(anyhow::anyhow!("panic: {}", lifecycle::said(&*panic))).into_response()
 }
 
 /// Gives the request its id, trace and span; logs it once; counts it.

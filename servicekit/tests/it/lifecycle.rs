@@ -22,6 +22,16 @@ async fn a_task_that_ends_early_brings_the_process_down_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_task_that_panics_brings_the_process_down_too() {
+    let life = Lifecycle::new();
+
+    life.spawn("worker", async { panic!("a bug") });
+
+    let ended = tokio::time::timeout(LONG, life.wait(LONG)).await.unwrap();
+    assert_eq!(ended, Err("task `worker` stopped: panic: a bug".to_owned()));
+}
+
+#[tokio::test]
 async fn a_soft_stop_lets_tasks_finish_and_is_no_failure() {
     let life = Lifecycle::new();
     let (finished, seen) = oneshot::channel();

@@ -7,6 +7,10 @@ use tracing::Span;
 static SOURCE: OnceLock<fn() -> Option<String>> = OnceLock::new();
 static PARENT: OnceLock<fn(&Span, &str)> = OnceLock::new();
 
+tokio::task_local! {
+    static HEARD: String;
+}
+
 /// Sets what tells the current span's W3C `traceparent`; the first call wins.
 pub fn set_traceparent_source(source: fn() -> Option<String>) {
     SOURCE.set(source).ok();
@@ -17,12 +21,25 @@ pub fn set_span_parent(adopt: fn(&Span, &str)) {
     PARENT.set(adopt).ok();
 }
 
+/// The `traceparent` of the event that a [`Listener`](crate::Listener) is handling right now.
+pub fn heard() -> Option<String> {
+    HEARD.try_with(String::clone).ok()
+}
+
 pub(crate) fn current() -> Option<String> {
-    SOURCE.get().and_then(|source| source())
+    SOURCE.get().and_then(|source| source()).or_else(heard)
 }
 
 pub(crate) fn adopt(span: &Span, traceparent: Option<&str>) {
     if let (Some(adopt), Some(traceparent)) = (PARENT.get(), traceparent) {
         adopt(span, traceparent);
+    }
+}
+
+/// Does something as part of the trace that an event came with.
+pub(crate) async fn within<T>(traceparent: Option<&str>, work: impl Future<Output = T>) -> T {
+    match traceparent {
+        Some(traceparent) => HEARD.scope(traceparent.to_owned(), work).await,
+        None => work.await,
     }
 }

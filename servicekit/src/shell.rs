@@ -204,6 +204,7 @@ async fn observe(service: Service, mut request: Request, next: Next) -> Response
         "request", %service, %method, route, request_id = id.to_str().unwrap_or_default(),
         trace_id = context.trace_id(), "tenant.id" = tracing::field::Empty, "run.id" = tracing::field::Empty,
     );
+    trace::adopt(&span, context);
     let started = Instant::now();
     let mut response = trace::within(context, next.run(request).instrument(span.clone())).await;
     let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());

@@ -61,9 +61,11 @@ impl Drop for Telemetry {
 pub fn install(config: &TelemetryConfig) -> anyhow::Result<Telemetry> {
     install_crypto();
     pubsub::set_traceparent_source(crate::trace::outgoing);
+    pubsub::set_span_parent(crate::trace::adopt_text);
     metrics();
     let filter = EnvFilter::try_new(&config.filter)?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt::layer().with_ansi(ansi).with_writer(std::io::stderr);
     let lines = if config.json {
         lines.json().flatten_event(true).boxed()
     } else {

@@ -3,6 +3,12 @@
 use std::{fmt, future::Future};
 
 use http::HeaderMap;
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState},
+};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use uuid::Uuid;
 
 /// A trace and the span within it that did something.
@@ -62,12 +68,40 @@ impl fmt::Display for TraceContext {
 
 /// The context of the request or event that is being worked on.
 pub fn current() -> Option<TraceContext> {
-    CURRENT.try_with(|context| *context).ok()
+    let request = CURRENT.try_with(|context| *context).ok();
+    request.or_else(|| TraceContext::parse(&pubsub::heard()?))
 }
 
-/// `current` as the text of a header, a child span of its own: what goes out with requests and events.
+/// What goes out with requests and events, as the text of a header: the span we are in when spans are exported, or else
+/// a child of `current`.
 pub fn outgoing() -> Option<String> {
-    current().map(|context| context.child().to_string())
+    exported().or_else(|| current().map(TraceContext::child)).map(|context| context.to_string())
+}
+
+/// Makes a new span, if it is exported, a child of what caused it.
+pub fn adopt(span: &Span, cause: TraceContext) {
+    let flags = if cause.sampled { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
+    let (trace, parent) = (TraceId::from_bytes(cause.trace), SpanId::from_bytes(cause.span));
+    let cause = SpanContext::new(trace, parent, flags, true, TraceState::NONE);
+    // An error says that spans are not exported.
+    let _ = span.set_parent(Context::new().with_remote_span_context(cause));
+}
+
+/// The same for the text that came with an event.
+pub(crate) fn adopt_text(span: &Span, traceparent: &str) {
+    if let Some(cause) = TraceContext::parse(traceparent) {
+        adopt(span, cause);
+    }
+}
+
+fn exported() -> Option<TraceContext> {
+    let context = Span::current().context();
+    let span = context.span().span_context().clone();
+    span.is_valid().then(|| TraceContext {
+        trace: span.trace_id().to_bytes(),
+        span: span.span_id().to_bytes(),
+        sampled: span.is_sampled(),
+    })
 }
 
 /// Does something within a context.
@@ -81,7 +115,7 @@ pub fn incoming(headers: &HeaderMap) -> TraceContext {
         .get("traceparent")
         .and_then(|value| value.to_str().ok())
         .and_then(TraceContext::parse)
-        .map_or_else(TraceContext::start, TraceContext::child)
+        .unwrap_or_else(TraceContext::start)
 }
 
 #[allow(clippy::disallowed_methods, reason = "a span id is no entity's id")]
@@ -113,7 +147,27 @@ fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::trace::TracerProvider as _;
+    use opentelemetry_sdk::trace::SdkTracerProvider;
+    use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
     use super::*;
+
+    #[test]
+    fn an_exported_span_is_part_of_the_trace_that_caused_it_and_passes_itself_on() {
+        let tracer = SdkTracerProvider::builder().build().tracer("test");
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        let _guard = tracing_subscriber::registry().with(layer).set_default();
+        let cause = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let span = tracing::info_span!("event");
+
+        adopt_text(&span, cause);
+        let (first, second) = span.in_scope(|| (outgoing().unwrap(), outgoing().unwrap()));
+
+        assert_eq!(first.get(..36), cause.get(..36));
+        assert_ne!(first, cause);
+        assert_eq!(first, second);
+    }
 
     #[test]
     fn a_traceparent_is_read_and_written_as_the_standard_says() {

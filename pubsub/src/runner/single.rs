@@ -18,7 +18,7 @@ use super::{
     log_unsent, panicked,
     pull::Puller,
 };
-use crate::{Bus, Listener, inbox, inbox::Kept};
+use crate::{Bus, Listener, inbox, inbox::Kept, trace};
 
 /// Runs a listener until the token is cancelled; what is under way is finished. Fails only when its consumer does
 /// not exist.
@@ -91,11 +91,7 @@ impl<L: Listener> One<L> {
         let decoded = decode(self.runner.consumer, &message.subject, &message.payload);
         let verdict = match decoded {
             Err(error) => Verdict::Never(error),
-            Ok(envelope) => {
-                let span = self.runner.span(&envelope);
-                let work = self.attempt(&envelope, From::Stream).instrument(span);
-                with_progress(&message, work).await
-            }
+            Ok(envelope) => with_progress(&message, self.attempt(&envelope, From::Stream)).await,
         };
         Some(self.runner.settle(&message, &keep(&message), verdict).await)
     }
@@ -119,16 +115,18 @@ impl<L: Listener> One<L> {
         let decoded = decode(self.runner.consumer, &kept.subject, kept.envelope.as_bytes());
         let verdict = match decoded {
             Err(error) => Verdict::Never(error),
-            Ok(envelope) => {
-                let span = self.runner.span(&envelope);
-                self.attempt(&envelope, From::Parked).instrument(span).await
-            }
+            Ok(envelope) => self.attempt(&envelope, From::Parked).await,
         };
         self.runner.settle_replay(kept, verdict).await
     }
 
-    /// Inbox row, effect and commit.
+    /// Inbox row, effect and commit, within the trace of what caused the event.
     async fn attempt(&self, envelope: &Envelope<L::Event>, from: From) -> Verdict {
+        let work = self.take(envelope, from).instrument(self.runner.span(envelope));
+        trace::within(envelope.traceparent.as_deref(), work).await
+    }
+
+    async fn take(&self, envelope: &Envelope<L::Event>, from: From) -> Verdict {
         let mut tx = match self.runner.db.begin(envelope.tenant).await {
             Ok(tx) => tx,
             Err(error) => return Verdict::Down(error.into()),

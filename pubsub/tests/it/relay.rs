@@ -267,3 +267,26 @@ async fn stored_answers_are_forgotten_after_a_day() {
     let left = "select count(*) from eventsvc.idempotency where key = '23:00:00'";
     assert_eq!(world.count(left).await, 1);
 }
+
+#[tokio::test]
+async fn a_listener_works_within_the_trace_of_what_it_hears() {
+    let (mut world, nats) = (World::new().await, TestNats::start().await);
+    let seen = Arc::new(Mutex::new(None));
+    let noted = seen.clone();
+    let taker = Taker::new(move |_, _| {
+        *noted.lock().unwrap() = pubsub::heard();
+        Ok(())
+    });
+    world.listen(nats.bus(HEARER).await, &taker, 6);
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (tenant, row) = (TenantId::mint(), crate::world::row);
+
+    let row = row(tenant);
+    let envelope = row.envelope.replacen('{', &format!(r#"{{"traceparent":"{trace}","#), 1);
+    let bus = nats.bus(SENDER).await;
+    bus.jetstream().publish(row.subject, envelope.into()).await.unwrap().await.unwrap();
+    world.until_effect(row.message_id).await;
+
+    assert_eq!(seen.lock().unwrap().as_deref(), Some(trace));
+    assert_eq!(pubsub::heard(), None);
+}

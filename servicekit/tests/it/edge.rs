@@ -99,6 +99,17 @@ fn api(probes: Vec<Probe>) -> Api {
 }
 
 #[tokio::test]
+async fn a_method_somebody_made_up_is_counted_with_all_others() {
+    let metrics = servicekit::telemetry::metrics().unwrap();
+    let made_up = Method::from_bytes(b"MADEUP").unwrap();
+
+    assert_eq!(api(vec![]).send(made_up, "/things", None).await.status, 405);
+
+    let metrics = metrics.render();
+    assert!(metrics.contains(r#"method="other""#) && !metrics.contains("MADEUP"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_refused_body_is_told_where_and_why() {
     let api = api(vec![]);
 

@@ -70,6 +70,8 @@ impl std::fmt::Debug for Verifier {
 }
 
 const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// Requests wait for it, one after the other.
+const ASK_FOR_AT_MOST: Duration = Duration::from_secs(5);
 
 impl Verifier {
     /// A verifier that fetches the key set from the gateway, again whenever it meets an unknown key.
@@ -145,7 +147,13 @@ impl Verifier {
             return Ok(());
         }
         let set = async {
-            http.get(url.clone()).send().await?.error_for_status()?.json::<KeySet>().await
+            http.get(url.clone())
+                .timeout(ASK_FOR_AT_MOST)
+                .send()
+                .await?
+                .error_for_status()?
+                .json::<KeySet>()
+                .await
         }
         .await
         .map_err(|error| {
@@ -175,6 +183,9 @@ fn check(token: &str, key: &PublicKey, audience: Service) -> Result<Claims, Prob
                 let granted = scope::of_service(svc, audience);
                 svc == key.svc
                     && claims.user.is_none()
+                    // What only people have must not make more of a service.
+                    && claims.role.is_none()
+                    && claims.teams.is_empty()
                     && claims.scopes.iter().all(|scope| granted.contains(&scope.as_str()))
             }
         };

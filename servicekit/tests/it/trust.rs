@@ -1,5 +1,7 @@
 //! Tokens: whose are taken, and for what.
 
+use std::time::Duration;
+
 use axum::extract::FromRef;
 use serde_json::json;
 use servicekit::{Caller, Claims, Peer, Problem, Verifier, peer::Ask, scope, token};
@@ -126,6 +128,22 @@ async fn a_service_gets_no_scope_beyond_the_matrix() {
     assert!(
         verifier.verify(&key.sign(&claims(&["agents:lookup"], Service::Gateway))).await.is_err()
     );
+    let owner = Claims { role: Some(Role::Owner), ..claims(&[], Service::Eventsvc) };
+    assert!(verifier.verify(&key.sign(&owner)).await.is_err());
+}
+
+#[tokio::test]
+async fn an_identity_service_that_hangs_is_not_waited_for_without_end() {
+    // Connections are made, by the system, and nobody ever answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let http = servicekit::peer::internal_http().unwrap();
+    let verifier = Verifier::from_url(Service::Engine, url.parse().unwrap(), http);
+    let token = Trust::new().owner().token(Service::Engine);
+
+    let answer = tokio::time::timeout(Duration::from_secs(20), verifier.verify(&token)).await;
+
+    assert_eq!(answer.unwrap().unwrap_err().code().status, 503);
 }
 
 #[tokio::test]

@@ -180,6 +180,7 @@ pub fn internal_http() -> reqwest::Result<reqwest::Client> {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(2))
         .tcp_nodelay(true)
-        .pool_idle_timeout(Duration::from_secs(30))
+        // Servers of ours close after 30 s; a request must not meet that moment.
+        .pool_idle_timeout(Duration::from_secs(20))
         .build()
 }

@@ -58,7 +58,12 @@ impl Once {
     ) -> Result<Option<Response>, Problem> {
         let Some(key) = self.key.clone() else { return Ok(None) };
         let text = serde_json::to_vec(body).map_err(Problem::internal)?;
-        let held = (caller.principal(), Sha256::digest(&text).into());
+        // What a service asks for one person is another request than the same for another.
+        let principal = match caller.subject() {
+            Some(subject) => format!("{} for {}", caller.principal(), subject.user()),
+            None => caller.principal(),
+        };
+        let held = (principal, Sha256::digest(&text).into());
         let known = idempotency::begin(tx, &self.stored_key(&key, &held)).await?;
         self.held = Some(held);
         match known {

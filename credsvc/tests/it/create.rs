@@ -186,3 +186,20 @@ async fn the_first_key_of_a_tenant_is_made_once() {
         .unwrap();
     assert_eq!(keys, 1);
 }
+
+#[tokio::test]
+async fn a_services_key_for_one_person_is_not_its_key_for_another() {
+    let app = TestApp::start().await;
+    let admin = app.trust.owner();
+    let other = admin.colleague(Role::Admin);
+    let stored = async |person| {
+        let api = app.on_behalf(Service::Eventsvc, person).header("idempotency-key", "k");
+        let body = body(json!({ "user_id": null }));
+        api.post("/internal/credentials", &body).await.expect(201)["credential_id"].clone()
+    };
+
+    let (first, again, others) = (stored(&admin).await, stored(&admin).await, stored(&other).await);
+
+    assert_eq!(first, again);
+    assert_ne!(first, others);
+}

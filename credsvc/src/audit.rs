@@ -129,6 +129,7 @@ impl Entry {
             Error::NotGranted { .. } => ("refused", Some("not_granted")),
             Error::AdminsOnly => ("refused", Some("admins_only")),
             Error::ViewersDoNotWrite => ("refused", Some("viewer")),
+            Error::KeyWithoutCredentials => ("refused", Some("scope_missing")),
             Error::SubjectRequired => ("refused", Some("no_subject")),
             Error::RunRequired => ("refused", Some("no_run")),
             Error::ServicesOnly => ("refused", Some("services_only")),

@@ -36,6 +36,11 @@ pub(crate) enum Error {
     /// A viewer does not become more by going through a service.
     #[error("a viewer cannot store or change credentials, nor let an agent or trigger use one")]
     ViewersDoNotWrite,
+    /// An API key that was made for other things does not get at credentials through an agent.
+    #[error(
+        "to let an agent use a credential the person's token needs the scope `credentials:read`"
+    )]
+    KeyWithoutCredentials,
     /// A service came without the person it acts for.
     #[error("send the person's token in X-Subject-Token")]
     SubjectRequired,
@@ -80,6 +85,7 @@ impl From<Error> for Problem {
             Error::AdminsOnly | Error::ViewersDoNotWrite | Error::ServicesOnly => {
                 &shared::NOT_ALLOWED
             }
+            Error::KeyWithoutCredentials => &shared::SCOPE_MISSING,
             Error::SubjectRequired => &codes::SUBJECT_REQUIRED,
             Error::RunRequired => &codes::RUN_REQUIRED,
             Error::TooLarge => &shared::PAYLOAD_TOO_LARGE,

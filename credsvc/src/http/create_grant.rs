@@ -6,7 +6,10 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
-use servicekit::{Body, Caller, Created, Once, Problem, scope::CredentialsGrant};
+use servicekit::{
+    Body, Caller, Created, Once, Problem,
+    scope::{CredentialsGrant, CredentialsRead, Scope as _},
+};
 use shared_models::{CredentialId, GrantId, ProblemBody, Role, UserId};
 
 use super::Person;
@@ -37,8 +40,8 @@ pub(crate) struct Granted {
 /// Let an agent or trigger use a credential.
 ///
 /// For services, with the token of the person who saved the agent or trigger. That person must be allowed to use the
-/// credential: its owner, who then owns the agent or trigger as well, or any member when it is the tenant's. Granting
-/// what is granted already gives the same grant.
+/// credential: its owner, who then owns the agent or trigger as well, or any member when it is the tenant's; for an agent
+/// their token must hold `credentials:read` too. Granting what is granted already gives the same grant.
 #[utoipa::path(post, path = "/internal/grants", tag = "internal", request_body = NewGrant,
     params(("Idempotency-Key" = Option<String>, Header)),
     security(("token" = ["credentials:grant"])),
@@ -98,5 +101,14 @@ async fn decide(
         }
         _ => {}
     }
-    if person.is(Role::Member) { Ok(person) } else { Err(Error::ViewersDoNotWrite) }
+    if !person.is(Role::Member) {
+        return Err(Error::ViewersDoNotWrite);
+    }
+    // An agent's tools send the secret wherever they are told to, so a key that was made for agents alone must not get
+    // at secrets through one. A trigger only compares.
+    let agents = matches!(new.grantee, Grantee::Agent(_));
+    if agents && !caller.subject().is_some_and(|subject| subject.holds(CredentialsRead::NAME)) {
+        return Err(Error::KeyWithoutCredentials);
+    }
+    Ok(person)
 }

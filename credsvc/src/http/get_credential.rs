@@ -72,7 +72,8 @@ pub(crate) async fn get_credential(
     }
 }
 
-/// The seed's rule: a user's credential needs that user's id; a person's own, besides.
+/// The seed's rule: a user's credential needs that user's id; for a person, or a service that acts for one, it must be
+/// theirs besides.
 async fn find_visible(
     app: &App,
     caller: &Caller<CredentialsRead>,
@@ -81,7 +82,8 @@ async fn find_visible(
 ) -> Result<Credential, Error> {
     let mut tx = app.db.begin(caller.tenant).await?;
     let found = store::credential::find(&mut tx, id).await?;
-    let visible = found.filter(|credential| match (credential.user_id, caller.user()) {
+    let person = caller.user().or_else(|| caller.subject().map(servicekit::Subject::user));
+    let visible = found.filter(|credential| match (credential.user_id, person) {
         (None, _) => true,
         (Some(owner), None) => user == Some(owner),
         (Some(owner), Some(person)) => user == Some(owner) && person == owner,

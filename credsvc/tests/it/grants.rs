@@ -33,6 +33,24 @@ async fn only_who_may_use_a_credential_may_grant_it() {
 }
 
 #[tokio::test]
+async fn a_key_without_credentials_gets_at_none_through_an_agent() {
+    let app = TestApp::start().await;
+    let me = app.trust.owner();
+    let id = app.own(&me).await;
+    let (agents_only, reader) = (
+        me.with_scopes(&["agents:read", "agents:write"]),
+        me.with_scopes(&["agents:write", "credentials:read"]),
+    );
+
+    for (person, expected) in [(&agents_only, (403, "scope_missing")), (&reader, (201, ""))] {
+        let body = grant(&id, AgentId::mint(), me.user);
+        let reply = app.on_behalf(Service::Engine, person).post("/internal/grants", &body).await;
+        assert_eq!(reply.refusal(), expected, "{}", reply.text);
+    }
+    assert_eq!(app.trail(&me, &id).await[1..], ["grant refused scope_missing", "grant ok -"]);
+}
+
+#[tokio::test]
 async fn a_service_alone_grants_nothing() {
     let app = TestApp::start().await;
     let me = app.trust.owner();

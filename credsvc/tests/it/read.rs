@@ -30,6 +30,19 @@ async fn a_users_credential_needs_that_users_id_and_that_user() {
 }
 
 #[tokio::test]
+async fn a_service_sees_no_more_than_the_person_it_acts_for() {
+    let app = TestApp::start().await;
+    let admin = app.trust.owner();
+    let (alice, bob) = (admin.colleague(Role::Member), admin.colleague(Role::Member));
+    let id = app.own(&alice).await;
+    let path = format!("{}?user_id={}", at(&alice, &id), alice.user);
+
+    for (person, status) in [(&alice, 200), (&bob, 404)] {
+        assert_eq!(app.on_behalf(Service::Engine, person).get(&path).await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn the_tenants_credential_is_everyones_to_see_masked() {
     let app = TestApp::start().await;
     let admin = app.trust.owner();

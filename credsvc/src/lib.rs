@@ -20,6 +20,7 @@ mod start;
 mod store;
 mod vault;
 mod wire_time;
+mod workers;
 
 pub use app::App;
 pub use codes::ALL as CODES;

@@ -7,11 +7,11 @@ use servicekit::{Lifecycle, Verifier, peer};
 use shared_models::Service;
 use tokio::net::TcpListener;
 
-use crate::{App, Config, router};
+use crate::{App, Config, router, workers};
 
 /// Connects, checks that the schema is migrated and the root key is the right one, then serves until `life` ends.
 ///
-/// Runs besides requests: the outbox relay.
+/// Runs besides requests: the outbox relay, and the shredding of deleted credentials.
 pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
     let db =
         Db::connect("credsvc", &config.service.db).await.context("connecting to the database")?;
@@ -29,6 +29,11 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
     let soft = life.soft();
     life.spawn("credsvc relay", async move {
         relay.run(soft).await;
+        Ok(())
+    });
+    let (store, soft) = (app.db.clone(), life.soft());
+    life.spawn("credsvc shred", async move {
+        workers::shred::run(store, soft).await;
         Ok(())
     });
     let (router, _) = router(app, life.soft());

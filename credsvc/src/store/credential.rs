@@ -1,7 +1,7 @@
 //! Credentials: sealed secrets and what may be seen of them.
 
 use chrono::{DateTime, Utc};
-use dbutil::{Cursor, OnConstraint as _, TenantTx};
+use dbutil::{Cursor, OnConstraint as _, SystemTx, TenantTx};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared_models::{CredentialId, TenantId, UserId};
@@ -259,6 +259,19 @@ pub(crate) async fn mark_deleted(tx: &mut TenantTx, id: CredentialId) -> Result<
     .execute(&mut **tx)
     .await
     .map(|done| done.rows_affected() == 1)
+}
+
+/// Removes up to `limit` credentials that were deleted 31 days ago, with their sealed secrets; says how many.
+pub(crate) async fn shred(tx: &mut SystemTx, limit: i64) -> Result<u64, sqlx::Error> {
+    sqlx::query!(
+        "delete from credsvc.credential where credential_id in (
+             select credential_id from credsvc.credential
+             where deleted_at < now() - interval '31 days' order by deleted_at limit $1)",
+        limit,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(|done| done.rows_affected())
 }
 
 /// Notes that a credential was used, to the minute: each use is in the audit anyway.

@@ -17,6 +17,7 @@ async fn a_started_service_is_ready_serves_publishes_and_stops() {
     let keys = json!({ "keys": trust.public() });
     let gateway = Stub::start(move |_| Answer::Json(200, keys.clone())).await;
     let db = TestDb::new("credsvc", &credsvc::MIGRATOR).await;
+    deleted(&db).await;
     let folder = tempfile::tempdir().unwrap();
     let root_key = folder.path().join("root.key").display().to_string();
     let mut config = config(&[
@@ -43,8 +44,32 @@ async fn a_started_service_is_ready_serves_publishes_and_stops() {
         sqlx::query_scalar::<_, String>(sql).fetch_optional(&mut admin).await.unwrap()
     })
     .await;
+    eventually("what was deleted long ago to be shredded", async || {
+        let sql =
+            "select string_agg(name, ' ') from credsvc.credential where deleted_at is not null";
+        let left: Option<String> = sqlx::query_scalar(sql).fetch_one(&mut admin).await.unwrap();
+        (left.as_deref() == Some("30")).then_some(())
+    })
+    .await;
     let metrics = api.get("/metrics").await.text;
     assert!(metrics.is_empty() || metrics.contains("http_requests_total"), "{metrics}");
     life.shutdown();
     life.wait(Duration::from_secs(5)).await.unwrap();
+}
+
+/// Two credentials, deleted 30 and 32 days ago.
+async fn deleted(db: &TestDb) {
+    sqlx::raw_sql(
+        "insert into credsvc.tenant_key (tenant_id, version, wrapped, root_version, state)
+         values ('00000000-0000-7000-8000-000000000001', 1, '', 1, 'retired');
+         insert into credsvc.credential (credential_id, tenant_id, name, type, environment, meta, mask,
+             tenant_key_version, data_key, sealed, created_by, deleted_at)
+         select gen_random_uuid(), '00000000-0000-7000-8000-000000000001', days::text, 'generic',
+             'production', '{}', '{}', 1, 'sy:v1:', 'sy:v1:', gen_random_uuid(),
+             now() - make_interval(days => days)
+         from unnest(array[30, 32]) as days",
+    )
+    .execute(&mut db.admin().await)
+    .await
+    .unwrap();
 }

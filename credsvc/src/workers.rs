@@ -1,0 +1,3 @@
+//! What runs besides requests, one file per loop.
+
+pub(crate) mod shred;

@@ -153,6 +153,10 @@ impl Stage {
         }
     }
 
+    pub(crate) fn has(&self, run: RunId) -> bool {
+        self.lock().contains_key(&run)
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }

@@ -164,6 +164,21 @@ pub(crate) async fn signalled(db: &Db, worker: WorkerId) -> Result<Vec<RunId>, s
     .await
 }
 
+/// What the database believes a worker to be working on: run and epoch, each with its tenant.
+pub(crate) async fn owned(
+    db: &Db,
+    worker: WorkerId,
+) -> Result<Vec<(TenantId, RunId, i32)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select tenant_id as "tenant: TenantId", run_id as "run: RunId", epoch from engine.run
+           where status = 'running' and worker_id = $1"#,
+        worker as _,
+    )
+    .fetch_all(db.system_pool())
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.tenant, row.run, row.epoch)).collect())
+}
+
 /// Whether anything waits for a worker.
 pub(crate) async fn anything_queued(db: &Db) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(

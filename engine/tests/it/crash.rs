@@ -187,3 +187,28 @@ async fn a_run_that_takes_its_workers_down_is_given_up() {
     let ended = scene::until(&api, &run, "failed").await;
     assert_eq!(ended["error"]["code"], "poison");
 }
+
+#[tokio::test]
+async fn a_run_that_nothing_works_on_is_put_back_although_its_worker_lives() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
+    let run = scene::start(&api, &agent).await;
+    let mut admin = app.db.admin().await;
+    eventually("the worker's first heartbeat", async || {
+        let owned = sqlx::query(
+            "update engine.run set status = 'running', epoch = 1, worker_id = w.worker_id
+             from engine.worker w where run_id = $1::uuid",
+        )
+        .bind(scene::bare(&run))
+        .execute(&mut admin)
+        .await
+        .unwrap();
+        (owned.rows_affected() == 1).then_some(())
+    })
+    .await;
+
+    let _node = app.node().await;
+
+    scene::until(&api, &run, "succeeded").await;
+}

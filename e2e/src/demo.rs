@@ -42,6 +42,7 @@ impl Scene {
         let credential = text(&made, "credential_id");
         let tool = json!({
             "name": format!("act_{}", name.replace('-', "_")), "description": "Acts.", "kind": "http", "effect": effect,
+            "timeout_ms": 5000,
             "parameters": {
                 "type": "object", "properties": { "text": { "type": "string" } }, "required": ["text"],
             },
@@ -50,9 +51,9 @@ impl Scene {
                 "credential": { "in": "header", "name": "x-key", "field": "api_key" },
             },
         });
-        let tool = text(&api.post("/v1/tools", &tool).await.expect(201), "id");
+        let tool = text(&api.post("/v1/tools", &tool).await.expect(201), "tool_id");
         let agent = json!({ "name": name, "model": "sim:script", "instructions": script(turns) });
-        let agent = text(&api.post("/v1/agents", &agent).await.expect(201), "id");
+        let agent = text(&api.post("/v1/agents", &agent).await.expect(201), "agent_id");
         let link = json!({ "credential_id": credential });
         let linked = api.put(&format!("/v1/agents/{agent}/tools/{tool}"), &link).await;
         assert!((200..300).contains(&linked.status), "{}", linked.text);
@@ -82,7 +83,7 @@ impl Scene {
         let body = json!({ "agent_id": self.agent, "input": input });
         let reply = self.api.post("/v1/runs", &body).await;
         assert!((200..300).contains(&reply.status), "{}", reply.text);
-        text(&reply.body, "id")
+        text(&reply.body, "run_id")
     }
 
     /// The run that a delivery started.
@@ -106,6 +107,16 @@ impl Scene {
             statuses.contains(&status).then(|| last.clone())
         })
         .await
+    }
+
+    /// Waits until a run asks what happened to an unsafe call: not before the lease and the tool's time have passed.
+    pub async fn until_doubt(&self, run: &str) {
+        let path = format!("/v1/runs/{run}");
+        eventually_within(Duration::from_secs(30), "the run to ask", async || {
+            let run = self.api.get(&path).await.body;
+            (run["status"] == "waiting" && run["wait_reason"] == "doubt").then_some(())
+        })
+        .await;
     }
 }
 

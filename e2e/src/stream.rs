@@ -7,8 +7,8 @@ use serde_json::Value;
 /// One event of a stream.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The sequence number; none for passing ones, such as token deltas.
-    pub id: Option<u64>,
+    /// The sequence number.
+    pub id: u64,
     /// Its name.
     pub name: String,
     /// Its data.
@@ -39,9 +39,12 @@ pub async fn follow_from(
     let mut events = Vec::new();
     while events.len() < most {
         let Some(Ok(event)) = stream.next().await else { break };
-        if let Ok(id) = event.id.parse() {
+        // A reader's last id outlives the event that set it, so passing events are told by their name.
+        if event.event != "delta"
+            && let Ok(id) = event.id.parse()
+        {
             let data = serde_json::from_str(&event.data).unwrap_or_default();
-            events.push(Event { id: Some(id), name: event.event, data });
+            events.push(Event { id, name: event.event, data });
         }
     }
     (events, status)

@@ -136,10 +136,14 @@ impl Drop for Running {
 /// Whether a process runs, ours or not. A dead one that nobody has waited for yet does not: in a
 /// container it may stay that way for good.
 pub(crate) fn is_alive(pid: Pid) -> bool {
-    let exists = !matches!(kill(pid, None), Err(Errno::ESRCH));
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    exists && !state.is_some_and(|state| state.starts_with('Z'))
+    is_taken(pid) && !state.is_some_and(|state| state.starts_with('Z'))
+}
+
+/// Whether the number belongs to any process, even a dead one that its parent has not asked about yet.
+pub(crate) fn is_taken(pid: Pid) -> bool {
+    !matches!(kill(pid, None), Err(Errno::ESRCH))
 }
 
 /// Ends a server that nobody started by us watches any more. It is known by its command line, which

@@ -11,6 +11,7 @@ pub mod egress;
 pub mod etag;
 pub mod extract;
 pub mod lifecycle;
+mod lingering;
 pub mod once;
 pub mod peer;
 pub mod problem;

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use crate::lingering::Lingering;
 use axum::Router;
 use futures::FutureExt as _;
 use hyper_util::{
@@ -150,11 +151,12 @@ pub fn serve(name: &'static str, listener: TcpListener, router: Router, life: &L
                 }
             };
             let _ = stream.set_nodelay(true);
+            let linger = conns.clone();
             let service = TowerToHyperService::new(tower::ServiceExt::map_request(
                 router.clone(),
                 move |mut request: http::Request<hyper::body::Incoming>| {
                     request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
-                    request.map(axum::body::Body::new)
+                    request.map(|body| axum::body::Body::new(Lingering::new(body, linger.clone())))
                 },
             ));
             let mut builder = Builder::new(TokioExecutor::new());

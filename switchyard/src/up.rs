@@ -24,7 +24,6 @@ use crate::{
     healthcheck, migrate,
     roles::Role,
     secrets::{self, Secrets},
-    serve,
 };
 
 /// Starts everything, waits until it is ready, prints how to use it, and runs until Ctrl-C.
@@ -39,71 +38,65 @@ pub(crate) async fn up(
     let life = Lifecycle::new();
     life.stop_on_signals()?;
 
-    // A Ctrl-C while starting must stop what has been started so far.
-    let ended = tokio::select! {
-        ended = run(&home, &lock, listen, with_demo, &life) => ended,
-        () = stopped_early(&life) => Ok(()),
+    let secrets = Secrets::keep_at(&home.dir().join("secrets.env"))?;
+    guide::say("starting Postgres and NATS");
+    let soft = life.soft();
+    let mut servers = tokio::select! {
+        started = Servers::start(&home, &secrets) => started?,
+        () = soft.cancelled() => return Ok(()),
     };
+
+    // A Ctrl-C ends this at any point; whatever was started by then is stopped in order: services, then servers.
+    let ended = tokio::select! {
+        ended = run(&home, &lock, &secrets, &mut servers, (listen, with_demo), &life) => ended,
+        () = soft.cancelled() => Ok(()),
+    };
+    guide::say("stopping");
     life.shutdown();
     let failure = life.wait(Duration::from_secs(10)).await;
+    servers.stop().await;
     drop(lock);
     ended.and(failure.map_err(anyhow::Error::msg))
-}
-
-/// `run` ends by itself once it is serving; before that a soft stop has to interrupt it.
-async fn stopped_early(life: &Lifecycle) {
-    life.soft().cancelled().await;
-    tokio::time::sleep(Duration::from_secs(15)).await;
 }
 
 async fn run(
     home: &Home,
     lock: &Lock,
-    listen: Option<SocketAddr>,
-    with_demo: bool,
+    secrets: &Secrets,
+    servers: &mut Servers,
+    (listen, with_demo): (Option<SocketAddr>, bool),
     life: &Lifecycle,
 ) -> anyhow::Result<()> {
-    let secrets = Secrets::keep_at(&home.dir().join("secrets.env"))?;
-    guide::say("starting Postgres and NATS");
-    let mut servers = Servers::start(home, &secrets).await?;
     guide::say("preparing databases and streams");
-    migrate::migrate(&servers.places, &secrets).await?;
+    migrate::migrate(&servers.places, secrets).await?;
     let request = BootstrapRequest { email: "admin@example.com".into(), tenant: "Home".into() };
-    let tenant = FirstTenant::ensure(home.dir(), &servers.places, &secrets, request).await?;
+    let tenant = FirstTenant::ensure(home.dir(), &servers.places, secrets, request).await?;
 
     guide::say("starting services");
     let receiver = Receiver::start(home.dir(), life).await?;
     let mut ports = Ports::choose(listen).await?;
-    let address = ports.public;
+    let url = format!("http://{}", ports.public);
     for &service in Service::ALL {
-        let vars = stage::environment(service, &ports, &servers, &secrets, home, &receiver)?;
+        let vars = stage::environment(service, &ports, servers, secrets, home, &receiver)?;
         let mut env = Env::from_map(vars);
         let role = Role::read(service, &mut env);
         env.finish().map_err(Invalid)?;
         let listener = ports.listener(service)?;
         role.start(listener, life).await.with_context(|| format!("cannot start {service}"))?;
     }
-    let url = format!("http://{address}");
     healthcheck::until_ready(&url, &life.soft()).await?;
 
-    let notes = receiver.url();
-    let demo = match with_demo {
-        true => Some(
-            Demo::ensure(home.dir(), &url, &tenant, &notes).await.context("cannot make the demo")?,
-        ),
-        false => None,
+    let demo = if with_demo {
+        let made = Demo::ensure(home.dir(), &url, &tenant, &receiver.url()).await;
+        Some(made.context("cannot make the demo")?)
+    } else {
+        None
     };
-    secrets::write_private(
-        &home.dir().join("env"),
-        &guide::env_file(&url, &tenant, demo.as_ref()),
-    )?;
+    let text = guide::env_file(&url, &tenant, demo.as_ref());
+    secrets::write_private(&home.dir().join("env"), &text)?;
     lock.publish(&url)?;
     guide::print_up(&url, home.dir(), &tenant, demo.as_ref());
-
     servers.watch(life).await;
-    guide::say("stopping");
-    life.wait(Duration::from_secs(10)).await.map_err(anyhow::Error::msg)?;
-    servers.stop().await;
     Ok(())
 }
 

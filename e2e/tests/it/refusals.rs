@@ -58,7 +58,7 @@ async fn every_refusal_has_its_status_and_its_words() {
         .post("/v1/tenants", &json!({ "name": "Rival", "owner_email": "rival@example.com" }))
         .await
         .expect(201);
-    let rival = open.token(text(&other, "api_key"));
+    let rival = open.token(text(&other, "secret"));
     for path in [
         format!("/v1/agents/{}", scene.agent),
         format!("/v1/tools/{}", scene.tool),

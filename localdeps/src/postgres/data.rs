@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::{PostgresOptions, SUPERUSER};
-use crate::child::{confine, end_leftover, is_alive};
+use crate::child::{confine, end_leftover, is_taken};
 use crate::error::Doing;
 use crate::nats::write_private;
 use crate::{Error, find};
@@ -82,8 +82,9 @@ async fn initdb(options: &PostgresOptions, bin_dir: &Path, draft: &Path) -> Resu
 pub(super) async fn stop_leftover(data_dir: &Path) {
     let Some((pid, _)) = read_pid_file(data_dir) else { return };
     end_leftover(pid, data_dir, [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGKILL]).await;
-    // Some other program has the dead server's number by now, which Postgres would take for a server.
-    if is_alive(pid) {
+    // Some other program has the dead server's number by now, or nobody has reaped the dead server: Postgres would take
+    // either for a running one.
+    if is_taken(pid) {
         let _ = std::fs::remove_file(data_dir.join("postmaster.pid"));
     }
 }

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use servicekit::{Lifecycle, serve};
 use testkit::Api;
 use tokio::{net::TcpListener, sync::oneshot};
@@ -84,4 +87,19 @@ async fn an_open_request_is_answered_before_the_server_stops() {
         });
 
     assert_eq!((stopped, reply.text.as_str()), (Ok(()), "done"));
+}
+
+#[tokio::test]
+async fn a_body_that_is_refused_unread_does_not_cost_the_client_its_answer() {
+    let life = Lifecycle::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let refuse = || async { (http::StatusCode::PAYLOAD_TOO_LARGE, "too large") };
+    serve("http", listener, Router::new().route("/", post(refuse)), &life);
+    let api = Api::at(url);
+
+    for _ in 0..20 {
+        let reply = api.raw(http::Method::POST, "/", vec![b'x'; 8 * 1024 * 1024]).await;
+        assert_eq!((reply.status, reply.text.as_str()), (413, "too large"));
+    }
 }

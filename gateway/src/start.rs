@@ -12,6 +12,7 @@ use servicekit::{
 };
 use shared_models::Service;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::{App, Config, app::Keys, codes, config::Upstreams, edge::Edge, routes, store};
@@ -19,7 +20,7 @@ use crate::{App, Config, app::Keys, codes, config::Upstreams, edge::Edge, routes
 /// Connects, checks that the schema is migrated and that our signing key is known, then serves both listeners until
 /// `life` ends.
 ///
-/// Runs besides requests: the outbox relay, and a sweep of what is no longer needed.
+/// Runs besides requests: the outbox relay, and a sweep of the counters of clients that have been quiet.
 pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
     let key = SigningKey::parse(Service::Gateway, &config.service.auth.service_key)?;
     let db =
@@ -42,7 +43,7 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
         relay.run(soft).await;
         Ok(())
     });
-    life.spawn("gateway sweep", sweep(db.clone(), edge.clone(), life.soft()));
+    life.spawn("gateway sweep", sweep(edge.clone(), life.soft()));
     let own = vec![database(&db), nats(&bus)];
     let all = own.iter().cloned().chain(upstreams(&config.upstreams, &http)).collect();
     servicekit::serve("gateway internal", internal, internal_router(app.clone(), own, life), life);
@@ -124,25 +125,11 @@ fn upstreams(upstreams: &Upstreams, http: &reqwest::Client) -> Vec<Probe> {
     Upstreams::ALL.iter().map(|&service| probe(service)).collect()
 }
 
-async fn sweep(
-    db: Db,
-    edge: Edge,
-    soft: tokio_util::sync::CancellationToken,
-) -> anyhow::Result<()> {
+async fn sweep(edge: Edge, soft: CancellationToken) -> anyhow::Result<()> {
     loop {
         tokio::select! {
             () = soft.cancelled() => return Ok(()),
-            () = tokio::time::sleep(Duration::from_secs(60)) => {}
-        }
-        edge.tidy();
-        if let Err(error) = prune(&db).await {
-            tracing::warn!(%error, "old Idempotency-Keys stay for now");
+            () = tokio::time::sleep(Duration::from_secs(60)) => edge.tidy(),
         }
     }
-}
-
-async fn prune(db: &Db) -> Result<(), sqlx::Error> {
-    let mut tx = db.system("forget old Idempotency-Keys").await?;
-    dbutil::idempotency::prune(&mut tx, 10_000).await?;
-    tx.commit().await
 }

@@ -6,11 +6,12 @@ use std::process::Command;
 use crate::shell::{cargo, compare, replace, root, run, target_dir};
 use crate::test::offline;
 
+const FOLDER: &str = "openapi";
 const REPAIR: &str = "cargo xtask openapi";
 
 pub(crate) fn write() -> anyhow::Result<()> {
     build()?;
-    replace(&committed(), &generate()?)
+    replace(FOLDER, &generate()?)
 }
 
 pub(crate) fn check() -> anyhow::Result<()> {
@@ -20,15 +21,11 @@ pub(crate) fn check() -> anyhow::Result<()> {
 
 /// With the `switchyard` that is already built.
 pub(crate) fn check_built() -> anyhow::Result<()> {
-    compare(&committed(), &generate()?, REPAIR)
+    compare(FOLDER, &generate()?, REPAIR)
 }
 
 fn build() -> anyhow::Result<()> {
     run(offline(&mut cargo(["build", "-q", "-p", "switchyard"])))
-}
-
-fn committed() -> PathBuf {
-    root().join("openapi")
 }
 
 fn generate() -> anyhow::Result<PathBuf> {

@@ -75,9 +75,9 @@ pub(crate) fn files(dir: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-/// Fails, naming the files, when two folders differ in what they hold.
-pub(crate) fn compare(committed: &Path, generated: &Path, repair: &str) -> anyhow::Result<()> {
-    let (old, new) = (contents(committed)?, contents(generated)?);
+/// Fails, naming the files, when a folder of the workspace does not hold what was generated.
+pub(crate) fn compare(folder: &str, generated: &Path, repair: &str) -> anyhow::Result<()> {
+    let (old, new) = (contents(&root().join(folder))?, contents(generated)?);
     let names = old.keys().chain(new.keys());
     let mut differing: Vec<String> = names
         .filter(|name| old.get(*name) != new.get(*name))
@@ -86,17 +86,17 @@ pub(crate) fn compare(committed: &Path, generated: &Path, repair: &str) -> anyho
     differing.sort();
     differing.dedup();
     if !differing.is_empty() {
-        let folder = committed.strip_prefix(root()).unwrap_or(committed).display();
         bail!("{folder} is out of date in {}; run `{repair}`", differing.join(", "));
     }
     Ok(())
 }
 
-/// Makes `committed` hold exactly the JSON files of `generated`.
-pub(crate) fn replace(committed: &Path, generated: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(committed)?;
+/// Makes a folder of the workspace hold exactly the JSON files that were generated.
+pub(crate) fn replace(folder: &str, generated: &Path) -> anyhow::Result<()> {
+    let committed = root().join(folder);
+    std::fs::create_dir_all(&committed)?;
     let new = contents(generated)?;
-    for name in contents(committed)?.keys().filter(|name| !new.contains_key(*name)) {
+    for name in contents(&committed)?.keys().filter(|name| !new.contains_key(*name)) {
         std::fs::remove_file(committed.join(name))?;
     }
     for (name, text) in new {

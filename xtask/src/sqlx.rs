@@ -9,21 +9,18 @@ use anyhow::Context;
 use crate::servers::TestPostgres;
 use crate::shell::{cargo, compare, files, replace, root, run, target_dir};
 
+const FOLDER: &str = ".sqlx";
 pub(crate) const CHECK: [&str; 3] = ["check", "--workspace", "--all-targets"];
 
 /// Replaces `.sqlx`, also removing what no code asks for any more.
 pub(crate) fn write() -> anyhow::Result<()> {
-    replace(&committed(), &collect(&CHECK)?)
+    replace(FOLDER, &collect(&CHECK)?)
 }
 
 /// Fails when `.sqlx` is not what the code and the migrations say. `compile` is the cargo command
 /// that expands the queries.
 pub(crate) fn check(compile: &[&'static str]) -> anyhow::Result<()> {
-    compare(&committed(), &collect(compile)?, "cargo xtask sqlx")
-}
-
-fn committed() -> PathBuf {
-    root().join(".sqlx")
+    compare(FOLDER, &collect(compile)?, "cargo xtask sqlx")
 }
 
 fn collect(compile: &[&'static str]) -> anyhow::Result<PathBuf> {

@@ -279,7 +279,7 @@ async fn a_listener_works_within_the_trace_of_what_it_hears() {
     });
     world.listen(nats.bus(HEARER).await, &taker, 6);
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let (tenant, row) = (TenantId::mint(), crate::world::row);
+    let tenant = TenantId::mint();
 
     let row = row(tenant);
     let envelope = row.envelope.replacen('{', &format!(r#"{{"traceparent":"{trace}","#), 1);

@@ -187,7 +187,7 @@ pub(crate) async fn record(db: &Db, tenant: TenantId, entry: Entry) -> Result<()
 }
 
 /// What a verification found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Every row is as it was written, and none is missing.
     Intact {
@@ -240,6 +240,18 @@ pub async fn verify(db: &Db, tenant: TenantId) -> Result<Verdict, sqlx::Error> {
         return Ok(Verdict::Broken { seq, why: "the head does not match the last row" });
     }
     Ok(Verdict::Intact { rows: seq })
+}
+
+/// Verifies every tenant's chain; what `switchyard verify-audit` says.
+pub async fn verify_all(db: &Db) -> Result<Vec<(TenantId, Verdict)>, sqlx::Error> {
+    let mut tx = db.system("verify the audit of every tenant").await?;
+    let tenants = store::audit::tenants(&mut tx).await?;
+    drop(tx);
+    let mut found = Vec::with_capacity(tenants.len());
+    for tenant in tenants {
+        found.push((tenant, verify(db, tenant).await?));
+    }
+    Ok(found)
 }
 
 /// What the first row follows: differs per tenant, so that chains cannot be exchanged.

@@ -3,6 +3,7 @@
 //! `up` runs all of it on this machine, `serve` one service, `migrate` prepares databases and streams. Data goes to
 //! stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 already running.
 
+mod audit;
 mod config;
 mod demo;
 mod documents;
@@ -95,6 +96,8 @@ enum Command {
         /// Of one service only.
         service: Option<Service>,
     },
+    /// Verify the audit of credentials, every tenant's; configured as `serve credsvc` is.
+    VerifyAudit,
     /// Write the OpenAPI documents and event schemas into a folder.
     #[command(hide = true)]
     Openapi {
@@ -124,6 +127,7 @@ fn main() -> ExitCode {
             Command::Secrets => secrets::print_new(),
             Command::NatsConfig => secrets::print_nats_config(),
             Command::Config { service } => config::print(service),
+            Command::VerifyAudit => audit::verify().await,
             Command::Openapi { dir } => documents::write(&dir),
         }
     });

@@ -1,8 +1,8 @@
 //! The audit chain: rows are only ever added, each behind the tenant's head.
 
 use chrono::{DateTime, Utc};
-use dbutil::TenantTx;
-use shared_models::{CredentialId, RunId, UserId};
+use dbutil::{SystemTx, TenantTx};
+use shared_models::{CredentialId, RunId, TenantId, UserId};
 
 use crate::audit::Row;
 
@@ -126,6 +126,16 @@ pub(crate) async fn list_after(
         tenant as _,
         seq,
         limit,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
+/// Everybody who has a chain, or what is left of one.
+pub(crate) async fn tenants(tx: &mut SystemTx) -> Result<Vec<TenantId>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select tenant_id as "tenant_id!: TenantId" from credsvc.audit_head
+           union select tenant_id from credsvc.audit order by 1"#,
     )
     .fetch_all(&mut **tx)
     .await

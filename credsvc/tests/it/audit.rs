@@ -1,6 +1,6 @@
 //! The audit chain: whole when left alone, broken when touched.
 
-use credsvc::audit::{Verdict, verify};
+use credsvc::audit::{Verdict, verify, verify_all};
 use serde_json::json;
 use shared_models::{AgentId, Role};
 
@@ -62,6 +62,22 @@ async fn a_touched_chain_says_where() {
             intact @ Verdict::Intact { .. } => panic!("{what}: {intact:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn all_chains_are_verified_together_even_one_that_lost_its_head() {
+    let app = TestApp::start().await;
+    let (me, rival) = (app.trust.owner(), app.trust.owner());
+    app.own(&me).await;
+    app.tamper("delete from credsvc.audit_head").await;
+    app.own(&rival).await;
+
+    let found = verify_all(&app.store).await.unwrap();
+
+    let broken = Verdict::Broken { seq: 1, why: "the row is behind the head" };
+    let mut expected = [(me.tenant, broken), (rival.tenant, Verdict::Intact { rows: 1 })];
+    expected.sort_by_key(|(tenant, _)| *tenant);
+    assert_eq!(found, expected);
 }
 
 #[tokio::test]

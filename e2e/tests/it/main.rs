@@ -7,7 +7,9 @@
 )]
 
 mod crash;
+mod models;
 mod refusals;
 mod secrets;
 mod streams;
+mod telemetry;
 mod up;

@@ -19,7 +19,6 @@ mod routes;
 mod start;
 mod store;
 mod vault;
-mod wire_time;
 mod workers;
 
 pub use app::App;

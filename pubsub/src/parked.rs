@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use dbutil::{Cursor, Page, PageQuery, TenantTx, page::BadCursor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared_models::MessageId;
+use shared_models::{MessageId, wire_time};
 use utoipa::ToSchema;
 
 /// An event set aside, without its content.
@@ -25,9 +25,10 @@ pub struct ParkedEvent {
     /// How often it was tried.
     pub deliveries: i32,
     /// When it was set aside.
+    #[serde(serialize_with = "wire_time::time")]
     pub parked_at: DateTime<Utc>,
     /// When another try was asked for; absent while nobody did.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(serialize_with = "wire_time::maybe", skip_serializing_if = "Option::is_none")]
     pub replay_requested_at: Option<DateTime<Utc>>,
 }
 

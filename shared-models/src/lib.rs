@@ -15,6 +15,7 @@ pub mod run;
 pub mod service;
 pub mod text_enum;
 pub mod usage;
+pub mod wire_time;
 
 pub use agent::{AgentScope, AgentStatus, AgentType, ToolKind};
 pub use effect::{Effect, EffectState};

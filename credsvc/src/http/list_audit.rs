@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use dbutil::{Cursor, Page, PageQuery};
 use serde::{Deserialize, Serialize};
 use servicekit::{Caller, Params, Problem, scope::AuditRead};
-use shared_models::{CredentialId, ProblemBody, RunId, UserId};
+use shared_models::{CredentialId, ProblemBody, RunId, UserId, wire_time};
 use uuid::Uuid;
 
 use super::{all_right, check_note};
@@ -13,7 +13,6 @@ use crate::{
     App,
     audit::Row,
     store::{self, audit::Filter},
-    wire_time,
 };
 
 /// What the list is narrowed to.

@@ -3,12 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use shared_models::{CredentialId, TenantId, UserId};
+use shared_models::{CredentialId, TenantId, UserId, wire_time};
 
 use crate::{
     fields::Fields,
     store::credential::{Credential, Environment},
-    wire_time,
 };
 
 /// A credential. People see its fields masked; services see them inside a grant.

@@ -37,6 +37,8 @@ async fn an_event_that_keeps_failing_is_parked_and_can_be_replayed() {
     assert_eq!((event.message_id, event.deliveries), (id, 3));
     assert_eq!(event.reason, "making a run: no room");
     assert_eq!(event.kind.as_deref(), Some("trigger.fired"));
+    let shown = serde_json::to_value(&event).unwrap();
+    assert_eq!(shown["parked_at"].as_str().unwrap().len(), "2026-01-01T00:00:00.000Z".len());
     assert_eq!(world.total_effects().await, 0);
     assert_eq!(world.count("select count(*) from engine.listener_failure").await, 0);
     assert!(parked_of(&world, rival).await.is_empty());

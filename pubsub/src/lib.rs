@@ -28,4 +28,4 @@ pub use runner::{
 };
 pub use schemas::event_schemas;
 pub use topology::Consumer;
-pub use trace::{heard, set_span_parent, set_traceparent_source};
+pub use trace::{heard, set_span_parent, set_traceparent_source, within_trace};

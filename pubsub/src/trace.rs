@@ -36,8 +36,9 @@ pub(crate) fn adopt(span: &Span, traceparent: Option<&str>) {
     }
 }
 
-/// Does something as part of the trace that an event came with.
-pub(crate) async fn within<T>(traceparent: Option<&str>, work: impl Future<Output = T>) -> T {
+/// Does something as part of the trace that an event came with: what a listener runs in, and what a batch listener puts
+/// around the work for one of its events.
+pub async fn within_trace<T>(traceparent: Option<&str>, work: impl Future<Output = T>) -> T {
     match traceparent {
         Some(traceparent) => HEARD.scope(traceparent.to_owned(), work).await,
         None => work.await,

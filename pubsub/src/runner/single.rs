@@ -123,7 +123,7 @@ impl<L: Listener> One<L> {
     /// Inbox row, effect and commit, within the trace of what caused the event.
     async fn attempt(&self, envelope: &Envelope<L::Event>, from: From) -> Verdict {
         let work = self.take(envelope, from).instrument(self.runner.span(envelope));
-        trace::within(envelope.traceparent.as_deref(), work).await
+        trace::within_trace(envelope.traceparent.as_deref(), work).await
     }
 
     async fn take(&self, envelope: &Envelope<L::Event>, from: From) -> Verdict {

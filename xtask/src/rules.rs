@@ -25,13 +25,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("xtask", &["localdeps"]),
 ];
 /// These put the services together, so they may use anything but each other and the chores.
-const ON_TOP: [&str; 2] = ["switchyard", "e2e"];
-const NEVER_USED: [&str; 2] = ["e2e", "xtask"];
+const ON_TOP: [&str; 3] = ["switchyard", "e2e", "bench"];
+const NEVER_USED: [&str; 3] = ["e2e", "bench", "xtask"];
 /// Tests of any crate may use these.
 const FOR_TESTS: [&str; 2] = ["testkit", "localdeps"];
 
-/// Reads every schema on purpose: it searches them for secrets, or watches them fail.
-const READS_ALL_SCHEMAS: [&str; 2] = ["e2e", "xtask"];
+/// Reads every schema on purpose: it searches them for secrets, watches them fail, or counts what they did.
+const READS_ALL_SCHEMAS: [&str; 3] = ["e2e", "bench", "xtask"];
 
 /// At this length ask what the second thing in the file is.
 const LONGEST_FILE: usize = 400;

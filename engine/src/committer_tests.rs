@@ -35,6 +35,7 @@ impl Scene {
             initiator: None,
             firing: None,
             input: Message::user("go"),
+            traceparent: None,
             deadline: None,
         };
         let mut tx = self.db.begin(tenant).await.unwrap();

@@ -24,6 +24,8 @@ pub(crate) struct NewRun {
     pub(crate) initiator: Option<UserId>,
     pub(crate) firing: Option<Firing>,
     pub(crate) input: Message,
+    /// The trace it belongs to.
+    pub(crate) traceparent: Option<String>,
     /// Instead of the agent's or the configured one.
     pub(crate) deadline: Option<Duration>,
 }
@@ -119,6 +121,7 @@ async fn insert(
         body,
         &kinds,
         &data,
+        new.traceparent,
     )
     .fetch_optional(&mut **tx)
     .await?;

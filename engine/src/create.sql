@@ -2,8 +2,8 @@ with made as (
     insert into engine.run (
         run_id, root_run_id, tenant_id, agent_id, agent_version, agent_name, agent_scope, agent_owner_id, team_id,
         principal_id, initiator_id, trigger_id, event_id, attempt, next_seq, record_version, agent_concurrency,
-        deadline_at)
-    values ($1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, now() + make_interval(secs => $17))
+        deadline_at, traceparent)
+    values ($1, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, now() + make_interval(secs => $17), $23)
     on conflict do nothing
     returning run_id, tenant_id, deadline_at
 ), pinned as (

@@ -36,6 +36,8 @@ create table engine.run (
     -- Claims since the journal last moved on.
     claims            int not null default 0,
     record_version    smallint not null default 1,
+    -- W3C trace context of what started it: the run is part of that trace, whenever and wherever it goes on.
+    traceparent       text,
     -- How many runs of the agent may be under way at once, as it was at the start.
     agent_concurrency int,
     deadline_at       timestamptz not null,

@@ -87,8 +87,8 @@ pub fn adopt(span: &Span, cause: TraceContext) {
     let _ = span.set_parent(Context::new().with_remote_span_context(cause));
 }
 
-/// The same for the text that came with an event.
-pub(crate) fn adopt_text(span: &Span, traceparent: &str) {
+/// The same for text that came with an event or was kept with a row; what is no trace context changes nothing.
+pub fn adopt_text(span: &Span, traceparent: &str) {
     if let Some(cause) = TraceContext::parse(traceparent) {
         adopt(span, cause);
     }

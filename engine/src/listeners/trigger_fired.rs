@@ -146,9 +146,11 @@ impl TriggerFiredListener {
             initiator: None,
             firing: Some(firing),
             input: input.clone(),
+            traceparent: envelope.traceparent.clone(),
             deadline: None,
         };
-        create::create(tx, &self.app.runs, &new).await?;
+        let making = create::create(tx, &self.app.runs, &new);
+        pubsub::within_trace(envelope.traceparent.as_deref(), making).await?;
         Ok(())
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Claimed {
     pub(crate) attempt: i32,
     pub(crate) epoch: i32,
     pub(crate) next_seq: i64,
+    /// The trace it belongs to.
+    pub(crate) traceparent: Option<String>,
     /// Claims since the journal last moved on, this one included.
     pub(crate) claims: i32,
     /// Milliseconds until the deadline; negative when it has passed.

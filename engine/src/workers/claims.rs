@@ -66,9 +66,16 @@ fn begin(app: &App, life: &Lifecycle, claimed: Claimed) {
     let app = app.clone();
     let active = app.stage.enter(claimed.tenant, claimed.run);
     let span = tracing::info_span!("run", "run.id" = %claimed.run, "tenant.id" = %claimed.tenant, epoch = claimed.epoch);
+    if let Some(cause) = &claimed.traceparent {
+        servicekit::trace::adopt_text(&span, cause);
+    }
     let hard = life.hard();
     let work = async move {
-        let driven = AssertUnwindSafe(drive::drive(&app, &claimed, &active)).catch_unwind();
+        let driving = pubsub::within_trace(
+            claimed.traceparent.as_deref(),
+            drive::drive(&app, &claimed, &active),
+        );
+        let driven = AssertUnwindSafe(driving).catch_unwind();
         tokio::select! {
             driven = driven => match driven {
                 Ok(Ok(())) => {}

@@ -69,6 +69,7 @@ pub(crate) async fn create_run(
         initiator: Some(initiator),
         firing: None,
         input: start.message(),
+        traceparent: servicekit::trace::outgoing(),
         deadline: start.deadline_seconds.map(|s| Duration::from_secs(s.into())),
         snapshot,
     };

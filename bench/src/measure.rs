@@ -1,0 +1,75 @@
+//! What is measured, in order.
+
+mod credentials;
+mod entry;
+mod intake;
+mod library;
+mod memory;
+mod parts;
+mod runs;
+mod scene;
+mod start;
+mod streams;
+
+use crate::{bench::Bench, fleet::Fleet, tell};
+
+/// The groups of measurements, by the names `--only` takes.
+pub(crate) const GROUPS: [&str; 9] = [
+    "start", "parts", "library", "memory", "credentials", "entry", "runs", "streams", "intake",
+];
+
+/// Measures the groups that are asked for; all, when none is named.
+pub(crate) async fn everything(bench: &mut Bench, only: &[String]) -> anyhow::Result<()> {
+    let wanted = |group: &str| only.is_empty() || only.iter().any(|name| name == group);
+    if wanted("start") {
+        tell("start to ready");
+        start::measure(bench).await?;
+    }
+    if wanted("library") {
+        tell("the library");
+        library::measure(bench).await?;
+    }
+    if !GROUPS.iter().any(|group| !["start", "library"].contains(group) && wanted(group)) {
+        return Ok(());
+    }
+    tell("starting the services");
+    let fleet = Fleet::start(&bench.switchyard, &bench.dir, bench.mock_at).await?;
+    let done = with_fleet(bench, &fleet, &wanted).await;
+    fleet.stop().await?;
+    done
+}
+
+async fn with_fleet(
+    bench: &mut Bench,
+    fleet: &Fleet,
+    wanted: &impl Fn(&str) -> bool,
+) -> anyhow::Result<()> {
+    memory::idle(bench, fleet);
+    if wanted("parts") {
+        tell("raw parts");
+        parts::measure(bench, fleet).await?;
+    }
+    let scene = scene::Scene::make(bench, fleet).await?;
+    if wanted("credentials") {
+        tell("credentials");
+        credentials::measure(bench, fleet, &scene).await?;
+    }
+    if wanted("entry") {
+        tell("event to journal");
+        entry::measure(bench, fleet, &scene).await?;
+    }
+    if wanted("runs") {
+        tell("durable runs");
+        runs::measure(bench, fleet, &scene).await?;
+    }
+    if wanted("streams") {
+        tell("live streams");
+        streams::measure(bench, fleet, &scene).await?;
+    }
+    if wanted("intake") {
+        tell("webhook intake");
+        intake::measure(bench, fleet, &scene).await?;
+    }
+    memory::loaded(bench, fleet);
+    Ok(())
+}

@@ -1,0 +1,75 @@
+use serde_json::json;
+use servicekit::Minter;
+use shared_models::{RunId, Service};
+
+use super::scene::Scene;
+use crate::{
+    bench::Bench,
+    fleet::{Fleet, text},
+    load::{Answer, Traffic, request},
+};
+
+/// Leases of a secret at credsvc's door, as the engine asks for them: each for a run of its own, all of one tenant.
+pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> anyhow::Result<()> {
+    let (path, body) = granted(bench, fleet, scene).await?;
+    let minter = Minter::new(fleet.signing_key(Service::Engine)?);
+    let processes = fleet.processes();
+    for connections in [1, 32] {
+        let name = format!("lease of a credential, {connections} connections");
+        bench.next(&name);
+        let make = |count| Leases {
+            requests: (0..count).map(|_| lease(&minter, scene, &path, &body)).collect(),
+        };
+        let door = (fleet.door(Service::Credsvc), connections);
+        let figure = bench.measure(door, bench.plan, &processes, make, async |f| Ok(f)).await?;
+        bench.report.row("credentials", &name, figure);
+    }
+    Ok(())
+}
+
+/// A credential that an agent may use: where it is leased, and with what request.
+async fn granted(
+    bench: &Bench,
+    fleet: &Fleet,
+    scene: &Scene,
+) -> anyhow::Result<(String, Vec<u8>)> {
+    let api = &fleet.api;
+    let credential = json!({ "name": "bench", "credentials": { "api_key": "s3cret" } });
+    let made = api.post(&format!("/tenant/{}/credentials", scene.tenant), &credential).await?;
+    let credential = text(&made, "credential_id")?;
+    let tool = json!({
+        "name": "with_key", "description": "Uses a key.", "kind": "http",
+        "parameters": { "type": "object", "properties": {} },
+        "config": { "method": "POST", "url": format!("http://{}/tool", bench.mock_at),
+            "credential": { "in": "header", "name": "x-key", "field": "api_key" } },
+    });
+    let tool = text(&api.post("/v1/tools", &tool).await?, "tool_id")?;
+    let agent = api.agent("leaser", "mock", None).await?;
+    let link = json!({ "credential_id": credential });
+    api.put(&format!("/v1/agents/{}/tools/{tool}", agent.id), &link).await?;
+    let body = json!({ "grantee": { "kind": "agent", "id": agent.id }, "owner": scene.user,
+        "purpose": "tool:with_key", "host": "127.0.0.1" });
+    Ok((format!("/internal/credentials/{credential}/resolve"), body.to_string().into_bytes()))
+}
+
+fn lease(minter: &Minter, scene: &Scene, path: &str, body: &[u8]) -> Vec<u8> {
+    let run = Some(RunId::mint());
+    let token = minter.service_token(Service::Credsvc, scene.tenant, "tool:with_key", run);
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", &*authorization), ("content-type", "application/json")];
+    request("POST", path, &headers, body)
+}
+
+struct Leases {
+    requests: Vec<Vec<u8>>,
+}
+
+impl Traffic for Leases {
+    fn write(&self, n: usize, request: &mut Vec<u8>) {
+        request.extend_from_slice(self.requests.get(n).map_or(&[], Vec::as_slice));
+    }
+
+    fn wrong(&self, answer: &Answer<'_>) -> Option<String> {
+        answer.unless(200, "s3cret")
+    }
+}

@@ -208,7 +208,7 @@ async fn observe(service: Service, mut request: Request, next: Next) -> Response
     let started = Instant::now();
     let mut response = trace::within(context, next.run(request).instrument(span.clone())).await;
     let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
-    span.in_scope(|| log(&response, status, seconds));
+    span.in_scope(|| log(&response, &route, status, seconds));
     count(service, &route, known(&method), status, seconds);
     name_in_problem(&mut response);
     response.headers_mut().insert(&REQUEST_ID, id);
@@ -231,12 +231,15 @@ fn sane_id(value: &HeaderValue) -> bool {
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-fn log(response: &Response, status: u16, seconds: f64) {
+fn log(response: &Response, route: &str, status: u16, seconds: f64) {
     match response.extensions().get::<Cause>() {
         Some(cause) => {
             tracing::error!(status, seconds, cause = cause.0, "request failed: {}", cause.0);
         }
-        None if status >= 500 => tracing::warn!(status, seconds, "request answered {status}"),
+        // Not being ready is an answer, and whoever asks does so again and again.
+        None if status >= 500 && route != "/readyz" => {
+            tracing::warn!(status, seconds, "request answered {status}")
+        }
         None => tracing::debug!(status, seconds, "request answered {status}"),
     }
 }

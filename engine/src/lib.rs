@@ -31,7 +31,6 @@ mod toolbox;
 mod tools;
 mod transcript;
 mod visibility;
-mod wire_time;
 mod workers;
 
 pub use codes::ALL as CODES;

@@ -24,7 +24,7 @@ pub(crate) use block::{Next, Seen};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct RunEvent {
     pub(crate) seq: i64,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     pub(crate) at: DateTime<Utc>,
     pub(crate) run_id: RunId,
     /// Where in a tree of agents it happened; empty for the run's own agent.

@@ -1,7 +1,10 @@
 //! The whole API.
 
 use axum::Router;
-use servicekit::{Probe, shell, shell::Shell};
+use servicekit::{
+    Probe, shell,
+    shell::{Shell, describe},
+};
 use shared_models::Service;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -29,5 +32,7 @@ pub(crate) fn router(app: App, probes: Vec<Probe>) -> Router {
 
 /// The API's description.
 pub fn openapi() -> OpenApi {
-    routes().split_for_parts().1
+    let mut openapi = routes().split_for_parts().1;
+    describe(&mut openapi, Service::Engine, ABOUT);
+    openapi
 }

@@ -19,7 +19,6 @@ mod origin;
 mod routes;
 mod start;
 mod store;
-mod wire_time;
 
 pub use app::App;
 pub use codes::ALL as CODES;
@@ -27,6 +26,7 @@ pub use config::{Config, Limits, Upstreams};
 use error::Error;
 pub use merge::merge;
 pub use routes::openapi;
+use shared_models::wire_time;
 pub use start::start;
 
 /// The migrations of the `gateway` schema.

@@ -38,13 +38,13 @@ pub(crate) struct RunView {
     /// Calls of which nobody here knows whether they happened.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     in_doubt: Vec<Doubt>,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     deadline_at: DateTime<Utc>,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     created_at: DateTime<Utc>,
-    #[serde(serialize_with = "crate::wire_time::maybe")]
+    #[serde(serialize_with = "shared_models::wire_time::maybe")]
     started_at: Option<DateTime<Utc>>,
-    #[serde(serialize_with = "crate::wire_time::maybe")]
+    #[serde(serialize_with = "shared_models::wire_time::maybe")]
     finished_at: Option<DateTime<Utc>>,
 }
 

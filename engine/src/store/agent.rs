@@ -18,9 +18,9 @@ pub(crate) struct Agent {
     pub(crate) owner: UserId,
     /// Rises with each edit; the `ETag`.
     pub(crate) version: i32,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     pub(crate) created_at: DateTime<Utc>,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     pub(crate) updated_at: DateTime<Utc>,
     /// Who made the newest version.
     pub(crate) updated_by: UserId,
@@ -34,7 +34,7 @@ pub(crate) struct AgentVersion {
     pub(crate) agent_id: AgentId,
     pub(crate) version: i32,
     pub(crate) changed_by: UserId,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     pub(crate) changed_at: DateTime<Utc>,
     #[serde(flatten)]
     pub(crate) fields: AgentFields,

@@ -32,7 +32,7 @@ pub(crate) struct Link {
     /// The only hosts the credential goes to: those the tool had when it was attached.
     pub(crate) credential_hosts: Vec<String>,
     pub(crate) assigned_by: UserId,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     pub(crate) assigned_at: DateTime<Utc>,
     #[serde(skip)]
     pub(crate) overrides: Overrides,

@@ -32,7 +32,7 @@ pub(crate) async fn insert(
     let signal =
         serde_json::to_string(signal).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query!(
-        "insert into engine.run_signal (run_id, tenant_id, signal) values ($1, $2, $3::text::json)",
+        "insert into engine.run_signal (run_id, tenant_id, signal) values ($1, $2, $3::text::jsonb)",
         run as _,
         tenant as _,
         signal,

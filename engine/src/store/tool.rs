@@ -19,9 +19,9 @@ pub(crate) struct Tool {
     pub(crate) version: i32,
     /// What a repeat of a call does: as declared, or by the method.
     pub(crate) effect_in_force: Effect,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     pub(crate) created_at: DateTime<Utc>,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     pub(crate) updated_at: DateTime<Utc>,
     #[serde(flatten)]
     pub(crate) fields: ToolFields,

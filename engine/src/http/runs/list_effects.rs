@@ -28,11 +28,11 @@ pub(crate) struct EffectView {
     reason: Option<String>,
     /// Who said what became of it.
     answered_by: Option<UserId>,
-    #[serde(serialize_with = "crate::wire_time::time")]
+    #[serde(serialize_with = "shared_models::wire_time::time")]
     intended_at: DateTime<Utc>,
-    #[serde(serialize_with = "crate::wire_time::maybe")]
+    #[serde(serialize_with = "shared_models::wire_time::maybe")]
     sent_at: Option<DateTime<Utc>>,
-    #[serde(serialize_with = "crate::wire_time::maybe")]
+    #[serde(serialize_with = "shared_models::wire_time::maybe")]
     ended_at: Option<DateTime<Utc>>,
 }
 

@@ -117,13 +117,15 @@ create table engine.effect (
     constraint effect_state_check check (state in (
         'intended', 'sent', 'done', 'failed', 'in_doubt', 'answered'))
 );
+create index effect_in_doubt_idx on engine.effect (run_id) where state = 'in_doubt';
 
 -- What people and other services want of a run: written by any process, drained into the journal by its owner.
 create table engine.run_signal (
     run_id     uuid not null,
     n          bigint generated always as identity,
     tenant_id  uuid not null,
-    signal     json not null,
+    -- `jsonb` takes no NUL: what claims look into must be readable, whoever wrote it.
+    signal     jsonb not null,
     created_at timestamptz not null default now(),
     drained_at timestamptz,
     constraint run_signal_pkey primary key (run_id, n)

@@ -1,11 +1,12 @@
 use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
-use servicekit::{Body, Caller, Path, Problem, scope::RunsWrite};
+use servicekit::{Body, Caller, FieldError, Path, Problem, scope::RunsWrite};
 use shared_models::{EffectState, ProblemBody, RunId};
 use utoipa::ToSchema;
 
 use super::visible;
 use crate::app::App;
+use crate::definition::unstorable;
 use crate::error::Error;
 use crate::store::signal::{self, Signal};
 use crate::store::{effect, queue, run};
@@ -19,6 +20,19 @@ pub(crate) struct Answer {
     #[serde(default)]
     #[schema(max_length = 65536)]
     result: Option<String>,
+}
+
+const LONGEST_RESULT: usize = 64 * 1024;
+
+impl Answer {
+    fn check(&self) -> Result<(), Problem> {
+        let result = self.result.as_deref().unwrap_or_default();
+        let mut errors = unstorable(&result.into(), "/result");
+        if result.len() > LONGEST_RESULT {
+            errors.push(FieldError::new("/result", "at most 64 KiB"));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(Problem::validation(errors)) }
+    }
 }
 
 /// Whether it happened.
@@ -41,6 +55,7 @@ pub(crate) async fn answer_effect(
     Body(answer): Body<Answer>,
 ) -> Result<StatusCode, Problem> {
     let by = caller.person()?;
+    answer.check()?;
     let mut tx = app.db.begin(caller.tenant).await?;
     visible(&mut tx, &caller, run_id).await?;
     let status = run::hold(&mut tx, run_id).await?.ok_or(Error::RunNotFound(run_id))?;

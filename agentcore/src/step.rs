@@ -146,7 +146,11 @@ fn close_turn(state: &mut Conversation, otherwise: &str) {
     }
 }
 
-/// Some providers leave ids out or use them twice; answers are told apart by them, so those get a new one.
+/// No provider's ids are longer; a driver keeps them as keys.
+const LONGEST_ID: usize = 1024;
+
+/// Some providers leave ids out or use them twice; answers are told apart by them, so those get a new one. So do ids that
+/// no driver could keep.
 fn with_unique_ids(state: &Conversation, mut calls: Vec<ToolCall>) -> Vec<ToolCall> {
     let mut taken: HashSet<String> = state
         .messages
@@ -159,7 +163,10 @@ fn with_unique_ids(state: &Conversation, mut calls: Vec<ToolCall>) -> Vec<ToolCa
         .map(|call| call.id.clone())
         .collect();
     for (index, call) in calls.iter_mut().enumerate() {
-        if call.id.is_empty() || taken.contains(&call.id) {
+        let unfit = call.id.is_empty()
+            || call.id.len() > LONGEST_ID
+            || call.id.chars().any(char::is_control);
+        if unfit || taken.contains(&call.id) {
             call.id = format!("call_{}_{index}", state.steps);
             while taken.contains(&call.id) {
                 call.id.push('_');

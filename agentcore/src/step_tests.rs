@@ -223,3 +223,13 @@ proptest! {
         prop_assert_eq!(state.steps, max_steps);
     }
 }
+
+#[test]
+fn ids_that_cannot_be_kept_are_replaced() {
+    let mut state = started();
+
+    step(&mut state, asks(&[call(&"x".repeat(2000), "1"), call("a\u{0}b", "2"), call("ok", "3")]));
+
+    let ids: Vec<&str> = state.unanswered().map(|call| call.id.as_str()).collect();
+    assert_eq!(ids, ["call_1_0", "call_1_1", "ok"]);
+}

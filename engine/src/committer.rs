@@ -10,6 +10,7 @@
 mod append;
 mod group;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -134,9 +135,35 @@ async fn serve(
     }
 }
 
-/// Commits a group, whatever it takes: connections are made anew, bad rows are found by halving.
+/// What one statement carries at most, unless a single append is larger.
+const LARGEST: usize = 32 * 1024 * 1024;
+
+/// Splits what was waiting, the last group first. Each run is in a group at most once: rows are matched with answers by
+/// their run, and an owner of old must not pass for the present one.
+fn groups(jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let mut groups: Vec<Vec<Job>> = Vec::new();
+    let (mut runs, mut bytes) = (HashSet::new(), 0);
+    for job in jobs {
+        let size = job.append.size();
+        let fits = bytes + size <= LARGEST && runs.insert(job.append.run);
+        match groups.last_mut().filter(|_| fits) {
+            Some(group) => {
+                bytes += size;
+                group.push(job);
+            }
+            None => {
+                (runs, bytes) = (HashSet::from([job.append.run]), size);
+                groups.push(vec![job]);
+            }
+        }
+    }
+    groups.reverse();
+    groups
+}
+
+/// Commits groups, whatever it takes: connections are made anew, bad rows are found by halving.
 async fn commit(pool: &PgPool, jobs: Vec<Job>) {
-    let mut groups = vec![jobs];
+    let mut groups = groups(jobs);
     while let Some(mut jobs) = groups.pop() {
         match commit_patiently(pool, &jobs).await {
             Ok(committed) => {

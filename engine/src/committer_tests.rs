@@ -1,6 +1,8 @@
 use agentcore::Message;
 use dbutil::Db;
-use shared_models::{AgentId, AgentScope, AgentStatus, RunStatus, TenantId, UserId, WaitReason};
+use shared_models::{
+    AgentId, AgentScope, AgentStatus, Effect, EffectState, RunStatus, TenantId, UserId, WaitReason,
+};
 use sqlx::AssertSqlSafe;
 use testkit::TestDb;
 
@@ -167,4 +169,79 @@ async fn a_wait_with_its_reason_gives_the_run_up() {
 
     let next = Append { seq: 4, ..append };
     assert_eq!(scene.commit(vec![next]).await[0], Err(AppendError::Fenced));
+}
+
+fn sent(call_id: String) -> EffectChange {
+    EffectChange {
+        call_id,
+        tool_name: "pay".into(),
+        class: Effect::Unsafe,
+        idempotency_key: sqlx::types::Uuid::nil(),
+        timeout_ms: 1,
+        state: EffectState::Sent,
+        reason: None,
+        answered_by: None,
+    }
+}
+
+#[tokio::test]
+async fn an_owner_of_old_is_refused_beside_the_present_one() {
+    let scene = Scene::start().await;
+    let fresh = scene.run().await;
+    let mut stale = Append::new(fresh.tenant, fresh.run, 0, 3);
+    stale.set_effect(sent("c".into()));
+
+    let answers = scene.commit(vec![fresh, stale.clone()]).await;
+
+    assert!(answers[0].is_ok());
+    assert_eq!(answers[1], Err(AppendError::Fenced));
+    let mut admin = scene.test.admin().await;
+    let sent: i64 = sqlx::query_scalar("select count(*) from engine.effect where run_id = $1")
+        .bind(stale.run)
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
+    assert_eq!(sent, 0);
+}
+
+#[tokio::test]
+async fn a_name_too_long_for_its_index_fails_alone_and_at_once() {
+    let scene = Scene::start().await;
+    let (fine, mut bad) = (scene.run().await, scene.run().await);
+    let random = (0..400).map(|_| sqlx::types::Uuid::from_u128(rand::random()).to_string());
+    bad.set_effect(sent(random.collect()));
+
+    let committing = scene.commit(vec![bad, fine]);
+    let answers = tokio::time::timeout(Duration::from_secs(10), committing).await.unwrap();
+
+    assert!(matches!(answers[0], Err(AppendError::Rejected(_))), "{answers:?}");
+    assert!(answers[1].is_ok());
+}
+
+#[tokio::test]
+async fn a_run_that_waits_keeps_its_deadline_and_one_that_ends_leaves_nothing_open() {
+    let scene = Scene::start().await;
+    let (mut waits, mut ends) = (scene.run().await, scene.run().await);
+    let mut admin = scene.test.admin().await;
+    let late = "update engine.run_timer set due_at = now() - interval '1 second'";
+    sqlx::query(late).execute(&mut admin).await.unwrap();
+    let told = "insert into engine.run_signal (run_id, tenant_id, signal)
+                select run_id, tenant_id, '{\"signal\":\"cancel\"}' from engine.run";
+    sqlx::query(told).execute(&mut admin).await.unwrap();
+    waits.change.status = Some(RunStatus::Waiting);
+    waits.change.wait_reason = Some(WaitReason::Doubt);
+    ends.change.status = Some(RunStatus::Failed);
+    ends.change.finish_reason = Some("error");
+
+    for answer in scene.commit(vec![waits.clone(), ends]).await {
+        answer.unwrap();
+    }
+
+    for open in [
+        "select array_agg(run_id) from engine.run_timer where name = 'deadline'",
+        "select array_agg(run_id) from engine.run_signal where drained_at is null",
+    ] {
+        let runs: Vec<RunId> = sqlx::query_scalar(open).fetch_one(&mut admin).await.unwrap();
+        assert_eq!(runs, [waits.run], "{open}");
+    }
 }

@@ -49,6 +49,12 @@ impl Append {
         self.effects.push(change);
     }
 
+    /// About how many bytes it writes.
+    pub(super) fn size(&self) -> usize {
+        let said: usize = self.content.iter().map(|(_, body)| body.len()).sum();
+        said + self.change.output.as_ref().map_or(0, String::len)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.records.is_empty()
             && self.effects.is_empty()

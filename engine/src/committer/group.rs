@@ -28,8 +28,9 @@ pub(super) enum Failed {
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
         let refused = |code: &str| {
-            // Data, constraints, syntax and rights; all other classes pass with time (restart, deadlock, disk full).
-            ["22", "23", "42", "44"].iter().any(|class| code.starts_with(class))
+            // Data, constraints, syntax, rights and limits (a key too long for its index); all other classes pass with
+            // time (restart, deadlock, disk full).
+            ["21", "22", "23", "42", "44", "54"].iter().any(|class| code.starts_with(class))
         };
         match &error {
             sqlx::Error::Database(cause) if cause.code().is_some_and(|code| refused(&code)) => {

@@ -53,16 +53,18 @@ with asked as (
     update engine.run_signal s
     set drained_at = now()
     from moved m
-    where s.run_id = m.run_id and s.tenant_id = m.tenant_id and s.drained_at is null and s.n <= m.drained
+    where s.run_id = m.run_id and s.tenant_id = m.tenant_id and s.drained_at is null
+      and (m.ended or s.n <= m.drained)
 ), set_timer as (
     insert into engine.run_timer (run_id, name, tenant_id, due_at)
     select m.run_id, t.name, m.tenant_id, now() + t.millis * interval '1 millisecond'
     from unnest($33::uuid[], $34::text[], $35::bigint[]) as t (run_id, name, millis) join moved m using (run_id)
     on conflict (run_id, name) do update set due_at = excluded.due_at
 ), spent_timers as (
+    -- The deadline stays until the end: it may pass between an owner's last look at it and the wait it begins.
     delete from engine.run_timer t
     using moved m
-    where t.run_id = m.run_id and t.tenant_id = m.tenant_id and (m.ended or t.due_at <= now())
+    where t.run_id = m.run_id and t.tenant_id = m.tenant_id and (m.ended or (t.due_at <= now() and t.name <> 'deadline'))
       and not exists (select from unnest($33::uuid[], $34::text[]) as anew (run_id, name)
                       where anew.run_id = t.run_id and anew.name = t.name)
 ), told as (

@@ -49,8 +49,8 @@ impl RunEvent {
         if let Some(message) = self.data.get_mut("message") {
             *message = redacted(message);
         }
-        for field in ["error", "reason"] {
-            if let Some(text) = self.data.get_mut(field).filter(|text| text.is_string()) {
+        for field in ["/error", "/reason", "/failure/message"] {
+            if let Some(text) = self.data.pointer_mut(field).filter(|text| text.is_string()) {
                 *text = json!("redacted");
             }
         }

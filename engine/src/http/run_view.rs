@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared_models::{
-    AgentId, EffectState, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason,
+    AgentId, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason,
 };
 use utoipa::ToSchema;
 
-use crate::store::{effect, run};
+use crate::store::{effect::Doubt, run};
 
 /// One durable execution of an agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -55,14 +55,6 @@ pub(crate) struct RunError {
     message: String,
 }
 
-/// A call somebody is asked about.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct Doubt {
-    call_id: String,
-    tool_name: String,
-    reason: Option<String>,
-}
-
 impl RunView {
     /// `payloads` says whether the viewer may see content.
     pub(crate) fn new(row: run::Row, payloads: bool) -> Self {
@@ -71,6 +63,9 @@ impl RunView {
             let message = if payloads { row.error.unwrap_or_default() } else { String::new() };
             RunError { code, message }
         });
+        // A reason quotes what the other side said.
+        let reason = |doubt: Doubt| doubt.reason.filter(|_| payloads);
+        let doubts = row.in_doubt.0.into_iter();
         Self {
             run_id: row.run_id,
             root_run_id: row.root_run_id,
@@ -90,24 +85,13 @@ impl RunView {
             usage: serde_json::from_value(row.usage).unwrap_or_default(),
             cost_micro_usd: MicroUsd(row.cost_micro_usd),
             steps: row.steps,
-            in_doubt: Vec::new(),
+            in_doubt: doubts
+                .map(|doubt| Doubt { reason: reason(doubt.clone()), ..doubt })
+                .collect(),
             deadline_at: row.deadline_at,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
         }
-    }
-
-    /// Adds the calls in doubt among the run's effects.
-    pub(crate) fn with_doubts(mut self, effects: Vec<effect::Row>) -> Self {
-        let open = effects.into_iter().filter(|effect| effect.state() == EffectState::InDoubt);
-        self.in_doubt = open
-            .map(|effect| Doubt {
-                call_id: effect.call_id,
-                tool_name: effect.tool_name,
-                reason: effect.reason,
-            })
-            .collect();
-        self
     }
 }

@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
+use serde::{Deserialize, Serialize};
 use shared_models::{Effect, EffectState, RunId, UserId};
 use sqlx::types::Uuid;
+use utoipa::ToSchema;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -20,6 +22,14 @@ pub(crate) struct Row {
     pub(crate) answered_by: Option<UserId>,
     /// Milliseconds since it was sent.
     pub(crate) sent_ms_ago: Option<i64>,
+}
+
+/// A call somebody is asked about.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Doubt {
+    pub(crate) call_id: String,
+    pub(crate) tool_name: String,
+    pub(crate) reason: Option<String>,
 }
 
 impl Row {

@@ -4,7 +4,9 @@ use chrono::{DateTime, Utc};
 use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
 use shared_models::{AgentId, EventId, RunId, RunStatus, TeamId, TriggerId, UserId};
+use sqlx::types::Json;
 
+use crate::store::effect::Doubt;
 use crate::visibility::Viewer;
 
 #[derive(Clone, Debug)]
@@ -34,6 +36,7 @@ pub(crate) struct Row {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) started_at: Option<DateTime<Utc>>,
     pub(crate) finished_at: Option<DateTime<Utc>>,
+    pub(crate) in_doubt: Json<Vec<Doubt>>,
 }
 
 impl Row {

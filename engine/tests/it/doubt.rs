@@ -84,3 +84,45 @@ async fn calls_beside_one_in_doubt_are_answered_as_they_come() {
     scene::until(&api, &run, "succeeded").await;
     assert_eq!((broken.requests().len(), fine.requests().len()), (1, 1));
 }
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_kept_is_refused_and_holds_nobody_up() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let server = Stub::start(|_| Answer::Reset).await;
+    let agent = scene::scripted(&api, "a", &scene::calls(&["pay"])).await;
+    scene::tool(&api, &agent, "pay", &server.url(), "unsafe").await;
+    let run = scene::start(&api, &agent).await;
+    let waiting = scene::until(&api, &run, "waiting").await;
+    let call = waiting["in_doubt"][0]["call_id"].as_str().unwrap();
+    let path = format!("/v1/runs/{run}/effects/{call}/answer");
+
+    for result in ["a\u{0}b".to_owned(), "x".repeat(65_537)] {
+        let refused = api.post(&path, &json!({ "outcome": "happened", "result": result })).await;
+        assert_eq!(refused.refusal(), (422, "validation_failed"));
+    }
+
+    assert_eq!(api.post(&path, &json!({ "outcome": "happened" })).await.status, 202);
+    scene::until(&api, &run, "succeeded").await;
+}
+
+#[tokio::test]
+async fn what_a_doubt_quotes_is_not_shown_to_who_may_not_see_content() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let server = Stub::start(|_| Answer::Json(502, json!("sesame"))).await;
+    let agent = scene::scripted(&api, "a", &scene::calls(&["pay"])).await;
+    scene::tool(&api, &agent, "pay", &server.url(), "unsafe").await;
+    let run = scene::start(&api, &agent).await;
+    let waiting = scene::until(&api, &run, "waiting").await;
+    assert!(waiting["in_doubt"][0]["reason"].as_str().unwrap().contains("sesame"), "{waiting}");
+
+    let blind = app.person(&owner.without_payloads());
+
+    let seen = blind.get(&format!("/v1/runs/{run}")).await.expect(200);
+    assert_eq!(seen["in_doubt"][0]["reason"], json!(null));
+    let listed = blind.get("/v1/runs").await;
+    assert!(!listed.text.contains("sesame"), "{}", listed.text);
+    assert_eq!(listed.expect(200)["items"][0]["in_doubt"][0]["tool_name"], "pay");
+}

@@ -17,7 +17,7 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
 
     for (name, sql, parameters, indexes) in [
         ("the journal's group", GROUP, 41, &["run_pkey", "run_signal_", "run_timer_pkey"][..]),
-        ("a new run", CREATE, 22, &[]),
+        ("a new run", CREATE, 23, &[]),
         ("one run", FIND, 2, &["run_pkey"]),
     ] {
         let mut tx = db.begin(tenant).await.unwrap();

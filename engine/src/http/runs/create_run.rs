@@ -91,8 +91,7 @@ pub(crate) async fn create_run(
 
 async fn view(tx: &mut TenantTx, run: RunId, payloads: bool) -> Result<RunView, Error> {
     let row = store::run::find(tx, run).await?.ok_or(Error::RunNotFound(run))?;
-    let effects = store::effect::list(tx, run).await?;
-    Ok(RunView::new(row, payloads).with_doubts(effects))
+    Ok(RunView::new(row, payloads))
 }
 
 /// Waits until the run has ended or waits, looking whenever something happens to it and once a second.

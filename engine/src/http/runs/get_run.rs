@@ -4,9 +4,7 @@ use shared_models::{ProblemBody, RunId};
 
 use super::visible;
 use crate::app::App;
-use crate::error::Error;
 use crate::http::run_view::RunView;
-use crate::store::effect;
 
 /// See a run: where it stands, what it said, what it used, and what it is in doubt about.
 #[utoipa::path(get, path = "/v1/runs/{run_id}", tag = "runs", security(("token" = ["runs:read"])),
@@ -19,6 +17,5 @@ pub(crate) async fn get_run(
 ) -> Result<Json<RunView>, Problem> {
     let mut tx = app.db.begin(caller.tenant).await?;
     let row = visible(&mut tx, &caller, run_id).await?;
-    let effects = effect::list(&mut tx, run_id).await.map_err(Error::from)?;
-    Ok(Json(RunView::new(row, caller.payloads).with_doubts(effects)))
+    Ok(Json(RunView::new(row, caller.payloads)))
 }

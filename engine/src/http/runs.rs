@@ -7,7 +7,9 @@ mod follow_run;
 mod get_run;
 mod list_effects;
 mod list_messages;
+mod list_parked;
 mod list_runs;
+mod replay_parked;
 mod watch;
 
 use dbutil::TenantTx;
@@ -30,6 +32,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list_effects::list_effects))
         .routes(routes!(answer_effect::answer_effect))
         .routes(routes!(cancel_run::cancel_run))
+        // firings that could not be taken
+        .routes(routes!(list_parked::list_parked))
+        .routes(routes!(replay_parked::replay_parked))
 }
 
 /// The run, if the caller may see it: as its agent could be seen when it began, or because they started it.

@@ -118,3 +118,49 @@ async fn a_firing_for_an_agent_that_does_not_run_is_refused_and_says_why() {
     assert_eq!(reasons, ["the agent is paused", "there is no such agent"]);
     assert!(runs_of(&api).await.is_empty());
 }
+
+#[tokio::test]
+async fn a_firing_that_was_set_aside_is_listed_and_becomes_a_run_when_an_administrator_replays_it()
+{
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
+    let event = fired(&owner, &agent, Some(json!({})));
+    let row = pubsub::OutboxRow::new(
+        event.tenant_id,
+        (event.event_id.uuid(), event.attempt),
+        event.timestamp,
+        &event,
+    )
+    .unwrap();
+    sqlx::query(
+        "insert into engine.parked (consumer, message_id, tenant_id, subject, envelope, reason, deliveries)
+         values ($1, $2, $3, $4, $5::jsonb, 'broken', 6)",
+    )
+    .bind(pubsub::topology::ENGINE_TRIGGER_FIRED.durable)
+    .bind(row.message_id.uuid())
+    .bind(owner.tenant.uuid())
+    .bind(&row.subject)
+    .bind(&row.envelope)
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
+
+    let listed = api.get("/v1/runs/parked").await.expect(200);
+    let parked = &listed["items"][0];
+    assert_eq!((&parked["type"], &parked["reason"]), (&json!("trigger.fired"), &json!("broken")));
+    let (consumer, id) = (parked["consumer"].as_str().unwrap(), row.message_id);
+    let path = format!("/v1/runs/parked/{consumer}/{id}/replay");
+    let member = app.person(&owner.colleague(shared_models::Role::Member));
+    assert_eq!(member.get("/v1/runs/parked").await.refusal(), (403, "scope_missing"));
+    assert_eq!(member.post(&path, &json!({})).await.refusal(), (403, "scope_missing"));
+    let foreign = app.person(&app.trust.owner());
+    assert_eq!(foreign.post(&path, &json!({})).await.status, 404);
+
+    assert_eq!(api.post(&path, &json!({})).await.status, 202);
+
+    eventually("the run", async || (runs_of(&api).await.len() == 1).then_some(())).await;
+    let left = api.get("/v1/runs/parked").await.expect(200);
+    assert_eq!(left["items"], json!([]));
+}

@@ -31,6 +31,17 @@ async fn every_route_refuses_who_may_not_call_it() {
     let effects = api.get(&format!("/v1/runs/{run_id}/effects")).await.expect(200);
     let call_id = text(&effects["items"][0]["call_id"]);
 
+    let parked = shared_models::MessageId::mint();
+    sqlx::query(
+        "insert into engine.parked (consumer, message_id, tenant_id, subject, envelope, reason, deliveries)
+         values ('engine_trigger_fired', $1, $2, 's', '{}', 'broken', 6)",
+    )
+    .bind(parked.uuid())
+    .bind(owner.tenant.uuid())
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
+
     let walk = Walk {
         openapi: app.openapi.clone(),
         api: app.api.clone(),
@@ -41,6 +52,8 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("version", "1".into()),
             ("run_id", run_id),
             ("call_id", call_id),
+            ("consumer", "engine_trigger_fired".into()),
+            ("message_id", parked.to_string()),
         ]),
         bodies: BTreeMap::from([
             ("POST /v1/agents", json!({ "name": "b" })),

@@ -3,7 +3,7 @@
 BIN := $(or $(CARGO_TARGET_DIR),target)/debug/switchyard
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check ci fmt lint sqlx openapi deps
+.PHONY: help up test chaos check ci fmt lint sqlx openapi deps
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -14,6 +14,10 @@ up: deps ## install what is missing, build, and start everything on this machine
 
 test: deps ## every test, against a private Postgres and NATS
 	cargo xtask test
+
+chaos: deps ## kill everything at random while 1,000 events come in, and account for each (CHAOS_SEED=… repeats one)
+	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} cargo build -p switchyard -p e2e --bins
+	@SWITCHYARD_BIN=$(abspath $(BIN)) $(dir $(BIN))chaos
 
 check: deps ## dependency rules, schema ownership, generated files
 	cargo xtask check

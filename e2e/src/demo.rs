@@ -25,7 +25,8 @@ pub fn script(turns: &Value) -> String {
 }
 
 impl Scene {
-    /// Makes an agent on `sim:script` with a POST tool named `act` at `url`, which sends `secret` in `x-key`.
+    /// Makes an agent on `sim:script` with a POST tool named `act` at `url`, which sends `secret` in `x-key`, and a
+    /// webhook trigger with a secret of its own.
     pub async fn make(
         api: &Api,
         tenant: &str,
@@ -35,28 +36,9 @@ impl Scene {
         secret: &str,
         turns: &Value,
     ) -> Self {
-        let credential =
-            json!({ "name": format!("{name}-key"), "credentials": { "api_key": secret } });
-        let made =
-            api.post(&format!("/tenant/{tenant}/credentials"), &credential).await.expect(201);
-        let credential = text(&made, "credential_id");
-        let tool = json!({
-            "name": format!("act_{}", name.replace('-', "_")), "description": "Acts.", "kind": "http", "effect": effect,
-            "timeout_ms": 5000,
-            "parameters": {
-                "type": "object", "properties": { "text": { "type": "string" } }, "required": ["text"],
-            },
-            "config": {
-                "method": "POST", "url": url,
-                "credential": { "in": "header", "name": "x-key", "field": "api_key" },
-            },
-        });
-        let tool = text(&api.post("/v1/tools", &tool).await.expect(201), "tool_id");
-        let agent = json!({ "name": name, "model": "sim:script", "instructions": script(turns) });
-        let agent = text(&api.post("/v1/agents", &agent).await.expect(201), "agent_id");
-        let link = json!({ "credential_id": credential });
-        let linked = api.put(&format!("/v1/agents/{agent}/tools/{tool}"), &link).await;
-        assert!((200..300).contains(&linked.status), "{}", linked.text);
+        let fields = json!({ "api_key": secret });
+        let key = credential(api, tenant, &format!("{name}-key"), &fields).await;
+        let (agent, tool) = actor(api, name, effect, url, &key, turns).await;
         let trigger = json!({ "system": "webhook", "options": {} });
         let made = api.post(&format!("/agent/{agent}/trigger"), &trigger).await.expect(201);
         Self {
@@ -120,6 +102,42 @@ impl Scene {
     }
 }
 
-fn text(body: &Value, field: &str) -> String {
+/// Stores a tenant's credential; gives its id.
+pub(crate) async fn credential(api: &Api, tenant: &str, name: &str, fields: &Value) -> String {
+    let body = json!({ "name": name, "credentials": fields });
+    let made = api.post(&format!("/tenant/{tenant}/credentials"), &body).await.expect(201);
+    text(&made, "credential_id")
+}
+
+/// Makes an agent with a tool that sends a credential's `api_key`; gives the ids of both.
+pub(crate) async fn actor(
+    api: &Api,
+    name: &str,
+    effect: &str,
+    url: &str,
+    credential: &str,
+    turns: &Value,
+) -> (String, String) {
+    let tool = json!({
+        "name": Scene::tool_name(name), "description": "Acts.", "kind": "http", "effect": effect,
+        "timeout_ms": 5000,
+        "parameters": {
+            "type": "object", "properties": { "text": { "type": "string" } }, "required": ["text"],
+        },
+        "config": {
+            "method": "POST", "url": url,
+            "credential": { "in": "header", "name": "x-key", "field": "api_key" },
+        },
+    });
+    let tool = text(&api.post("/v1/tools", &tool).await.expect(201), "tool_id");
+    let agent = json!({ "name": name, "model": "sim:script", "instructions": script(turns) });
+    let agent = text(&api.post("/v1/agents", &agent).await.expect(201), "agent_id");
+    let link = json!({ "credential_id": credential });
+    let linked = api.put(&format!("/v1/agents/{agent}/tools/{tool}"), &link).await;
+    assert!((200..300).contains(&linked.status), "{}", linked.text);
+    (agent, tool)
+}
+
+pub(crate) fn text(body: &Value, field: &str) -> String {
     body[field].as_str().unwrap_or_else(|| panic!("no `{field}` in {body}")).to_owned()
 }

@@ -1,6 +1,10 @@
 //! Each service as a process of its own, configured by its environment as a container would be.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use localdeps::{Home, Nats, Postgres};
 use shared_models::Service;
@@ -17,7 +21,7 @@ pub struct Fleet {
     /// The database.
     pub postgres: Postgres,
     dir: tempfile::TempDir,
-    _home: Home,
+    home: Home,
     secrets: BTreeMap<String, String>,
     ports: BTreeMap<String, u16>,
     extra: BTreeMap<String, String>,
@@ -41,7 +45,7 @@ impl Fleet {
             nats,
             postgres,
             dir,
-            _home: home,
+            home,
             secrets,
             ports: ports(),
             extra: extra
@@ -113,6 +117,39 @@ impl Fleet {
         assert!(dir.exists());
     }
 
+    /// Waits until a process answers at all, whatever it may still miss.
+    pub async fn alive(&mut self, name: &str) {
+        let api = Api::at(format!("http://127.0.0.1:{}", self.ports[name]));
+        let (port, process) = (self.ports[name], self.processes.get_mut(name).unwrap());
+        eventually_within(Duration::from_secs(60), "a process to answer", async || {
+            assert!(process.running(), "{name} ended by itself: {}", tail(&process.log()));
+            if !listens(port).await {
+                return None;
+            }
+            (api.get("/livez").await.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// The processes that have ended.
+    pub fn ended(&mut self) -> Vec<String> {
+        let ended = self.processes.iter_mut().filter_map(|(name, process)| {
+            (!process.running())
+                .then(|| format!("{name} ended by itself: {}", tail(&process.log())))
+        });
+        ended.collect()
+    }
+
+    /// Where NATS keeps its streams.
+    pub fn nats_store(&self) -> PathBuf {
+        self.home.state().join("nats")
+    }
+
+    /// The folder with the services' logs.
+    pub fn logs_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The public address.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports["gateway"])
@@ -177,6 +214,13 @@ fn ports() -> BTreeMap<String, u16> {
     held.iter()
         .map(|(name, held)| ((*name).to_owned(), held.local_addr().unwrap().port()))
         .collect()
+}
+
+/// The end of a log.
+fn tail(log: &str) -> String {
+    let mut last: Vec<&str> = log.lines().rev().take(5).collect();
+    last.reverse();
+    last.join("\n")
 }
 
 fn free_port() -> u16 {

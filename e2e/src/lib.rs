@@ -9,6 +9,7 @@
     reason = "a test that cannot go on should stop"
 )]
 
+pub mod chaos;
 mod demo;
 mod fleet;
 mod laptop;

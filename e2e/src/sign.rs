@@ -1,9 +1,14 @@
 //! Signing deliveries as Standard Webhooks 1.0 says.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use testkit::{Api, Reply};
+
+/// As long as a provider waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A delivery ready to be sent, once or more often.
 #[derive(Clone, Debug)]
@@ -33,5 +38,23 @@ impl Signed {
             .header("content-type", "application/json")
             .raw(reqwest::Method::POST, hook, self.body.clone().into_bytes())
             .await
+    }
+
+    /// Sends it to an address that may not answer: the status, or what kind of failure it was.
+    pub async fn try_send(&self, http: &reqwest::Client, url: &str) -> Result<u16, &'static str> {
+        let request = http
+            .post(url)
+            .timeout(PATIENCE)
+            .header("webhook-id", &self.id)
+            .header("webhook-timestamp", &self.timestamp)
+            .header("webhook-signature", &self.signature)
+            .header("content-type", "application/json")
+            .body(self.body.clone());
+        match request.send().await {
+            Ok(response) => Ok(response.status().as_u16()),
+            Err(error) if error.is_connect() => Err("not connected"),
+            Err(error) if error.is_timeout() => Err("timed out"),
+            Err(_) => Err("cut off"),
+        }
     }
 }

@@ -6,7 +6,9 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod chaos;
 mod crash;
+mod paused;
 mod models;
 mod refusals;
 mod secrets;

@@ -1,12 +1,15 @@
 # For people; the work is done by `cargo xtask` and scripts/install-deps.
 
-BIN := $(or $(CARGO_TARGET_DIR),target)/debug/switchyard
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/debug/switchyard
+RELEASE := $(TARGET)/release
+PEERS := $(TARGET)/bench-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos check ci fmt lint sqlx openapi deps
+.PHONY: help up test chaos check ci fmt lint sqlx openapi deps bench bench-peers
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 up: deps ## install what is missing, build, and start everything on this machine
 	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} cargo build -p switchyard
@@ -36,6 +39,17 @@ sqlx: deps ## write .sqlx after changing SQL
 
 openapi: deps ## write openapi/ after changing routes or events
 	cargo xtask openapi
+
+bench: deps ## how fast it is beside the raw parts of this machine; BENCH=--quick for a smoke test
+	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} cargo build --release -p switchyard -p bench
+	@$(RELEASE)/bench $(BENCH)
+
+bench-peers: deps ## the same agent on other frameworks, beside ours
+	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} cargo build --release -p switchyard -p bench
+	cargo build --release --locked --manifest-path bench/peers/rig/Cargo.toml --target-dir $(PEERS)/rig
+	python3 -m venv $(PEERS)/python
+	$(PEERS)/python/bin/pip install --quiet --requirement bench/peers/python/requirements.txt
+	@$(RELEASE)/bench peers --rig $(PEERS)/rig/release/rig-peer --python $(PEERS)/python/bin/python $(BENCH)
 
 deps: ## check, and where possible install, what the machine needs
 	@scripts/install-deps

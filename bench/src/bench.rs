@@ -15,7 +15,6 @@ use crate::{
     proc::{Processes, cpu_each},
     process::{Process, Program},
     report::Report,
-    tell,
 };
 
 /// More than any door answers in a second.
@@ -98,11 +97,6 @@ impl Bench {
             repeats.push(after(figure).await?);
         }
         Ok(Figure::median(repeats))
-    }
-
-    /// Says what is measured next.
-    pub(crate) fn next(&self, what: &str) {
-        tell(&format!("  {what}"));
     }
 }
 

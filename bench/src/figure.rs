@@ -100,9 +100,8 @@ impl Figure {
 
     /// The median of each value over repeats; errors are added up.
     pub(crate) fn median(repeats: Vec<Self>) -> Self {
-        let middle = |value: fn(&Self) -> Option<f64>| {
-            median(repeats.iter().filter_map(value).collect())
-        };
+        let middle =
+            |value: fn(&Self) -> Option<f64>| median(repeats.iter().filter_map(value).collect());
         let mut errors = BTreeMap::new();
         let mut more: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for repeat in &repeats {

@@ -110,7 +110,7 @@ impl Fleet {
     /// Everything that takes processor time for us.
     pub(crate) fn processes(&self) -> Processes {
         let mut processes = self.own_processes();
-        processes.add("postgres", self.postgres.pid());
+        processes.add_family("postgres", self.postgres.pid());
         processes.add("nats", self.nats.pid());
         processes.add("client", std::process::id());
         processes
@@ -165,7 +165,11 @@ impl Fleet {
         while !self.api.is_ready().await {
             if Instant::now() > deadline {
                 let logs: Vec<String> = self.services.values().map(Process::log_end).collect();
-                bail!("the services are not ready; see {}: {}", self.dir.display(), logs.join("\n"));
+                bail!(
+                    "the services are not ready; see {}: {}",
+                    self.dir.display(),
+                    logs.join("\n")
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -23,15 +23,29 @@ pub(crate) async fn repeat(bench: &Bench, in_flight: u32, threads: u32) -> anyho
         let url = format!("http://{}/v1", bench.mock_at);
         let (in_flight, threads) = (in_flight.to_string(), threads.to_string());
         let millis = bench.plan.measure.as_millis().to_string();
-        let arguments =
-            ["library", "--url", &url, "--in-flight", &in_flight, "--threads", &threads, "--millis", &millis];
+        let arguments = [
+            "library",
+            "--url",
+            &url,
+            "--in-flight",
+            &in_flight,
+            "--threads",
+            &threads,
+            "--millis",
+            &millis,
+        ];
         repeats.push(bench.told(arguments.map(str::to_owned).to_vec()).await?);
     }
     Ok(Figure::median(repeats))
 }
 
 /// Runs the agent again and again, so many at once, on the runtime of the caller.
-pub(crate) async fn load(url: &str, in_flight: u32, threads: u32, millis: u64) -> anyhow::Result<Figure> {
+pub(crate) async fn load(
+    url: &str,
+    in_flight: u32,
+    threads: u32,
+    millis: u64,
+) -> anyhow::Result<Figure> {
     let agent = agent(url)?;
     let warm = Instant::now() + Duration::from_millis(millis / 4);
     work(&agent, in_flight, threads, warm).await?;
@@ -39,7 +53,8 @@ pub(crate) async fn load(url: &str, in_flight: u32, threads: u32, millis: u64) -
     let mut processes = Processes::default();
     processes.add("runner", std::process::id());
     let (before, started) = (processes.cpu(), Instant::now());
-    let mut sample = work(&agent, in_flight, threads, started + Duration::from_millis(millis)).await?;
+    let mut sample =
+        work(&agent, in_flight, threads, started + Duration::from_millis(millis)).await?;
     sample.elapsed = started.elapsed();
     let costs = cpu_each(&before, &processes.cpu(), sample.latencies.len() as u64);
     let mut figure = sample.figure();

@@ -39,11 +39,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) const FULL: Self = Self {
-        warm_up: Duration::from_millis(1_500),
-        measure: Duration::from_secs(3),
-        repeats: 5,
-    };
+    pub(crate) const FULL: Self =
+        Self { warm_up: Duration::from_millis(1_500), measure: Duration::from_secs(3), repeats: 5 };
     pub(crate) const QUICK: Self = Self {
         warm_up: Duration::from_millis(200),
         measure: Duration::from_millis(400),
@@ -77,7 +74,8 @@ pub(crate) async fn closed_loop<T: Traffic>(
     let started = Instant::now();
     let mut workers = JoinSet::new();
     for connection in open {
-        let work = worker(connection, address, traffic.clone(), next.clone(), total, started + limit);
+        let work =
+            worker(connection, address, traffic.clone(), next.clone(), total, started + limit);
         workers.spawn(work);
     }
     let mut sample = Sample::default();

@@ -107,10 +107,7 @@ fn main() -> ExitCode {
 }
 
 /// Does something on so many threads; the client has one, so that what it measures has the rest of the machine.
-fn alone(
-    threads: u32,
-    work: impl Future<Output = anyhow::Result<()>>,
-) -> anyhow::Result<()> {
+fn alone(threads: u32, work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = if threads == 1 {
         tokio::runtime::Builder::new_current_thread().enable_all().build()
     } else {
@@ -176,6 +173,11 @@ fn say(text: &str) -> anyhow::Result<()> {
 fn tell(text: &str) {
     // Nobody may be listening there.
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Says what is measured next.
+fn progress(what: &str) {
+    tell(&format!("  {what}"));
 }
 
 async fn mock(listen: String) -> anyhow::Result<()> {

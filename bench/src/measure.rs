@@ -14,9 +14,8 @@ mod streams;
 use crate::{bench::Bench, fleet::Fleet, tell};
 
 /// The groups of measurements, by the names `--only` takes.
-pub(crate) const GROUPS: [&str; 9] = [
-    "start", "parts", "library", "memory", "credentials", "entry", "runs", "streams", "intake",
-];
+pub(crate) const GROUPS: [&str; 9] =
+    ["start", "parts", "library", "memory", "credentials", "entry", "runs", "streams", "intake"];
 
 /// Measures the groups that are asked for; all, when none is named.
 pub(crate) async fn everything(bench: &mut Bench, only: &[String]) -> anyhow::Result<()> {

@@ -1,4 +1,6 @@
 //! The same agent on other frameworks, against the same mock, one after the other.
+//!
+//! `agentcore` always asks the model for a stream; rig does so only when its caller wants one, so both are measured.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -28,18 +30,21 @@ pub(crate) async fn compare(bench: &mut Bench, programs: &Programs) -> anyhow::R
     tell("library runs, ours and rig's in turns");
     for (in_flight, threads) in LOADS {
         let load = format!("{in_flight} in flight, {threads} thread(s)");
-        bench.next(&format!("agentcore, {load}"));
+        crate::progress(&format!("agentcore, {load}"));
         let ours = library::repeat(bench, in_flight, threads).await?;
         bench.report.row("library runs", &format!("agentcore, {load}"), ours);
-        bench.next(&format!("rig, {load}"));
+        crate::progress(&format!("rig, {load}"));
         let theirs = repeat(bench, &programs.rig, &[], in_flight, threads).await?;
         bench.report.row("library runs", &format!("rig, {load}"), theirs);
+        crate::progress(&format!("rig streaming, {load}"));
+        let streaming = repeat(bench, &programs.rig, &["--streaming"], in_flight, threads).await?;
+        bench.report.row("library runs", &format!("rig streaming, {load}"), streaming);
     }
     tell("Python frameworks");
     for framework in FRAMEWORKS {
         for in_flight in [1, 64] {
             let name = format!("{framework}, {in_flight} in flight, 1 thread(s)");
-            bench.next(&name);
+            crate::progress(&name);
             let script = programs.script.display().to_string();
             let figure =
                 repeat(bench, &programs.python, &[&script, framework], in_flight, 1).await?;

@@ -7,12 +7,23 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Processes by what they are called in the table.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Processes(Vec<(String, u32)>);
+pub(crate) struct Processes(Vec<(String, u32, With)>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum With {
+    Children,
+    Nobody,
+}
 
 impl Processes {
-    /// Adds one; its children count as itself.
+    /// Adds one by itself.
     pub(crate) fn add(&mut self, name: &str, pid: u32) {
-        self.0.push((name.to_owned(), pid));
+        self.0.push((name.to_owned(), pid, With::Nobody));
+    }
+
+    /// Adds one whose children count as itself.
+    pub(crate) fn add_family(&mut self, name: &str, pid: u32) {
+        self.0.push((name.to_owned(), pid, With::Children));
     }
 
     #[must_use]
@@ -26,11 +37,12 @@ impl Processes {
     pub(crate) fn cpu(&self) -> BTreeMap<String, f64> {
         let stats = all();
         let mut seconds = BTreeMap::new();
-        for (name, pid) in &self.0 {
-            let family = stats.iter().filter(|stat| stat.pid == *pid || stat.parent == *pid);
-            let ticks: u64 = family
-                .map(|stat| stat.own + if stat.pid == *pid { stat.ended_children } else { 0 })
-                .sum();
+        for (name, pid, with) in &self.0 {
+            let children = *with == With::Children;
+            let own = stats.iter().filter(|stat| stat.pid == *pid);
+            let own = own.map(|stat| stat.own + if children { stat.ended_children } else { 0 });
+            let theirs = stats.iter().filter(|stat| children && stat.parent == *pid);
+            let ticks: u64 = own.chain(theirs.map(|stat| stat.own)).sum();
             *seconds.entry(name.clone()).or_default() += ticks as f64 / TICKS_PER_SECOND;
         }
         seconds
@@ -38,8 +50,8 @@ impl Processes {
 
     /// Resident memory of each, in megabytes.
     pub(crate) fn memory(&self) -> BTreeMap<String, f64> {
-        let known = self.0.iter().filter_map(|(name, pid)| Some((name.clone(), resident_mb(*pid)?)));
-        known.collect()
+        let known = |(name, pid, _): &(String, u32, With)| Some((name.clone(), resident_mb(*pid)?));
+        self.0.iter().filter_map(known).collect()
     }
 }
 

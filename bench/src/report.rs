@@ -87,13 +87,16 @@ impl Report {
         for note in &self.notes {
             let _ = writeln!(text, "  {note}");
         }
-        let mut group = "";
+        let mut groups: Vec<&str> = Vec::new();
         for row in &self.rows {
-            if row.group != group {
-                group = &row.group;
-                let _ = writeln!(text, "\n{group:<62}{:>9}{:>9}{:>9}", "per s", "p50 ms", "p99 ms");
+            if !groups.contains(&&*row.group) {
+                groups.push(&row.group);
             }
-            row.write(&mut text);
+        }
+        for group in groups {
+            let _ = writeln!(text, "\n{group:<62}{:>9}{:>9}{:>9}", "per s", "p50 ms", "p99 ms");
+            let rows = self.rows.iter().filter(|row| row.group == group);
+            rows.for_each(|row| row.write(&mut text));
         }
         let met = self.rows.iter().flat_map(|row| &row.targets);
         let (met, missed): (Vec<_>, Vec<_>) = met.partition(|verdict| verdict.met);
@@ -118,9 +121,10 @@ impl Row {
         }
         text.push('\n');
         if !figure.more.is_empty() {
-            let more = figure.more.iter().filter(|(name, value)| {
-                !name.starts_with("cpu ") || **value >= 0.005
-            });
+            let more = figure
+                .more
+                .iter()
+                .filter(|(name, value)| !name.starts_with("cpu ") || **value >= 0.005);
             let more: Vec<String> =
                 more.map(|(name, value)| format!("{name} {}", short(*value))).collect();
             let _ = writeln!(text, "      {}", more.join(" · "));

@@ -27,7 +27,8 @@ impl Deliveries {
         let signature = |n: usize| {
             let mut text = [b'A'; 44];
             if let Some(keyed) = keyed.clone().filter(|_| !key.is_empty()) {
-                let signed = keyed.chain_update(id(series, n)).chain_update(format!(".{time}.{BODY}"));
+                let signed =
+                    keyed.chain_update(id(series, n)).chain_update(format!(".{time}.{BODY}"));
                 // 32 bytes are 44 letters.
                 let _ = STANDARD.encode_slice(signed.finalize().into_bytes(), &mut text);
             }
@@ -48,7 +49,10 @@ impl Traffic for Deliveries {
         let (id, time) = (id(self.series, n), self.time);
         request.extend_from_slice(self.head.as_bytes());
         // A Vec takes everything.
-        let _ = write!(request, "webhook-id: {id}\r\nwebhook-timestamp: {time}\r\nwebhook-signature: v1,");
+        let _ = write!(
+            request,
+            "webhook-id: {id}\r\nwebhook-timestamp: {time}\r\nwebhook-signature: v1,"
+        );
         if let Some(signature) = self.signatures.get(n) {
             request.extend_from_slice(signature);
         }

@@ -89,13 +89,15 @@ impl Api {
     pub(crate) async fn hook(&self, agent: &Agent) -> anyhow::Result<Hook> {
         let trigger = json!({ "system": "webhook", "options": {} });
         let made = self.post(&format!("/agent/{}/trigger", agent.id), &trigger).await?;
-        Ok(Hook {
-            path: text(&made, "hook_url")?,
-            secret: text(&made, "signing_secret")?,
-        })
+        Ok(Hook { path: text(&made, "hook_url")?, secret: text(&made, "signing_secret")? })
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
         let what = format!("{method} {path}");
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         request = request.bearer_auth(&self.key);

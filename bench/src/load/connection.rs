@@ -32,7 +32,8 @@ impl Answer<'_> {
             let body = String::from_utf8_lossy(self.body.get(..200).unwrap_or(self.body));
             return Some(format!("{} {body}", self.status));
         }
-        let found = self.body.windows(contains.len().max(1)).any(|part| part == contains.as_bytes());
+        let found =
+            self.body.windows(contains.len().max(1)).any(|part| part == contains.as_bytes());
         (!found && !contains.is_empty()).then(|| format!("{status} without `{contains}`"))
     }
 }

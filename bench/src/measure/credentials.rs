@@ -16,7 +16,7 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> 
     let processes = fleet.processes();
     for connections in [1, 32] {
         let name = format!("lease of a credential, {connections} connections");
-        bench.next(&name);
+        crate::progress(&name);
         let make = |count| Leases {
             requests: (0..count).map(|_| lease(&minter, scene, &path, &body)).collect(),
         };
@@ -28,11 +28,7 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> 
 }
 
 /// A credential that an agent may use: where it is leased, and with what request.
-async fn granted(
-    bench: &Bench,
-    fleet: &Fleet,
-    scene: &Scene,
-) -> anyhow::Result<(String, Vec<u8>)> {
+async fn granted(bench: &Bench, fleet: &Fleet, scene: &Scene) -> anyhow::Result<(String, Vec<u8>)> {
     let api = &fleet.api;
     let credential = json!({ "name": "bench", "credentials": { "api_key": "s3cret" } });
     let made = api.post(&format!("/tenant/{}/credentials", scene.tenant), &credential).await?;

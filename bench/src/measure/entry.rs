@@ -21,7 +21,7 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> 
         let mut first = Vec::new();
         let mut started = Vec::new();
         for _ in 0..bench.plan.repeats.min(3) {
-            bench.next(&format!("{rate} events/s"));
+            crate::progress(&format!("{rate} events/s"));
             let (created, claimed) = once(bench, fleet, scene, *rate).await?;
             first.push(created);
             started.push(claimed);
@@ -57,8 +57,7 @@ async fn once(
         ensure!(answer.status == 202, "a delivery was answered {}", answer.status);
     }
     Settled::new(fleet).await?.everything().await?;
-    let rows: Vec<(f64, f64)> =
-        sqlx::query_as(LAGS).bind(since).fetch_all(&mut onlooker).await?;
+    let rows: Vec<(f64, f64)> = sqlx::query_as(LAGS).bind(since).fetch_all(&mut onlooker).await?;
     ensure!(rows.len() == count, "{count} events made {} runs", rows.len());
     let figure = |micros: Vec<f64>| {
         Figure::of_latencies(micros.into_iter().map(|micros| micros.max(0.0) as u32).collect())

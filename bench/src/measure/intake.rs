@@ -18,7 +18,7 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> 
         for service in [Service::Eventsvc, Service::Gateway] {
             for connections in [1, 64, 256] {
                 let name = format!("{service} door, {takes} takes it, {connections} connections");
-                bench.next(&name);
+                crate::progress(&name);
                 let figure = door(bench, fleet, &mut settled, hook, (service, connections)).await?;
                 bench.report.row("webhook intake", &name, figure);
             }
@@ -39,28 +39,34 @@ async fn door(
     let mut onlooker = fleet.onlooker().await?;
     let mut stored = count(&mut onlooker).await?;
     bench
-        .measure((fleet.door(service), connections), bench.plan.at_most(3), &processes, make, async |figure| {
-            let loaded = figure.count as f64 / figure.per_second.unwrap_or(1.0).max(1.0);
-            let since = Instant::now();
-            let runs = settled.runs().await?;
-            settled.everything().await?;
-            let drained = since.elapsed();
-            let now = count(&mut onlooker).await?;
-            // An answer that did not come may stand for a row all the same.
-            let errors: u64 = figure.errors.values().sum();
-            let new = (now - stored).cast_unsigned();
-            ensure!(
-                (figure.count..=figure.count + errors).contains(&new),
-                "{} deliveries were accepted and {new} stored",
-                figure.count
-            );
-            stored = now;
-            let end_to_end = figure.count as f64 / (loaded + runs.as_secs_f64());
-            Ok(figure
-                .with("drain runs s", runs.as_secs_f64())
-                .with("drain all s", drained.as_secs_f64())
-                .with("accepted to ended /s", end_to_end))
-        })
+        .measure(
+            (fleet.door(service), connections),
+            bench.plan.at_most(3),
+            &processes,
+            make,
+            async |figure| {
+                let loaded = figure.count as f64 / figure.per_second.unwrap_or(1.0).max(1.0);
+                let since = Instant::now();
+                let runs = settled.runs().await?;
+                settled.everything().await?;
+                let drained = since.elapsed();
+                let now = count(&mut onlooker).await?;
+                // An answer that did not come may stand for a row all the same.
+                let errors: u64 = figure.errors.values().sum();
+                let new = (now - stored).cast_unsigned();
+                ensure!(
+                    (figure.count..=figure.count + errors).contains(&new),
+                    "{} deliveries were accepted and {new} stored",
+                    figure.count
+                );
+                stored = now;
+                let end_to_end = figure.count as f64 / (loaded + runs.as_secs_f64());
+                Ok(figure
+                    .with("drain runs s", runs.as_secs_f64())
+                    .with("drain all s", drained.as_secs_f64())
+                    .with("accepted to ended /s", end_to_end))
+            },
+        )
         .await
 }
 

@@ -4,7 +4,7 @@ use crate::bench::Bench;
 pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     for (in_flight, threads) in [(1, 1), (64, 1), (64, 2)] {
         let name = format!("agentcore, {in_flight} in flight, {threads} thread(s)");
-        bench.next(&name);
+        crate::progress(&name);
         let figure = crate::library::repeat(bench, in_flight, threads).await?;
         bench.report.row("library runs", &name, figure);
     }

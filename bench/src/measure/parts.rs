@@ -1,10 +1,5 @@
 use crate::{
-    bench::Bench,
-    fleet::Fleet,
-    load::Plan,
-    proc::Processes,
-    process::Process,
-    webhook::Deliveries,
+    bench::Bench, fleet::Fleet, load::Plan, proc::Processes, process::Process, webhook::Deliveries,
 };
 use nix::sys::signal::Signal;
 
@@ -13,8 +8,14 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet) -> anyhow::Result<
     let database = fleet.database()?;
     let servers = [
         ("axum", vec!["part".into(), "axum".into()]),
-        ("axum + insert", vec!["part".into(), "insert".into(), "--database".into(), database.clone()]),
-        ("axum + groups", vec!["part".into(), "groups".into(), "--database".into(), database.clone()]),
+        (
+            "axum + insert",
+            vec!["part".into(), "insert".into(), "--database".into(), database.clone()],
+        ),
+        (
+            "axum + groups",
+            vec!["part".into(), "groups".into(), "--database".into(), database.clone()],
+        ),
     ];
     for (name, arguments) in servers {
         let mut server = bench.own(&name.replace(" + ", "-"), arguments)?;
@@ -26,16 +27,36 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet) -> anyhow::Result<
         let name = format!("JetStream publish + ack, {in_flight} in flight");
         let password = fleet.secret("admin_nats_password")?;
         let url = fleet.nats.url();
-        let arguments = ["part", "publish", "--url", &url, "--user", "admin", "--password", password,
-            "--in-flight", &in_flight.to_string(), "--millis", &millis]
-            .map(str::to_owned);
+        let arguments = [
+            "part",
+            "publish",
+            "--url",
+            &url,
+            "--user",
+            "admin",
+            "--password",
+            password,
+            "--in-flight",
+            &in_flight.to_string(),
+            "--millis",
+            &millis,
+        ]
+        .map(str::to_owned);
         clients(bench, &name, arguments.to_vec()).await?;
     }
     for connections in [1, 32] {
         let name = format!("Postgres select by key, {connections} connections");
-        let arguments = ["part", "select", "--database", &database, "--connections",
-            &connections.to_string(), "--millis", &millis]
-            .map(str::to_owned);
+        let arguments = [
+            "part",
+            "select",
+            "--database",
+            &database,
+            "--connections",
+            &connections.to_string(),
+            "--millis",
+            &millis,
+        ]
+        .map(str::to_owned);
         clients(bench, &name, arguments.to_vec()).await?;
     }
     Ok(())
@@ -50,11 +71,11 @@ async fn doors(
     let address = server.address().await?;
     let mut processes = Processes::default();
     processes.add("server", server.pid());
-    processes.add("postgres", fleet.postgres.pid());
+    processes.add_family("postgres", fleet.postgres.pid());
     processes.add("client", std::process::id());
     for connections in [1, 64, 256] {
         let name = format!("{name}, {connections} connections");
-        bench.next(&name);
+        crate::progress(&name);
         let make = |count| Deliveries::sign("/hook", "", count);
         let plan = Plan { repeats: bench.plan.repeats.min(3), ..bench.plan };
         let figure =
@@ -65,7 +86,7 @@ async fn doors(
 }
 
 async fn clients(bench: &mut Bench, name: &str, arguments: Vec<String>) -> anyhow::Result<()> {
-    bench.next(name);
+    crate::progress(name);
     let mut repeats = Vec::new();
     for _ in 0..bench.plan.repeats.min(3) {
         repeats.push(bench.told(arguments.clone()).await?);

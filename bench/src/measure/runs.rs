@@ -23,7 +23,7 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> 
     ];
     for (service, effect, agent, in_flight) in rows {
         let name = format!("{service} door, {effect} tool, {in_flight} in flight");
-        bench.next(&name);
+        crate::progress(&name);
         let token = match service {
             Service::Gateway => fleet.key().to_owned(),
             _ => scene.token(fleet, service)?,

@@ -20,7 +20,7 @@ pub(super) async fn measure(bench: &mut Bench) -> anyhow::Result<()> {
 async fn once(bench: &Bench, dir: &std::path::Path, name: &str) -> anyhow::Result<Figure> {
     let arguments = ["up", "--listen", "127.0.0.1:0"].map(str::to_owned).to_vec();
     let program = Program { path: &bench.switchyard, arguments, vars: BTreeMap::new(), dir };
-    bench.next(name);
+    crate::progress(name);
     let started = Instant::now();
     let mut up = program.start(name)?;
     up.line("Ctrl-C stops everything").await?;

@@ -26,15 +26,19 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> 
     let model = format!("drip-{}-{PACE}", seconds * 1_000 / PACE);
     let agent = fleet.api.agent("teller", &model, None).await?;
 
-    bench.next(&format!("{streams} streams straight from the model"));
+    crate::progress(&format!("{streams} streams straight from the model"));
     let asked = ask(&model);
     let direct: Vec<_> = (0..streams).map(|_| (bench.mock_at, asked.clone())).collect();
     let direct = watch(bench, fleet, direct, None).await?;
-    bench.report.row("live streams", &format!("{streams} streams, straight from the model"), direct.clone());
+    bench.report.row(
+        "live streams",
+        &format!("{streams} streams, straight from the model"),
+        direct.clone(),
+    );
 
     for service in [Service::Engine, Service::Gateway] {
         let name = format!("{streams} streams, {service} door");
-        bench.next(&name);
+        crate::progress(&name);
         let token = match service {
             Service::Gateway => fleet.key().to_owned(),
             _ => scene.token(fleet, service)?,
@@ -98,7 +102,11 @@ async fn watch(
 }
 
 /// The ages of the words said in a time, in microseconds; and whether the stream ended before that was over.
-async fn view(mut connection: Connection, from: u64, until: u64) -> anyhow::Result<(Vec<u32>, bool)> {
+async fn view(
+    mut connection: Connection,
+    from: u64,
+    until: u64,
+) -> anyhow::Result<(Vec<u32>, bool)> {
     let (mut words, mut ages) = (Words::default(), Vec::new());
     let left = Duration::from_micros(until.saturating_sub(micros_now()));
     let reading = async {

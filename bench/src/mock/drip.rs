@@ -57,15 +57,12 @@ impl Body for Drip {
             return Poll::Ready(None);
         }
         ready!(self.every.poll_tick(cx));
-        let text = match self.left.checked_sub(1) {
-            Some(left) => {
-                self.left = left;
-                self.word()
-            }
-            None => {
-                self.done = true;
-                self.last()
-            }
+        let text = if let Some(left) = self.left.checked_sub(1) {
+            self.left = left;
+            self.word()
+        } else {
+            self.done = true;
+            self.last()
         };
         Poll::Ready(Some(Ok(Frame::data(text.into()))))
     }

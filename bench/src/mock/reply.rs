@@ -76,23 +76,20 @@ impl Asked<'_> {
     /// The answer as a stream of chunks.
     pub(super) fn chunks(&self) -> String {
         let mut text = String::with_capacity(1_024);
-        match self.tool() {
-            Some(name) => {
-                let call = json!({ "index": 0, "id": "call_1", "type": "function",
+        if let Some(name) = self.tool() {
+            let call = json!({ "index": 0, "id": "call_1", "type": "function",
                     "function": { "name": name, "arguments": "" } });
-                let begin = json!({ "role": "assistant", "content": null, "tool_calls": [call] });
-                self.push(&mut text, begin, Value::Null);
-                let rest = json!({ "index": 0, "function": { "arguments": ARGUMENTS } });
-                self.push(&mut text, json!({ "tool_calls": [rest] }), Value::Null);
-                self.push(&mut text, json!({}), json!("tool_calls"));
+            let begin = json!({ "role": "assistant", "content": null, "tool_calls": [call] });
+            self.push(&mut text, begin, Value::Null);
+            let rest = json!({ "index": 0, "function": { "arguments": ARGUMENTS } });
+            self.push(&mut text, json!({ "tool_calls": [rest] }), Value::Null);
+            self.push(&mut text, json!({}), json!("tool_calls"));
+        } else {
+            self.push(&mut text, json!({ "role": "assistant", "content": "" }), Value::Null);
+            for word in ANSWER.split_inclusive(' ') {
+                self.push(&mut text, json!({ "content": word }), Value::Null);
             }
-            None => {
-                self.push(&mut text, json!({ "role": "assistant", "content": "" }), Value::Null);
-                for word in ANSWER.split_inclusive(' ') {
-                    self.push(&mut text, json!({ "content": word }), Value::Null);
-                }
-                self.push(&mut text, json!({}), json!("stop"));
-            }
+            self.push(&mut text, json!({}), json!("stop"));
         }
         if self.stream_options.as_ref().is_some_and(|options| options.include_usage) {
             text.push_str(&event(&self.model, json!([]), usage()));

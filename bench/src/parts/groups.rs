@@ -48,7 +48,10 @@ async fn take(
     }
 }
 
-async fn commit(mut connection: PgConnection, mut waiting: mpsc::Receiver<Row>) -> anyhow::Result<()> {
+async fn commit(
+    mut connection: PgConnection,
+    mut waiting: mpsc::Receiver<Row>,
+) -> anyhow::Result<()> {
     let mut group = Vec::with_capacity(LARGEST);
     while waiting.recv_many(&mut group, LARGEST).await > 0 {
         let ids: Vec<&str> = group.iter().map(|row: &Row| row.id.as_str()).collect();

@@ -57,7 +57,8 @@ async fn insert(State(pool): State<PgPool>, headers: HeaderMap, body: Bytes) -> 
 /// The delivery's id, and the headers as they are kept.
 pub(super) fn wanted(headers: &HeaderMap) -> Option<(String, String)> {
     let id = headers.get("webhook-id")?.to_str().ok()?.to_owned();
-    let kept = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let kept =
+        headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     let kept: Vec<_> = kept.collect();
     Some((id, serde_json::to_string(&kept).ok()?))
 }

@@ -10,7 +10,11 @@ use crate::figure::{Figure, Sample};
 
 const ROWS: i64 = 10_000;
 
-pub(super) async fn by_key(database: &str, connections: u32, millis: u64) -> anyhow::Result<Figure> {
+pub(super) async fn by_key(
+    database: &str,
+    connections: u32,
+    millis: u64,
+) -> anyhow::Result<Figure> {
     let pool = rows::pool(database, connections).await?;
     let prepare = [
         "drop table if exists bench_secret",

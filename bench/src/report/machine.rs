@@ -24,7 +24,8 @@ impl Machine {
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let value = |text: &str, name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned()).unwrap_or_default()
+            line.map(|rest| rest.trim_start_matches([' ', '\t', ':']).to_owned())
+                .unwrap_or_default()
         };
         let kilobytes = value(&meminfo, "MemTotal").trim_end_matches(" kB").parse::<f64>();
         let postgres = localdeps::find::postgres_bin_dir().map(|dir| dir.join("postgres"));
@@ -34,7 +35,9 @@ impl Machine {
             processor: value(&cpuinfo, "model name"),
             memory_gib: (kilobytes.unwrap_or_default() / 1_048_576.0).round(),
             system: said(Command::new("uname").arg("-sr")),
-            postgres: postgres.map(|path| said(Command::new(path).arg("--version"))).unwrap_or_default(),
+            postgres: postgres
+                .map(|path| said(Command::new(path).arg("--version")))
+                .unwrap_or_default(),
             nats: nats.map(|path| said(Command::new(path).arg("--version"))).unwrap_or_default(),
             commit: said(Command::new("git").args(["describe", "--always", "--dirty"])),
             optimised: !cfg!(debug_assertions),
@@ -45,7 +48,10 @@ impl Machine {
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cores, processor, memory_gib, system, postgres, nats, commit, optimised } = self;
-        write!(f, "{cores} cores {processor}, {memory_gib} GiB, {system}, {postgres}, {nats}, at {commit}")?;
+        write!(
+            f,
+            "{cores} cores {processor}, {memory_gib} GiB, {system}, {postgres}, {nats}, at {commit}"
+        )?;
         if *optimised { Ok(()) } else { write!(f, " · NOT OPTIMISED: these figures mean nothing") }
     }
 }

@@ -94,8 +94,10 @@ fn verdict(
     figure: &Figure,
     rate_of: &impl Fn(&str) -> Option<f64>,
 ) -> Option<Verdict> {
-    let at_least = |seen: f64, least: f64, target: String| Verdict { target, met: seen >= least, seen };
-    let at_most = |seen: f64, most: f64, target: String| Verdict { target, met: seen <= most, seen };
+    let at_least =
+        |seen: f64, least: f64, target: String| Verdict { target, met: seen >= least, seen };
+    let at_most =
+        |seen: f64, most: f64, target: String| Verdict { target, met: seen <= most, seen };
     Some(match wanted {
         Rate(least) => at_least(figure.per_second?, *least, format!("≥ {least}/s")),
         P50(most) => at_most(figure.p50_ms?, *most, format!("p50 ≤ {most} ms")),

@@ -73,7 +73,12 @@ impl Config {
     /// Reads the settings; problems are left in `env`.
     pub fn read(env: &mut Env) -> Self {
         let mut url = |name: &str, service: Service| -> Url {
-            env.parse(name, &format!("http://127.0.0.1:{}", service.default_port()))
+            let url: Url = env.parse(name, &format!("http://127.0.0.1:{}", service.default_port()));
+            // Requests are passed on as they are: anything more would be left out without a word.
+            if url.scheme() != "http" || !url.has_host() || url.path() != "/" {
+                env.refuse(name, "must be `http://host:port`");
+            }
+            url
         };
         let upstreams = Upstreams {
             credsvc: url("SWITCHYARD_CREDSVC_URL", Service::Credsvc),
@@ -152,11 +157,17 @@ mod tests {
             ("SWITCHYARD_LISTEN", "127.0.0.1:8090"),
             ("SWITCHYARD_RATE_BURST", "0"),
             ("SWITCHYARD_TRUSTED_PROXIES", "10.0.0.0/8, ::1, everybody"),
+            ("SWITCHYARD_CREDSVC_URL", "https://credsvc"),
+            ("SWITCHYARD_ENGINE_URL", "http://proxy/engine"),
         ]);
 
-        for name in
-            ["SWITCHYARD_INTERNAL_LISTEN", "SWITCHYARD_RATE_BURST", "SWITCHYARD_TRUSTED_PROXIES"]
-        {
+        for name in [
+            "SWITCHYARD_INTERNAL_LISTEN",
+            "SWITCHYARD_RATE_BURST",
+            "SWITCHYARD_TRUSTED_PROXIES",
+            "SWITCHYARD_CREDSVC_URL",
+            "SWITCHYARD_ENGINE_URL",
+        ] {
             assert!(found.iter().any(|problem| problem == name), "{name}: {found:?}");
         }
     }

@@ -41,7 +41,8 @@ async fn every_route_refuses_who_should_not_be_there() {
             ("POST /v1/tenants", json!({ "name": "x", "owner_email": "x@example.com" })),
             ("PATCH /v1/tenant", json!({ "name": "x" })),
         ]),
-        open: &["GET /internal/jwks"],
+        // Who am I takes any token, and only a token; see `keys`.
+        open: &["GET /internal/jwks", "GET /v1/me"],
         shared: BTreeMap::from([
             ("GET /v1/members/{user_id}", 200),
             ("GET /v1/teams/{team_id}", 200),

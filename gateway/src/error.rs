@@ -18,8 +18,10 @@ pub(crate) enum Error {
     LastOwner,
     #[error("only owners make, change and remove owners")]
     OwnersOnly,
-    #[error("only administrators of the tenant see other people's keys")]
+    #[error("only administrators of the tenant see and make other people's keys")]
     AdminsOnly,
+    #[error("whoever is not shown content makes no key for a member who is")]
+    ContentHidden,
     #[error("the person is a member already")]
     MemberExists,
     #[error("another tenant has the slug `{0}`")]
@@ -48,7 +50,7 @@ impl From<Error> for Problem {
         let code = match error {
             Error::NoMember(_) | Error::NoTeam(_) | Error::NoKey(_) => &shared::NOT_FOUND,
             Error::LastOwner => &codes::LAST_OWNER,
-            Error::OwnersOnly | Error::AdminsOnly => &shared::NOT_ALLOWED,
+            Error::OwnersOnly | Error::AdminsOnly | Error::ContentHidden => &shared::NOT_ALLOWED,
             Error::MemberExists => &codes::MEMBER_EXISTS,
             Error::SlugTaken(_) => &codes::SLUG_TAKEN,
             Error::TeamNameTaken(_) => &codes::TEAM_NAME_TAKEN,

@@ -13,11 +13,12 @@ use serde_json::json;
 use servicekit::{
     Actor, Body, Caller, Claims, Created, FieldError, Once, Problem, scope::KeysWrite,
 };
-use shared_models::ProblemBody;
+use shared_models::{ProblemBody, UserId};
 
-use super::{Changer, all_right, name};
+use super::{Changer, all_right, check_may_change, name};
 use crate::{
     App, Error,
+    identity::scopes_of,
     key::NewKey,
     origin::Origin,
     store::{self, api_key::ApiKey},
@@ -29,8 +30,11 @@ use crate::{
 pub(crate) struct NewApiKey {
     /// What it is for.
     name: String,
-    /// What it is limited to, within what the caller may do; absent or null means as far as the caller's own
-    /// credentials go.
+    /// Whom it acts as: the caller when absent or null, another member when an administrator says so.
+    #[serde(default)]
+    user_id: Option<UserId>,
+    /// What it is limited to, within what the caller and whom it acts as may do; absent or null means as far as that
+    /// goes.
     #[serde(default)]
     scopes: Option<Vec<String>>,
     /// When it ends; absent or null means never.
@@ -47,7 +51,7 @@ pub(crate) struct CreatedApiKey {
     secret: Option<String>,
 }
 
-/// Make an API key that acts as the caller.
+/// Make an API key that acts as the caller, or as a member of the administrator's tenant.
 ///
 /// The answer is the only place where the key is ever shown: it is stored as a hash.
 #[utoipa::path(post, path = "/v1/api-keys", tag = "identity", request_body = NewApiKey,
@@ -60,21 +64,24 @@ pub(crate) async fn create_api_key(
     mut once: Once,
     Body(new): Body<NewApiKey>,
 ) -> Result<Response, Problem> {
-    let me = caller.person()?;
+    let user = new.user_id.unwrap_or(caller.person()?);
     let claims = app.verifier.verify(caller.token()).await?;
-    let called = new.check(&claims)?;
     let made = NewKey::generate();
 
     let mut tx = app.db.begin(caller.tenant).await?;
     if let Some(answer) = once.begin(&mut tx, &caller, &new).await? {
         return Ok(answer);
     }
-    let scopes = new.scopes(&mut tx, &caller, &claims).await?;
-    let whose = (caller.tenant, me);
+    // Whoever is being removed at this moment gets no key that would be good again should they come back.
+    store::tenant::hold(&mut tx).await?;
+    let most = most(&mut tx, &caller, &claims, user).await?;
+    let called = new.check(&most)?;
+    let scopes = new.scopes(&mut tx, &caller, most).await?;
+    let whose = (caller.tenant, user);
     let key =
         store::api_key::insert(&mut tx, whose, &called, &made, scopes.as_deref(), new.expires_at)
             .await?;
-    let detail = json!({ "prefix": key.prefix, "scopes": key.scopes });
+    let detail = json!({ "user_id": user, "prefix": key.prefix, "scopes": key.scopes });
     let changer = Changer::new(&caller, origin);
     store::audit::append(&mut tx, caller.tenant, changer.by(), "api_key.created", key.id, &detail)
         .await?;
@@ -85,14 +92,38 @@ pub(crate) async fn create_api_key(
     Ok(Created(created).into_response())
 }
 
+/// What a key for `user` may allow at most. It never goes further than the credentials it is made with, nor than the
+/// member's role, and running the platform is nobody's to give away.
+async fn most(
+    tx: &mut TenantTx,
+    caller: &Caller<KeysWrite>,
+    claims: &Claims,
+    user: UserId,
+) -> Result<Vec<String>, Error> {
+    if caller.user() != Some(user) && !caller.is_admin() {
+        return Err(Error::AdminsOnly);
+    }
+    let member = store::membership::find(tx, user).await?;
+    let member = member.ok_or_else(|| Error::field("/user_id", "is no member of the tenant"))?;
+    if caller.user() == Some(user) {
+        return Ok(claims.scopes.clone());
+    }
+    check_may_change(caller, member.role, member.role)?;
+    if member.can_view_payloads && !caller.payloads {
+        return Err(Error::ContentHidden);
+    }
+    let mut scopes = scopes_of(member.role, false);
+    scopes.retain(|scope| claims.scopes.contains(scope));
+    Ok(scopes)
+}
+
 impl NewApiKey {
-    /// A key never goes further than the credentials it is made with.
-    fn check(&self, claims: &Claims) -> Result<String, Error> {
+    fn check(&self, most: &[String]) -> Result<String, Error> {
         let mut errors = Vec::new();
         let called = name("/name", &self.name, &mut errors);
         for (n, scope) in self.scopes.iter().flatten().enumerate() {
-            if !claims.scopes.contains(scope) {
-                let message = format!("`{scope}` is not among the caller's scopes");
+            if !most.contains(scope) {
+                let message = format!("`{scope}` is more than the caller can give this user's key");
                 errors.push(FieldError::new(format!("/scopes/{n}"), message));
             }
         }
@@ -100,12 +131,12 @@ impl NewApiKey {
         Ok(called)
     }
 
-    /// The limits it is stored with: none only when the caller's own credentials have none.
+    /// The limits it is stored with: none only when it acts as the caller, whose own credentials have none.
     async fn scopes(
         &self,
         tx: &mut TenantTx,
         caller: &Caller<KeysWrite>,
-        claims: &Claims,
+        most: Vec<String>,
     ) -> Result<Option<Vec<String>>, Error> {
         if let Some(scopes) = &self.scopes {
             let mut scopes = scopes.clone();
@@ -113,12 +144,12 @@ impl NewApiKey {
             scopes.dedup();
             return Ok(Some(scopes));
         }
-        match caller.actor {
-            Actor::User { key: Some(key), .. } => {
-                let unlimited = store::api_key::is_unlimited(tx, key).await?;
-                Ok((!unlimited).then(|| claims.scopes.clone()))
+        let unlimited = match caller.actor {
+            Actor::User { user, key: Some(key) } if self.user_id.unwrap_or(user) == user => {
+                store::api_key::is_unlimited(tx, key).await?
             }
-            _ => Ok(Some(claims.scopes.clone())),
-        }
+            _ => false,
+        };
+        Ok((!unlimited).then_some(most))
     }
 }

@@ -147,7 +147,7 @@ async fn a_key_goes_no_further_than_its_scopes_and_makes_no_key_that_does() {
     let (_, secret) = make(&world.owner, json!({ "name": "narrow", "scopes": scopes })).await;
     let narrow = world.public.token(&secret);
 
-    assert_eq!(narrow.get("/v1/me").await.refusal(), (403, "scope_missing"));
+    assert_eq!(narrow.get("/v1/members").await.refusal(), (403, "scope_missing"));
     narrow.get("/v1/runs").await.expect(201);
     let claims = world.claims(Service::Engine, "/v1/runs").await;
     assert_eq!(claims.scopes, ["runs:read", "keys:write"]);
@@ -207,4 +207,104 @@ async fn the_last_use_of_a_key_is_noted() {
     let key =
         listed["items"].as_array().unwrap().iter().find(|key| key["id"] == id.as_str()).unwrap();
     assert!(key["last_used_at"].is_string(), "{key}");
+}
+
+#[tokio::test]
+async fn any_key_tells_whose_it_is_and_no_token_tells_nothing() {
+    let world = World::start().await;
+    let (id, secret) = make(&world.owner, json!({ "name": "nothing", "scopes": [] })).await;
+
+    let me = world.public.token(&secret).get("/v1/me").await.expect(200);
+
+    assert_eq!((&me["api_key_id"], &me["scopes"]), (&json!(id), &json!([])));
+    assert_eq!(me["user"]["id"], world.home.user_id.to_string());
+    let mut person = world.trust.owner();
+    (person.tenant, person.user) = (world.home.tenant_id, world.home.user_id);
+    let tenant = world.home.tenant_id;
+    let service =
+        world.trust.service_token(Service::Engine, Service::Gateway, tenant, "test", None);
+    let ask = |token: &str| world.internal.token(token);
+    for wrong in [
+        world.internal.get("/v1/me").await,
+        ask(&person.expired_token(Service::Gateway)).get("/v1/me").await,
+        ask(&person.token(Service::Engine)).get("/v1/me").await,
+        ask(&person.forged_token(Service::Gateway)).get("/v1/me").await,
+    ] {
+        assert_eq!(wrong.refusal(), (401, "unauthenticated"));
+    }
+    assert_eq!(ask(&service).get("/v1/me").await.refusal(), (403, "not_allowed"));
+}
+
+#[tokio::test]
+async fn an_administrator_makes_a_key_that_acts_as_a_member() {
+    let world = World::start().await;
+    let admin = world.member("admin").await;
+    let body = json!({ "email": "ann@example.com", "role": "member" });
+    let ann = text(&world.owner.post("/v1/members", &body).await.expect(201)["user_id"]);
+
+    let made = admin.api.post("/v1/api-keys", &json!({ "name": "ann's", "user_id": ann })).await;
+
+    let made = made.expect(201);
+    let api = world.public.token(&text(&made["secret"]));
+    let me = api.get("/v1/me").await.expect(200);
+    assert_eq!((&me["user"]["id"], &me["role"]), (&json!(ann), &json!("member")));
+    assert_eq!(me["api_key_id"], made["id"]);
+    let scopes = me["scopes"].as_array().unwrap();
+    assert!(scopes.contains(&json!("agents:write")) && !scopes.contains(&json!("members:write")));
+    let audit = world.owner.get("/v1/audit?action=api_key.created").await.expect(200);
+    let entry = &audit["items"][0];
+    assert_eq!(
+        (&entry["actor"], &entry["subject"], &entry["detail"]["user_id"]),
+        (&json!(admin.id), &made["id"], &json!(ann))
+    );
+    // A later promotion is not a promotion of a key that somebody else made.
+    let path = format!("/v1/members/{ann}");
+    world.owner.patch(&path, &json!({ "role": "owner" })).await.expect(200);
+    assert_eq!(api.get("/v1/audit").await.refusal(), (403, "scope_missing"));
+}
+
+#[tokio::test]
+async fn a_key_for_another_gives_nothing_that_the_member_or_its_maker_has_not() {
+    let world = World::start().await;
+    let (admin, member) = (world.member("admin").await, world.member("member").await);
+    let of = |user: &str, scopes: Value| json!({ "name": "x", "user_id": user, "scopes": scopes });
+    let owner = world.home.user_id.to_string();
+    let not_allowed = (403, "not_allowed");
+    let invalid = (422, "validation_failed");
+
+    let (admins, own) = (of(&admin.id, json!(["runs:read"])), of(&owner, json!(["runs:read"])));
+    assert_eq!(member.api.post("/v1/api-keys", &admins).await.refusal(), not_allowed);
+    assert_eq!(admin.api.post("/v1/api-keys", &own).await.refusal(), not_allowed);
+    let more = of(&member.id, json!(["runs:read", "members:write"]));
+    let refused = admin.api.post("/v1/api-keys", &more).await;
+    assert_eq!(
+        (refused.refusal(), &refused.body["errors"][0]["pointer"]),
+        (invalid, &json!("/scopes/1"))
+    );
+    let narrow = json!({ "name": "narrow", "scopes": ["keys:write", "runs:read"] });
+    let (_, narrow) = make(&admin.api, narrow).await;
+    let narrow = world.public.token(&narrow);
+    let wider = of(&member.id, json!(["runs:write"]));
+    assert_eq!(narrow.post("/v1/api-keys", &wider).await.refusal(), invalid);
+    let rest = narrow.post("/v1/api-keys", &of(&member.id, Value::Null)).await.expect(201);
+    assert_eq!(rest["scopes"], json!(["runs:read", "keys:write"]));
+    let stranger = shared_models::UserId::mint().to_string();
+    let refused = world.owner.post("/v1/api-keys", &of(&stranger, Value::Null)).await;
+    assert_eq!(refused.body["errors"][0]["pointer"], "/user_id");
+
+    // The first owner runs the platform. A rival who makes them a member must not come to run it too.
+    let rival = world.rival().await;
+    let body = json!({ "email": "admin@example.com", "role": "admin" });
+    rival.post("/v1/members", &body).await.expect(201);
+    let platform = of(&owner, json!(["platform:admin"]));
+    assert_eq!(rival.post("/v1/api-keys", &platform).await.refusal(), invalid);
+    let made = rival.post("/v1/api-keys", &of(&owner, Value::Null)).await.expect(201);
+    let as_them = world.public.token(&text(&made["secret"]));
+    assert_eq!(as_them.get("/v1/me").await.expect(200)["platform_admin"], false);
+    assert_eq!(as_them.get("/v1/tenants").await.refusal(), (403, "scope_missing"));
+
+    let path = format!("/v1/members/{}", admin.id);
+    world.owner.patch(&path, &json!({ "can_view_payloads": false })).await.expect(200);
+    let hidden = admin.api.post("/v1/api-keys", &of(&member.id, Value::Null)).await;
+    assert_eq!(hidden.refusal(), not_allowed);
 }

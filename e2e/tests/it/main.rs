@@ -8,6 +8,7 @@
 
 mod chaos;
 mod crash;
+mod demo;
 mod paused;
 mod models;
 mod refusals;

@@ -22,27 +22,45 @@ pub struct Laptop {
 impl Laptop {
     /// Starts it in a new folder and waits until it says it is ready.
     pub async fn start(vars: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let vars =
-            vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let process = up(dir.path(), &vars);
-        let mut this = Self { process, vars, dir };
+        let mut this = Self::starting(vars);
         this.ready().await;
         this
     }
 
+    /// Starts it in a new folder and waits for nothing.
+    pub fn starting(vars: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let vars =
+            vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let process = up(dir.path(), &vars);
+        Self { process, vars, dir }
+    }
+
     /// Starts it again in the same folder, after it was stopped or killed.
     pub async fn again(&mut self) {
-        std::fs::remove_file(self.dir.path().join("up.out")).unwrap();
-        self.process = up(self.dir.path(), &self.vars);
+        self.start_over();
         self.ready().await;
     }
 
-    async fn ready(&mut self) {
+    /// The same, waiting for nothing.
+    pub fn start_over(&mut self) {
+        for file in ["up.out", "up.log"] {
+            std::fs::remove_file(self.dir.path().join(file)).unwrap();
+        }
+        self.process = up(self.dir.path(), &self.vars);
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&mut self) {
+        self.says("Ctrl-C stops everything").await;
+    }
+
+    /// Waits until it says something.
+    pub async fn says(&mut self, what: &str) {
         let process = &mut self.process;
-        eventually_within(Duration::from_secs(90), "`switchyard up` to be ready", async || {
+        eventually_within(Duration::from_secs(90), "`switchyard up` to get there", async || {
             assert!(process.running(), "`switchyard up` ended: {}", process.log());
-            process.output().contains("Ctrl-C stops everything").then_some(())
+            (process.output().contains(what) || process.log().contains(what)).then_some(())
         })
         .await;
     }

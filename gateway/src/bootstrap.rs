@@ -2,13 +2,15 @@
 
 use anyhow::Context as _;
 use dbutil::Db;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 use servicekit::PublicKey;
 use shared_models::{TeamId, TenantId, UserId};
 
 use crate::{
     Error,
     found_tenant::{Founding, is_slug, slug_of},
+    key::{self, NewKey},
     origin::Origin,
     store::{self, audit::By},
 };
@@ -89,6 +91,34 @@ pub async fn bootstrap(db: &Db, request: BootstrapRequest) -> anyhow::Result<Boo
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A key that acts as the administrator: the one that was kept, or another when that is lost or good no more.
+pub async fn working_key(
+    db: &Db,
+    made: &Bootstrapped,
+    kept: Option<SecretString>,
+) -> anyhow::Result<SecretString> {
+    if let Some(kept) = kept
+        && let Some(hash) = key::parse(kept.expose_secret())
+    {
+        let mut tx = db.system("is the first administrator's key still good?").await?;
+        let found = store::api_key::resolve(&mut tx, hash).await?;
+        tx.commit().await?;
+        if found.is_some_and(|of| (of.tenant, of.user) == (made.tenant_id, made.user_id)) {
+            return Ok(kept);
+        }
+    }
+    let new = NewKey::generate();
+    let mut tx = db.begin(made.tenant_id).await?;
+    let whose = (made.tenant_id, made.user_id);
+    let key =
+        store::api_key::insert(&mut tx, whose, "in place of a lost key", &new, None, None).await?;
+    let by = By { actor: "platform", origin: &Origin::default() };
+    let detail = json!({ "user_id": made.user_id, "prefix": key.prefix, "scopes": key.scopes });
+    store::audit::append(&mut tx, made.tenant_id, by, "api_key.created", key.id, &detail).await?;
+    tx.commit().await?;
+    Ok(new.secret)
 }
 
 async fn known(db: &Db, tenant_id: TenantId, user_id: UserId) -> anyhow::Result<Bootstrapped> {

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use gateway::bootstrap::BootstrapRequest;
+use dbutil::Db;
+use gateway::bootstrap::{self, BootstrapRequest};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared_models::TenantId;
 
@@ -21,18 +22,25 @@ pub(crate) struct FirstTenant {
 }
 
 impl FirstTenant {
-    /// Makes the tenant when there is none, and keeps its key in `home`; a key is only told once.
+    /// Makes the tenant when there is none, and keeps its key in `home`. A key is only told once: when the one that was
+    /// kept is lost or good no more, another is made.
     pub(crate) async fn ensure(
         home: &Path,
         places: &Places,
         secrets: &Secrets,
         request: BootstrapRequest,
     ) -> anyhow::Result<Self> {
-        let made = migrate::first_tenant(places, secrets, request).await?;
-        if let Some(key) = &made.api_key {
-            secrets::write_private(&home.join(KEY_FILE), key.expose_secret())?;
-        }
-        let api_key = kept_key(home).context("the tenant was made before, by another home")?;
+        let db = migrate::gateway_db(places, secrets).await?;
+        let tenant = Self::in_database(&db, home, request).await;
+        db.close().await;
+        tenant
+    }
+
+    async fn in_database(db: &Db, home: &Path, request: BootstrapRequest) -> anyhow::Result<Self> {
+        let mut made = bootstrap::bootstrap(db, request).await?;
+        let kept = made.api_key.take().or_else(|| kept_key(home).ok());
+        let api_key = bootstrap::working_key(db, &made, kept).await?;
+        secrets::write_private(&home.join(KEY_FILE), api_key.expose_secret())?;
         Ok(Self { id: made.tenant_id, api_key })
     }
 }

@@ -4,7 +4,7 @@ use std::{io::Write as _, path::Path, str::FromStr as _};
 
 use anyhow::Context as _;
 use dbutil::{Db, DbConfig, provision::Passwords};
-use gateway::bootstrap::{BootstrapRequest, Bootstrapped};
+use gateway::bootstrap::BootstrapRequest;
 use secrecy::{ExposeSecret as _, SecretString};
 use servicekit::{
     Env,
@@ -129,25 +129,14 @@ async fn streams(places: &Places, secrets: &Secrets) -> anyhow::Result<()> {
         .context("cannot make the streams")
 }
 
-async fn gateway_db(places: &Places, secrets: &Secrets) -> anyhow::Result<Db> {
+/// The gateway's database, by the gateway's own logins.
+pub(crate) async fn gateway_db(places: &Places, secrets: &Secrets) -> anyhow::Result<Db> {
     let config = DbConfig {
         app_url: places.database_url(secrets, Service::Gateway, "app")?,
         system_url: places.database_url(secrets, Service::Gateway, "system")?,
         max_connections: 2,
     };
     Ok(Db::connect(Service::Gateway.name(), &config).await?)
-}
-
-/// The first administrator, tenant and key.
-pub(crate) async fn first_tenant(
-    places: &Places,
-    secrets: &Secrets,
-    request: BootstrapRequest,
-) -> anyhow::Result<Bootstrapped> {
-    let db = gateway_db(places, secrets).await?;
-    let made = gateway::bootstrap::bootstrap(&db, request).await;
-    db.close().await;
-    made
 }
 
 /// `switchyard bootstrap`: prints what it made, or keeps the key in `home`.
@@ -166,7 +155,10 @@ pub(crate) async fn bootstrap(
         writeln!(out, "SWITCHYARD_TENANT={}", made.id)?;
         return Ok(());
     }
-    let made = first_tenant(&places, &secrets, request).await?;
+    let db = gateway_db(&places, &secrets).await?;
+    let made = gateway::bootstrap::bootstrap(&db, request).await;
+    db.close().await;
+    let made = made?;
     writeln!(out, "SWITCHYARD_TENANT={}", made.tenant_id)?;
     match made.api_key {
         Some(key) => writeln!(out, "SWITCHYARD_API_KEY={}", key.expose_secret())?,

@@ -48,8 +48,9 @@ pub(crate) async fn up(
 
     // A Ctrl-C ends this at any point; whatever was started by then is stopped in order: services, then servers.
     let ended = tokio::select! {
-        ended = run(&home, &lock, &secrets, &mut servers, (listen, with_demo), &life) => ended,
+        biased;
         () = soft.cancelled() => Ok(()),
+        ended = run(&home, &lock, &secrets, &mut servers, (listen, with_demo), &life) => ended,
     };
     guide::say("stopping");
     life.shutdown();

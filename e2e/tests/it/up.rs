@@ -117,6 +117,28 @@ async fn after_kill_9_of_everything_the_next_up_recovers_and_finishes_what_was_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_in_the_middle_of_starting_stops_everything_and_a_lost_key_is_replaced() {
+    let mut laptop = Laptop::starting(&[]);
+    for said in ["starting Postgres", "preparing databases", "starting services"] {
+        laptop.says(said).await;
+        let servers = children(laptop.process().pid());
+        assert!(laptop.interrupt().success(), "{said}: {}", laptop.process().log());
+        gone(&servers).await;
+        laptop.start_over();
+    }
+    laptop.ready().await;
+    let first = laptop.env()["SWITCHYARD_API_KEY"].clone();
+
+    // As after a crash between making the key and keeping it.
+    assert!(laptop.interrupt().success());
+    std::fs::remove_file(laptop.dir().join(".switchyard/api-key")).unwrap();
+    laptop.again().await;
+
+    assert_ne!(laptop.env()["SWITCHYARD_API_KEY"], first);
+    laptop.api().get("/v1/me").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn help_version_and_configuration_are_helpful() {
     let dir = tempfile::tempdir().unwrap();
     let none = BTreeMap::new();

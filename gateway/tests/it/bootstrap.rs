@@ -1,4 +1,5 @@
-use gateway::bootstrap::{bootstrap, register_keys};
+use gateway::bootstrap::{bootstrap, register_keys, working_key};
+use secrecy::ExposeSecret as _;
 use servicekit::SigningKey;
 use shared_models::Service;
 use testkit::{TestDb, Trust};
@@ -43,4 +44,26 @@ async fn a_replaced_key_is_honoured_for_a_while_and_then_no_more() {
     .unwrap();
 
     assert_eq!(rows, [(old.kid, false), (new.kid, true)]);
+}
+
+#[tokio::test]
+async fn a_lost_key_is_replaced_and_one_that_works_is_kept() {
+    let db = TestDb::new("gateway", &gateway::MIGRATOR).await;
+    let handle = db.db("gateway").await;
+    let mut made = bootstrap(&handle, request()).await.unwrap();
+    let first = made.api_key.take().unwrap();
+
+    let same = working_key(&handle, &made, Some(first.clone())).await.unwrap();
+    let new = working_key(&handle, &made, None).await.unwrap();
+    let again = working_key(&handle, &made, Some(new.clone())).await.unwrap();
+
+    assert_eq!(same.expose_secret(), first.expose_secret());
+    assert_ne!(new.expose_secret(), first.expose_secret());
+    assert_eq!(again.expose_secret(), new.expose_secret());
+    let unknown = format!("sy_{}", "0".repeat(64));
+    for wrong in [unknown.as_str(), "nonsense"] {
+        let replaced = working_key(&handle, &made, Some(wrong.into())).await.unwrap();
+        let good = working_key(&handle, &made, Some(replaced.clone())).await.unwrap();
+        assert_eq!(good.expose_secret(), replaced.expose_secret());
+    }
 }

@@ -161,6 +161,9 @@ async fn a_firing_that_was_set_aside_is_listed_and_becomes_a_run_when_an_adminis
     assert_eq!(api.post(&path, &json!({})).await.status, 202);
 
     eventually("the run", async || (runs_of(&api).await.len() == 1).then_some(())).await;
-    let left = api.get("/v1/runs/parked").await.expect(200);
-    assert_eq!(left["items"], json!([]));
+    eventually("the empty list", async || {
+        let left = api.get("/v1/runs/parked").await.expect(200);
+        (left["items"] == json!([])).then_some(())
+    })
+    .await;
 }

@@ -7,6 +7,7 @@ use dbutil::Db;
 use pubsub::{Bus, RelayHandle};
 use servicekit::{Verifier, egress::Egress};
 use shared_models::WorkerId;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
@@ -36,6 +37,8 @@ pub(crate) struct App {
     /// This process as an owner of runs.
     pub(crate) worker: WorkerId,
     pub(crate) lease: Arc<Lease>,
+    /// Rung when an agent has been deleted.
+    pub(crate) grants_due: Arc<Notify>,
     /// Cancelled when the process should finish what it does and stop.
     pub(crate) draining: CancellationToken,
 }

@@ -40,6 +40,7 @@ pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
     life.spawn("worker", workers::claims::run(app.clone(), life.clone()));
     life.spawn("bell", workers::bell::run(app.clone()));
     life.spawn("sweeper", workers::sweeper::run(app.clone()));
+    life.spawn("grants", workers::grants::run(app.clone()));
     life.spawn("heartbeat", workers::heartbeat::run(app.clone(), life.clone()));
     life.spawn("questions", workers::questions::run(app.clone()));
     let fired = Arc::new(TriggerFiredListener { app: app.clone() });
@@ -83,6 +84,7 @@ async fn build(config: &Config, life: &Lifecycle) -> anyhow::Result<App> {
         worker: WorkerId::mint(),
         lease: Arc::new(Lease::new()),
         draining: life.soft(),
+        grants_due: Arc::default(),
         relay: relay_handle,
         db,
         bus,

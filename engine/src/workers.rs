@@ -2,6 +2,7 @@
 
 pub(crate) mod bell;
 pub(crate) mod claims;
+pub(crate) mod grants;
 pub(crate) mod heartbeat;
 pub(crate) mod questions;
 pub(crate) mod sweeper;

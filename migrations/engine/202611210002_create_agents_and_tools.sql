@@ -14,11 +14,14 @@ create table engine.agent (
     updated_at timestamptz not null default now(),
     -- Runs and versions point here, so an agent is never gone for good.
     deleted_at timestamptz,
+    -- It is gone, but may still hold grants: they end when its last run has.
+    grants_due boolean not null default false,
     constraint agent_scope_known check (scope in ('user', 'team')),
     constraint agent_team_set check ((scope = 'team') = (team_id is not null)),
     constraint agent_status_known check (status in ('active', 'inactive', 'paused', 'archived'))
 );
 create unique index agent_tenant_name_key on engine.agent (tenant_id, name) where deleted_at is null;
+create index agent_grants_due_idx on engine.agent (agent_id) where grants_due;
 create index agent_page_idx on engine.agent (tenant_id, created_at desc, agent_id desc);
 
 -- Every edit is a version; a run pins one.

@@ -1,9 +1,9 @@
 //! Agents and their versions.
 
 use chrono::{DateTime, Utc};
-use dbutil::{Cursor, OnConstraint as _, Page, PageQuery, TenantTx};
+use dbutil::{Cursor, Db, OnConstraint as _, Page, PageQuery, TenantTx};
 use serde::Serialize;
-use shared_models::{AgentId, AgentScope, AgentStatus, TeamId, UserId};
+use shared_models::{AgentId, AgentScope, AgentStatus, TeamId, TenantId, UserId};
 use sqlx::types::Json;
 use utoipa::ToSchema;
 
@@ -253,7 +253,8 @@ pub(crate) async fn list_page(
 pub(crate) async fn mark_deleted(tx: &mut TenantTx, agent_id: AgentId) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(
-        "update engine.agent set deleted_at = now() where tenant_id = $1 and agent_id = $2",
+        "update engine.agent set deleted_at = now(), grants_due = true
+         where tenant_id = $1 and agent_id = $2",
         tenant as _,
         agent_id as _,
     )
@@ -262,21 +263,32 @@ pub(crate) async fn mark_deleted(tx: &mut TenantTx, agent_id: AgentId) -> Result
     .map(drop)
 }
 
-/// Whether the agent has runs that have not ended.
-pub(crate) async fn has_runs_under_way(
-    tx: &mut TenantTx,
-    agent_id: AgentId,
-) -> Result<bool, sqlx::Error> {
-    let tenant = tx.tenant();
-    sqlx::query_scalar!(
-        r#"select exists (select from engine.run
-                          where tenant_id = $1 and agent_id = $2
-                            and status in ('queued', 'running', 'waiting', 'paused')) as "running!""#,
-        tenant as _,
-        agent_id as _,
+/// Agents that are gone, whose runs have ended, and whose grants have not.
+pub(crate) async fn grants_due(db: &Db) -> Result<Vec<(TenantId, AgentId)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select tenant_id as "tenant: TenantId", agent_id as "agent: AgentId" from engine.agent a
+           where a.grants_due and not exists (
+               select from engine.run r
+               where r.agent_id = a.agent_id and r.tenant_id = a.tenant_id
+                 and r.status in ('queued', 'running', 'waiting', 'paused'))
+           order by a.agent_id limit 100"#
     )
-    .fetch_one(&mut **tx)
+    .fetch_all(db.system_pool())
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.tenant, row.agent)).collect())
+}
+
+/// Notes that the agent's grants have ended.
+pub(crate) async fn grants_ended(tx: &mut TenantTx, agent: AgentId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update engine.agent set grants_due = false where tenant_id = $1 and agent_id = $2",
+        tenant as _,
+        agent as _,
+    )
+    .execute(&mut **tx)
     .await
+    .map(drop)
 }
 
 /// Whether the tenant has another agent of this name.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use shared_models::{AgentId, CredentialId, Role, Service, TeamId};
 
 use crate::harness::TestApp;
+use crate::scene;
 
 fn names(page: &Value) -> Vec<&str> {
     page["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect()
@@ -371,4 +372,25 @@ async fn models_that_are_only_simulated_say_so() {
         (&find("openai:*")["simulated"], &find("openai:*")["available"]),
         (&json!(false), &json!(false))
     );
+}
+
+#[tokio::test]
+async fn the_grants_of_a_deleted_agent_end_with_its_last_run() {
+    let app = TestApp::start_with(&[("SWITCHYARD_SWEEP_MS", "20")]).await;
+    let api = app.person(&app.trust.owner());
+    let turns = json!([{ "text": "late", "delay_ms": 60_000 }]);
+    let (idle, busy) =
+        (scene::scripted(&api, "idle", &turns).await, scene::scripted(&api, "busy", &turns).await);
+    let run = scene::start(&api, &busy).await;
+    scene::until(&api, &run, "running").await;
+    let ended = |agent: &str| app.peers.requests(&format!("/internal/grants/agent/{agent}")).len();
+
+    for agent in [&busy, &idle] {
+        assert_eq!(api.delete(&format!("/v1/agents/{agent}")).await.status, 204);
+    }
+
+    testkit::eventually("the idle one's end", async || (ended(&idle) == 1).then_some(())).await;
+    assert_eq!(ended(&busy), 0, "a run under way still needs its credentials");
+    api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.expect(202);
+    testkit::eventually("the busy one's end", async || (ended(&busy) == 1).then_some(())).await;
 }

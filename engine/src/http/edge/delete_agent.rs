@@ -4,7 +4,6 @@ use axum::{extract::State, http::StatusCode};
 use servicekit::{Caller, IfMatch, Path, scope::AgentsWrite};
 use shared_models::{AgentId, ProblemBody};
 
-use super::create_agent::forget_grants;
 use crate::{app::App, error::Error, store, visibility::Viewer};
 
 /// Take an agent away.
@@ -28,11 +27,8 @@ pub(crate) async fn delete_agent(
     }
     if_match.check(agent.version)?;
     store::agent::mark_deleted(&mut tx, agent_id).await?;
-    let running = store::agent::has_runs_under_way(&mut tx, agent_id).await?;
     tx.commit().await?;
-    // A run under way still needs its credentials; nothing else can use them any more.
-    if !running {
-        forget_grants(&app, caller.tenant, agent_id).await;
-    }
+    // Its grants end, now or with its last run.
+    app.grants_due.notify_one();
     Ok(StatusCode::NO_CONTENT)
 }

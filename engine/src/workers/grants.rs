@@ -1,0 +1,38 @@
+//! Ends the grants of agents that are gone, once their last run has ended. Level-triggered: what failed is due again.
+
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::app::App;
+use crate::error::Error;
+use crate::store::agent;
+
+/// Between two looks without a bell.
+const SWEEPS: u32 = 30;
+
+/// Works until the process stops.
+pub(crate) async fn run(app: App) -> anyhow::Result<()> {
+    let mut looks = interval((app.runs.sweep * SWEEPS).max(Duration::from_millis(1)));
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            () = app.grants_due.notified() => {}
+            () = app.draining.cancelled() => return Ok(()),
+        }
+        if let Err(error) = end_grants(&app).await {
+            tracing::warn!(%error, "grants of deleted agents could not be ended; they stay due");
+        }
+    }
+}
+
+async fn end_grants(app: &App) -> Result<(), Error> {
+    for (tenant, agent) in agent::grants_due(&app.db).await? {
+        app.credsvc.revoke_all(tenant, agent).await?;
+        let mut tx = app.db.begin(tenant).await?;
+        agent::grants_ended(&mut tx, agent).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use servicekit::egress::{HostPattern, MAX_RESPONSE_BYTES};
+use servicekit::egress::HostPattern;
 use shared_models::Effect;
 use utoipa::ToSchema;
 
@@ -43,7 +43,7 @@ pub(crate) struct HttpConfig {
     /// Where the agent's credential goes. Without this none is sent.
     #[serde(default)]
     pub(crate) credential: Option<CredentialPlace>,
-    /// How much of an answer is read.
+    /// How much of an answer the model gets; what is longer is cut, and says so.
     #[serde(default = "default_response_bytes")]
     #[schema(minimum = 1, maximum = 1_048_576)]
     pub(crate) max_response_bytes: usize,
@@ -142,8 +142,9 @@ impl HttpConfig {
     }
 }
 
+/// What a model can make use of; the journal keeps every answer, and each later call of the model sends it again.
 fn default_response_bytes() -> usize {
-    MAX_RESPONSE_BYTES
+    64 * 1024
 }
 
 fn default_idempotency_header() -> String {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use testkit::{Answer, Api, Stub, Stubbed};
 
 use crate::harness::TestApp;
+use crate::scene;
 
 const SECRET: &str = "s3cret-Value/with+odd=chars";
 
@@ -84,6 +85,24 @@ async fn a_call_carries_its_arguments_and_the_secret_and_brings_back_no_secret()
     assert_eq!((&asked["owner"], &asked["purpose"]), (&json!(owner.user), &json!("tool:call")));
     assert_eq!((&asked["grantee"]["id"], &asked["host"]), (&json!(agent), &json!("127.0.0.1")));
     assert!(!app.db.dump().await.contains(SECRET), "the secret is in the database");
+}
+
+#[tokio::test]
+async fn a_call_waits_for_a_vault_that_is_restarted_instead_of_failing() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let server = outside(|_| Answer::Json(200, json!({ "ok": true }))).await;
+    let credential = app.peers.credential(json!({ "token": SECRET }));
+    app.peers.interrupt(credential);
+    let agent = agent(&api, &json!({ "id": 1 })).await;
+    let config = json!({ "method": "POST", "url": server.url(), "credential": { "in": "bearer" } });
+    give(&api, &agent, &json!({ "config": config }), &json!({ "credential_id": credential })).await;
+
+    let told = told(&api, &agent).await;
+
+    assert_eq!(told, r#"{"ok":true}"#);
+    let resolve = format!("/internal/credentials/{credential}/resolve");
+    assert_eq!(app.peers.requests(&resolve).len(), 2);
 }
 
 #[tokio::test]
@@ -185,4 +204,21 @@ async fn an_unsafe_call_without_an_answer_waits_in_doubt() {
         assert_eq!(server.requests().len(), 1, "{name}");
         assert_eq!(api.delete(&format!("/v1/tools/{tool}")).await.status, 204);
     }
+}
+
+#[tokio::test]
+async fn a_long_answer_is_cut_and_says_so() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    // Each of these bytes is no text and takes three to be spelled out.
+    let server = Stub::start(|_| Answer::Raw(200, Vec::new(), vec![0xff; 60_000])).await;
+    let agent = scene::scripted(&api, "a", &scene::calls(&["look"])).await;
+    scene::tool(&api, &agent, "look", &server.url(), "read").await;
+
+    let run = scene::start(&api, &agent).await;
+
+    let ended = scene::until(&api, &run, "succeeded").await;
+    let told = ended["output"].as_str().unwrap();
+    assert!(told.len() < 66_000, "{}", told.len());
+    assert!(told.ends_with("(cut here: the answer was longer)"));
 }

@@ -11,12 +11,16 @@ use tokio::time::Instant;
 use super::{HttpConfig, credential, render};
 use crate::{
     app::App,
+    clients::credsvc::{Secret, Wants},
+    error::Error,
     snapshot::SnapshotTool,
     toolbox::{CallCx, NotNow, Outcome},
 };
 
 /// How much of an error's body a model needs.
 const LONGEST_REFUSAL: usize = 4096;
+/// Between two questions to a vault that is away.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Makes the request. `sent` is asked right before bytes leave; when it says not now, nothing is sent.
 pub(crate) async fn call(
@@ -90,11 +94,32 @@ async fn prepare(
     if let Some((credential_id, place)) = attached {
         let purpose = format!("tool:{}", tool.name);
         let host = call.url.host_str().map(str::to_owned);
-        let secret = app.credsvc.resolve(&cx.wants(credential_id), &purpose, host).await;
+        let patience = Duration::from_millis(tool.timeout_ms.into()) / 2;
+        let secret = secret(app, &cx.wants(credential_id), &purpose, host, patience).await;
         let secret = secret.map_err(|error| error.to_string())?;
         call.injection = Some(credential::injection(place, &secret)?);
     }
     Ok(call)
+}
+
+/// Fetches the secret. A vault that is being restarted is asked again for a while: nothing has been sent, and a model that
+/// is told of a failure goes on without the call.
+async fn secret(
+    app: &App,
+    wants: &Wants,
+    purpose: &str,
+    host: Option<String>,
+    patience: Duration,
+) -> Result<Secret, Error> {
+    let until = Instant::now() + patience;
+    loop {
+        match app.credsvc.resolve(wants, purpose, host.clone()).await {
+            Err(Error::Peer(error)) if error.passing() && Instant::now() + ASK_AGAIN < until => {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 fn sort(config: &HttpConfig, answer: &Answer) -> Outcome {
@@ -105,7 +130,7 @@ fn sort(config: &HttpConfig, answer: &Answer) -> Outcome {
         config.success.contains(&status.as_u16())
     };
     if worked {
-        return Outcome::Done(text(answer, usize::MAX));
+        return Outcome::Done(text(answer, config.max_response_bytes));
     }
     let told = format!("HTTP {status}: {}", text(answer, LONGEST_REFUSAL));
     match status {
@@ -118,10 +143,9 @@ fn sort(config: &HttpConfig, answer: &Answer) -> Outcome {
 /// The body as the model reads it. Postgres stores it too, and takes no NUL.
 fn text(answer: &Answer, limit: usize) -> String {
     let mut text = String::from_utf8_lossy(&answer.body).replace('\0', "\u{fffd}");
+    // What is not text grows as it is spelled out.
     let cut = text.len() > limit || answer.truncated;
-    if let Some((end, _)) = text.char_indices().find(|(at, _)| *at >= limit) {
-        text.truncate(end);
-    }
+    text.truncate(text.floor_char_boundary(limit));
     if text.is_empty() {
         text = format!("(empty answer, HTTP {})", answer.status);
     }

@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use agentcore::{Answer, Happened, Message, ToolCall, check_arguments};
 use futures::stream::FuturesUnordered;
@@ -139,21 +140,46 @@ async fn make(cx: &Cx<'_>, ready: Ready<'_>, flight: Flight) -> Made {
         agent_id: cx.snapshot.agent_id,
         idempotency_key: key(cx, &call).to_string(),
     };
+    for pause in REPEATS {
+        match attempt(cx, &call_cx, &call, tool, &arguments, &flight).await {
+            // It may have happened, and a repeat does no harm: the model is not told of an error that may be none.
+            Ok(Outcome::Unknown(why)) if tool.effect != Effect::Unsafe => {
+                tracing::info!(why, tool = tool.name, "a call broke off; it is made again");
+                tokio::time::sleep(pause).await;
+            }
+            made => return (call, made),
+        }
+    }
+    let made = attempt(cx, &call_cx, &call, tool, &arguments, &flight).await;
+    (call, made)
+}
+
+/// The pauses before a call that broke off is made again.
+const REPEATS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+
+async fn attempt(
+    cx: &Cx<'_>,
+    call_cx: &CallCx,
+    call: &ToolCall,
+    tool: &SnapshotTool,
+    arguments: &Value,
+    flight: &Flight,
+) -> Result<Outcome, AppendError> {
     let mut lost = None;
     let leave = async || {
-        may_leave(cx, &call, tool, &flight).await.map_err(|error| {
+        may_leave(cx, call, tool, flight).await.map_err(|error| {
             lost = Some(error);
             NotNow
         })
     };
-    let made = AssertUnwindSafe(toolbox::call(cx.app, &call_cx, tool, arguments, leave));
+    let made = AssertUnwindSafe(toolbox::call(cx.app, call_cx, tool, arguments.clone(), leave));
     let outcome = match made.catch_unwind().await {
         Ok(outcome) => outcome,
         Err(_panic) if flight.is_sent() => Outcome::Unknown("the tool crashed".into()),
         Err(_panic) => Outcome::Refused("the tool crashed before anything was sent".into()),
     };
     metrics::counter!("engine_tool_calls_total", "outcome" => word(&outcome)).increment(1);
-    (call, lost.map_or(Ok(outcome), Err))
+    lost.map_or(Ok(outcome), Err)
 }
 
 /// Asked right before bytes leave: is the run still ours? For an unsafe call the answer is a commit.
@@ -181,7 +207,8 @@ fn take(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, outcome: Outcome) -> Result
         Outcome::Refused(why) | Outcome::Failed(why) => {
             (EffectState::Failed, Some(why.clone()), Answer::error(why))
         }
-        Outcome::Unknown(why) if class == Effect::Unsafe => {
+        // The model would make another call of it, with another key.
+        Outcome::Unknown(why) if matches!(class, Effect::Unsafe | Effect::Keyed) => {
             doubt::raise(cx, run, &call.id, &why);
             return Ok(());
         }

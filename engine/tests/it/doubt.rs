@@ -60,6 +60,50 @@ async fn a_read_that_breaks_off_is_an_error_for_the_model() {
     scene::until(&api, &run, "succeeded").await;
 }
 
+/// A server that breaks off the first calls.
+async fn shaky(broken: usize) -> Stub {
+    let seen = std::sync::atomic::AtomicUsize::new(0);
+    Stub::start(move |_| match seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        n if n < broken => Answer::Reset,
+        _ => Answer::Json(200, json!("fine")),
+    })
+    .await
+}
+
+fn keys(server: &Stub) -> std::collections::BTreeSet<String> {
+    server.requests().iter().map(|seen| seen.header("idempotency-key").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_keyed_call_that_breaks_off_is_made_again_with_the_same_key() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let server = shaky(2).await;
+    let agent = scene::scripted(&api, "a", &scene::calls(&["pay"])).await;
+    scene::tool(&api, &agent, "pay", &server.url(), "keyed").await;
+    let run = scene::start(&api, &agent).await;
+
+    let ended = scene::until(&api, &run, "succeeded").await;
+
+    assert_eq!(ended["output"], "told: \"fine\"");
+    assert_eq!((server.requests().len(), keys(&server).len()), (3, 1));
+}
+
+#[tokio::test]
+async fn a_keyed_call_that_keeps_breaking_off_is_asked_about() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let server = shaky(9).await;
+    let agent = scene::scripted(&api, "a", &scene::calls(&["pay"])).await;
+    scene::tool(&api, &agent, "pay", &server.url(), "keyed").await;
+    let run = scene::start(&api, &agent).await;
+
+    let waiting = scene::until(&api, &run, "waiting").await;
+
+    assert_eq!(waiting["in_doubt"][0]["tool_name"], "pay");
+    assert_eq!((server.requests().len(), keys(&server).len()), (3, 1));
+}
+
 #[tokio::test]
 async fn calls_beside_one_in_doubt_are_answered_as_they_come() {
     let app = TestApp::start().await;

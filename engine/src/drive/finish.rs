@@ -7,10 +7,11 @@ use shared_models::{Effect, EffectState, MicroUsd, RunStatus, UserId};
 use super::interrupt::Stop;
 use super::{Cx, Run, doubt, tools};
 use crate::app::App;
-use crate::committer::printable;
+use crate::committer::{EffectChange, printable};
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::record::Record;
+use crate::store::effect;
 use crate::store::queue::Claimed;
 
 /// The loop has come to its own end.
@@ -105,6 +106,7 @@ pub(super) async fn poisoned(app: &App, claimed: &Claimed, journal: &Journal) ->
         error_code: Some("poison".into()),
         error: Some(format!("taken up {claims} times without any progress")),
     };
+    doubt_what_was_sent(app, claimed, journal).await?;
     let usage = agentcore::Usage::default();
     journal.note(Record::Finished {
         status: end.status,
@@ -118,6 +120,35 @@ pub(super) async fn poisoned(app: &App, claimed: &Claimed, journal: &Journal) ->
     });
     tracing::error!(claims, "the run is poison: it is given up");
     end.commit(claimed, journal, usage).await
+}
+
+/// The state of such a run may be unreadable, its ledger is not: what may have happened stays visible.
+async fn doubt_what_was_sent(app: &App, claimed: &Claimed, journal: &Journal) -> Result<(), Error> {
+    let mut tx = app.db.begin(claimed.tenant).await?;
+    let calls = effect::list(&mut tx, claimed.run).await?;
+    drop(tx);
+    for call in calls {
+        if call.state() != EffectState::Sent || call.effect() != Effect::Unsafe {
+            continue;
+        }
+        let reason = "the run was given up before it could say what became of the call";
+        journal.note(Record::ToolInDoubt {
+            call_id: call.call_id.clone(),
+            tool_name: call.tool_name.clone(),
+            reason: reason.into(),
+        });
+        journal.set_effect(EffectChange {
+            class: Effect::Unsafe,
+            call_id: call.call_id,
+            tool_name: call.tool_name,
+            idempotency_key: call.idempotency_key,
+            timeout_ms: call.timeout_ms,
+            state: EffectState::InDoubt,
+            reason: Some(reason.into()),
+            answered_by: None,
+        });
+    }
+    Ok(())
 }
 
 struct End {

@@ -21,25 +21,32 @@ pub(super) async fn unless_stopped(
     tokio::select! {
         biased;
         done = work => done.map(|()| None),
-        stop = stopped(cx) => stop.map(Some),
+        stop = stopped(cx) => Ok(Some(stop)),
     }
 }
 
-async fn stopped(cx: &Cx<'_>) -> Result<Stop, Error> {
+async fn stopped(cx: &Cx<'_>) -> Stop {
     loop {
         tokio::select! {
-            () = cx.active.nudge.notified() => {
-                let mut tx = cx.app.db.begin(cx.claimed.tenant).await?;
-                for (_, signal) in signal::open(&mut tx, cx.claimed.run).await? {
-                    // Anything else is taken in when the calls under way have ended.
-                    if let Signal::Cancel { by, reason } = signal {
-                        return Ok(Stop::Cancelled { by, reason });
-                    }
-                }
-            }
-            () = tokio::time::sleep_until(cx.deadline) => return Ok(Stop::TimedOut),
+            () = cx.active.nudge.notified() => match cancelled(cx).await {
+                Ok(Some(stop)) => return stop,
+                Ok(None) => {}
+                // No reason to give up calls under way: the sweeper asks again while the signal is open.
+                Err(error) => tracing::warn!(%error, "the run's signals cannot be read now"),
+            },
+            () = tokio::time::sleep_until(cx.deadline) => return Stop::TimedOut,
         }
     }
+}
+
+/// Anything but a cancel is taken in when the calls under way have ended.
+async fn cancelled(cx: &Cx<'_>) -> Result<Option<Stop>, sqlx::Error> {
+    let mut tx = cx.app.db.begin(cx.claimed.tenant).await?;
+    let signals = signal::open(&mut tx, cx.claimed.run).await?;
+    Ok(signals.into_iter().find_map(|(_, signal)| match signal {
+        Signal::Cancel { by, reason } => Some(Stop::Cancelled { by, reason }),
+        Signal::Doubt { .. } => None,
+    }))
 }
 
 /// Takes in what has been signalled, in order, and what time has brought. Gives the first reason to stop.

@@ -182,10 +182,22 @@ async fn a_run_that_takes_its_workers_down_is_given_up() {
         .await
         .unwrap();
 
+    sqlx::query(
+        "insert into engine.effect
+             (run_id, call_id, tenant_id, tool_name, class, idempotency_key, timeout_ms, state, sent_at)
+         select run_id, 'c1', tenant_id, 'pay', 'unsafe', run_id, 1000, 'sent', now()
+         from engine.run where run_id = $1::uuid",
+    )
+    .bind(scene::bare(&run))
+    .execute(&mut admin)
+    .await
+    .unwrap();
+
     let _node = app.node().await;
 
     let ended = scene::until(&api, &run, "failed").await;
     assert_eq!(ended["error"]["code"], "poison");
+    assert_eq!(ended["in_doubt"][0]["call_id"], "c1", "what may have happened stays visible");
 }
 
 #[tokio::test]

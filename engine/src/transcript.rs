@@ -49,7 +49,7 @@ fn record(row: journal::Row) -> anyhow::Result<Record> {
 }
 
 /// How many events are read at once.
-const PAGE: i64 = 200;
+pub(crate) const PAGE: i64 = 50;
 
 /// The next events after a sequence, as they were shown live.
 pub(crate) async fn events_after(

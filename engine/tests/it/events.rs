@@ -155,3 +155,52 @@ async fn a_viewer_who_is_no_longer_a_member_sees_nothing_more() {
 
     assert!(!stream.contains("finished"), "{stream}");
 }
+
+#[tokio::test]
+async fn who_may_not_see_content_does_not_come_to_see_it_while_watching() {
+    let app = TestApp::start_with(&[("SWITCHYARD_RECHECK_MS", "50")]).await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let agent = scene::scripted(&api, "a", &json!([{ "text": "sesame", "delay_ms": 1000 }])).await;
+    let run = scene::start(&api, &agent).await;
+
+    let blind = app.person(&owner.without_payloads());
+    let stream = scene::stream(&blind, &run, 0).await;
+
+    assert!(stream.contains("finished") && !stream.contains("sesame"), "{stream}");
+}
+
+#[tokio::test]
+async fn a_long_journal_is_shown_without_a_gap() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let mut turns: Vec<serde_json::Value> = (0..40)
+        .map(|n| json!({ "tool_calls": [{ "name": "nothing", "arguments": { "n": n } }] }))
+        .collect();
+    turns.push(json!({ "text": "done" }));
+    let body = json!({ "name": "a", "model": "sim:script", "max_steps": 50,
+        "instructions": scene::script(&turns.into()) });
+    let agent = scene::agent(&api, &body).await;
+    let run = scene::start(&api, &agent).await;
+    scene::until(&api, &run, "succeeded").await;
+
+    let records = scene::records(&scene::stream(&api, &run, 0).await);
+
+    let seqs: Vec<i64> = records.iter().map(|(seq, ..)| *seq).collect();
+    assert!(seqs.len() > 100);
+    assert_eq!(seqs, (1..=seqs.len() as i64).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn who_claims_to_have_seen_what_has_not_happened_yet_gets_everything() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let agent = scene::scripted(&api, "a", &json!([{ "text": "done", "delay_ms": 500 }])).await;
+    let run = scene::start(&api, &agent).await;
+
+    let limit = Duration::from_secs(10);
+    let stream = tokio::time::timeout(limit, scene::stream(&api, &run, 1000)).await.unwrap();
+
+    assert_eq!(scene::records(&stream)[0].0, 1);
+    assert!(stream.contains("event: finished"), "{stream}");
+}

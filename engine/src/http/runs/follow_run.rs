@@ -35,10 +35,13 @@ pub(crate) async fn follow_run(
     let last = last_event_id(&headers);
     let mut tx = app.db.begin(caller.tenant).await?;
     let row = visible(&mut tx, &caller, run_id).await?;
-    if row.status().terminal() && last >= journal::last_seq(&mut tx, run_id).await? {
+    let newest = journal::last_seq(&mut tx, run_id).await?;
+    if row.status().terminal() && last >= newest {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     drop(tx);
+    // What has not happened yet cannot be the last thing seen.
+    let last = if last > newest { 0 } else { last };
     let watch = Watch::begin(app, &caller, row, last).await.map_err(Problem::internal)?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(watch.into_stream()).keep_alive(keep_alive).into_response())

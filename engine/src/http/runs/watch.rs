@@ -35,6 +35,8 @@ pub(super) struct Watch {
     ready: VecDeque<Event>,
     compare: Interval,
     recheck: Interval,
+    /// There is more in the journal than has been read.
+    behind: bool,
     over: bool,
 }
 
@@ -63,6 +65,7 @@ impl Watch {
             ready: VecDeque::new(),
             compare: every(COMPARE),
             recheck,
+            behind: false,
             over: false,
         };
         watch.read_journal().await?;
@@ -84,6 +87,11 @@ impl Watch {
             }
             if self.over {
                 return None;
+            }
+            // A page at a time, so that a long journal is never in memory as a whole.
+            if self.behind {
+                self.catch_up().await;
+                continue;
             }
             let draining = self.app.draining.clone();
             tokio::select! {
@@ -126,17 +134,15 @@ impl Watch {
     }
 
     async fn read_journal(&mut self) -> Result<(), crate::error::Error> {
+        self.behind = false;
         let mut tx = self.app.db.begin(self.tenant).await?;
         let (run, root) = (self.row.run_id, self.row.root_run_id);
-        loop {
-            let events = transcript::events_after(&mut tx, run, root, self.last).await?;
-            if events.is_empty() {
-                return Ok(());
-            }
-            for event in events {
-                self.show(event);
-            }
+        let events = transcript::events_after(&mut tx, run, root, self.last).await?;
+        self.behind = events.len() == transcript::PAGE as usize;
+        for event in events {
+            self.show(event);
         }
+        Ok(())
     }
 
     fn show(&mut self, mut event: RunEvent) {
@@ -157,9 +163,10 @@ impl Watch {
         let Some(user) = self.viewer.user else { return };
         match self.app.gateway.member(self.tenant, user).await {
             Ok(Some(member)) if member.status == "active" => {
-                self.viewer.admin = member.role >= shared_models::Role::Admin;
-                self.viewer.teams = member.teams;
-                self.payloads = member.payloads;
+                // Never more than the token that opened the stream allowed.
+                self.viewer.admin &= member.role >= shared_models::Role::Admin;
+                self.viewer.teams.retain(|team| member.teams.contains(team));
+                self.payloads &= member.payloads;
                 self.over |= !sees(&self.viewer, &self.row);
             }
             Ok(_) => self.over = true,

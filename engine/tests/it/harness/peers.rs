@@ -42,6 +42,11 @@ impl Peers {
         self.credentials.lock().unwrap().remove(&id.to_string());
     }
 
+    /// The next question for a credential finds credsvc restarting.
+    pub(crate) fn interrupt(&self, id: CredentialId) {
+        self.credentials.lock().unwrap().insert(interrupted(&id.to_string()), Value::Null);
+    }
+
     /// From now on the person is no member of any tenant.
     pub(crate) fn expel(&self, user: UserId) {
         self.credentials.lock().unwrap().insert(user.to_string(), Value::Null);
@@ -73,6 +78,11 @@ fn answer(request: &Stubbed, keys: &Value, credentials: &Credentials) -> Answer 
             let granted = json!({ "grant_id": shared_models::GrantId::mint() });
             fields(&id).map_or_else(refused, |_| Answer::Json(201, granted))
         }
+        ("POST", ["internal", "credentials", id, "resolve"])
+            if credentials.lock().unwrap().remove(&interrupted(id)).is_some() =>
+        {
+            Answer::Reset
+        }
         ("POST", ["internal", "credentials", id, "resolve"]) => {
             fields(id).map_or_else(refused, |fields| {
                 let body = json!({ "credential_id": id, "version": 1, "type": "generic",
@@ -82,6 +92,10 @@ fn answer(request: &Stubbed, keys: &Value, credentials: &Credentials) -> Answer 
         }
         _ => refused(),
     }
+}
+
+fn interrupted(id: &str) -> String {
+    format!("{id} interrupted")
 }
 
 fn refused() -> Answer {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared_models::{DeliveryId, EventId, RunId, SourceId, TriggerId};
+use shared_models::{DeliveryId, EventId, RunId, SourceId, TriggerId, wire_time};
 use utoipa::ToSchema;
 
 use crate::store::{delivery as stored, firing, step};
@@ -30,8 +30,10 @@ pub(crate) struct Delivery {
     /// The body's size.
     pub payload_bytes: i32,
     /// When the provider says it happened, or else when it came.
+    #[serde(serialize_with = "wire_time::time")]
     pub occurred_at: DateTime<Utc>,
     /// When it came.
+    #[serde(serialize_with = "wire_time::time")]
     pub received_at: DateTime<Utc>,
     /// What each trigger did with it.
     pub firings: Vec<Firing>,
@@ -53,6 +55,7 @@ pub(crate) struct Firing {
     /// Why it did not fire, in words.
     pub reason: Option<String>,
     /// When the latest attempt fired.
+    #[serde(serialize_with = "wire_time::maybe")]
     pub fired_at: Option<DateTime<Utc>>,
     /// The latest attempt's run, once the engine has made it.
     pub run_id: Option<RunId>,
@@ -67,6 +70,7 @@ pub(crate) struct TimelineStep {
     /// `released`, `republished`, `run_created`, `run_started`, `run_waiting`, `run_finished` or `run_refused`.
     pub step: String,
     /// When.
+    #[serde(serialize_with = "wire_time::time")]
     pub at: DateTime<Utc>,
     /// The firing it is about.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use servicekit::FieldError;
 use shared_models::{
     AgentId, CredentialId, SourceId, TeamId, TenantId, TriggerId, UserId,
-    events::trigger::TargetKind,
+    events::trigger::TargetKind, wire_time,
 };
 use utoipa::ToSchema;
 
@@ -86,8 +86,10 @@ pub(crate) struct Trigger {
     /// Raised by each edit; the `ETag`.
     pub version: i32,
     /// When it was made.
+    #[serde(serialize_with = "wire_time::time")]
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
+    #[serde(serialize_with = "wire_time::time")]
     pub updated_at: DateTime<Utc>,
     /// How it is doing.
     pub status: TriggerStatus,
@@ -99,8 +101,10 @@ pub(crate) struct TriggerStatus {
     /// `listening`, `paused` or `inactive`.
     pub state: &'static str,
     /// When the last delivery was stored.
+    #[serde(serialize_with = "wire_time::maybe")]
     pub last_delivery_at: Option<DateTime<Utc>>,
     /// When the last delivery was refused.
+    #[serde(serialize_with = "wire_time::maybe")]
     pub last_refused_at: Option<DateTime<Utc>>,
     /// Deliveries that fired.
     pub fired: i64,

@@ -62,6 +62,12 @@ async fn the_timeline_goes_on_to_the_end_of_the_run() {
         (&json!(run.run_id), &json!("succeeded"))
     );
     assert_eq!(delivery["payload"], json!({ "n": 1 }));
+    // Milliseconds, as everywhere.
+    let trigger = world.mine().get(&format!("/v1/triggers/{hook}")).await.expect(200);
+    for time in [&delivery["received_at"], &last["at"], &firing["fired_at"], &trigger["created_at"]]
+    {
+        assert_eq!(time.as_str().map(str::len), Some("2026-01-01T00:00:00.000Z".len()), "{time}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

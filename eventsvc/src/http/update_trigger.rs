@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 use super::create_trigger::{SavedTrigger, answer};
 use crate::{
     app::App,
+    clients::engine::Agent,
     error::Error,
     options::WebhookOptions,
     save::{self, Ready, Wish},
@@ -151,12 +152,30 @@ async fn patched(
         active: edited.active,
         paused: edited.paused,
     })?;
-    let agent = save::agent(app, caller, checked.agent).await?;
-    let agent = agent.ok_or_else(|| {
-        Error::Invalid(vec![FieldError::new("/target/id", "there is no such agent")])
-    })?;
+    let agent = agent(app, caller, row, checked.agent).await?;
     let whose = (row.trigger_id, row.owner_id);
     Ok(save::prepare(app, caller, whose, row.credential_id, checked, &agent).await?)
+}
+
+/// The agent. A trigger stays with one that is gone or cannot be asked about: it must still be possible to stop it.
+async fn agent(
+    app: &App,
+    caller: &Caller<scope::TriggersWrite>,
+    row: &stored::Trigger,
+    id: AgentId,
+) -> Result<Agent, Error> {
+    let present = || {
+        let same = row.target_id == Some(id.uuid());
+        same.then(|| Agent { scope: row.scope.clone(), team_id: row.team_id })
+    };
+    match save::agent(app, caller, id).await {
+        Ok(Some(agent)) => Ok(agent),
+        Ok(None) => present().ok_or_else(|| {
+            Error::Invalid(vec![FieldError::new("/target/id", "there is no such agent")])
+        }),
+        Err(error @ Error::Unavailable(_)) => present().ok_or(error),
+        Err(error) => Err(error),
+    }
 }
 
 /// `agent_id` in a patch is a target.

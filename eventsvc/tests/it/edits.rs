@@ -134,3 +134,20 @@ async fn an_administrator_may_change_a_members_trigger_and_it_stays_theirs() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_can_be_stopped_although_its_agent_is_gone_or_nobody_can_be_asked() {
+    let world = World::start().await;
+    let id = world.open_trigger(json!({})).await;
+    let path = format!("/v1/triggers/{id}");
+
+    world.agents.lock().unwrap().down = true;
+    world.mine().patch(&path, &json!({ "paused": true })).await.expect(200);
+    let other = world.mine().patch(&path, &json!({ "agent_id": AgentId::mint() })).await;
+    assert_eq!(other.refusal(), (503, "unavailable"));
+
+    world.agents.lock().unwrap().down = false;
+    world.agents.lock().unwrap().known.clear();
+    let stopped = world.mine().patch(&path, &json!({ "active": false })).await.expect(200);
+    assert_eq!((&stopped["scope"], &stopped["agent_id"]), (&json!("user"), &json!(world.agent)));
+}

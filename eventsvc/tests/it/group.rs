@@ -71,6 +71,21 @@ async fn one_bad_row_in_a_group_fails_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_database_is_not_blamed_on_a_delivery() {
+    let world = World::start().await;
+    let committer = world.app.committer();
+    let mut admin = world.db.admin().await;
+    let away = "alter table eventsvc.delivery rename to away";
+    sqlx::raw_sql(away).execute(&mut admin).await.unwrap();
+
+    assert_eq!(committer.submit(row(json!({}))).await, Outcome::Busy);
+
+    let back = "alter table eventsvc.away rename to delivery";
+    sqlx::raw_sql(back).execute(&mut admin).await.unwrap();
+    assert_eq!(committer.submit(row(json!({}))).await, Outcome::Stored);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_is_made_again_and_the_delivery_is_stored_once() {
     let world = World::start().await;
     let committer = world.app.committer();

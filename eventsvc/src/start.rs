@@ -7,7 +7,9 @@ use axum::Router;
 use dbutil::Db;
 use pubsub::{Bus, Relay, RelayConfig};
 use servicekit::{
-    Lifecycle, Minter, Peer, Probe, SigningKey, Verifier, peer::internal_http, shell::Shell,
+    Lifecycle, Minter, Peer, Probe, SigningKey, Verifier,
+    peer::internal_http,
+    shell::{self, Shell},
 };
 use shared_models::Service;
 use tokio::net::TcpListener;
@@ -27,6 +29,8 @@ use crate::{
     stats::Stats,
     workers,
 };
+
+const ABOUT: &str = "Triggers, webhook intake and the ledger of deliveries.";
 
 /// Connects, refuses a schema that is behind, starts everything that runs beside requests, and serves.
 pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
@@ -95,7 +99,7 @@ pub fn run(app: &App, life: &Lifecycle) {
 pub fn router(app: App, life: &Lifecycle) -> (Router, OpenApi) {
     let shell = Shell {
         service: Service::Eventsvc,
-        about: "Triggers, webhook intake and the ledger of deliveries.",
+        about: ABOUT,
         probes: probes(&app),
         codes: CODES,
         draining: life.soft(),
@@ -119,5 +123,7 @@ fn probes(app: &App) -> Vec<Probe> {
 
 /// The OpenAPI document alone.
 pub fn openapi() -> OpenApi {
-    routes::routes().split_for_parts().1
+    let mut openapi = routes::routes().split_for_parts().1;
+    shell::describe(&mut openapi, Service::Eventsvc, ABOUT);
+    openapi
 }

@@ -53,3 +53,12 @@ async fn a_statement_that_forgets_the_tenant_sees_nothing() {
         assert_eq!(seen, 0, "{table}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_that_is_written_down_is_the_one_that_is_served() {
+    let world = World::start().await;
+
+    let written = serde_json::to_value(eventsvc::openapi()).unwrap();
+
+    assert_eq!(written, world.openapi);
+}

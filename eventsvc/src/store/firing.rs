@@ -253,7 +253,8 @@ pub(crate) struct Unheard {
 }
 
 /// Firings that were published at least `minutes` ago, that the engine's consumer has acknowledged (everything up to
-/// `floor` is), and of which no run was heard. What is merely waiting is above the floor.
+/// `floor` is), and of which no run was heard. What is merely waiting is above the floor. Each wait is at least as long
+/// as all before it: what the engine cannot take is not sent to it for ever.
 pub(crate) async fn unheard(
     tx: &mut SystemTx,
     floor: i64,
@@ -267,7 +268,7 @@ pub(crate) async fn unheard(
            from eventsvc.firing f
            join eventsvc.outbox o on o.event_id = f.event_id and o.attempt = f.attempt
            where f.status = 'fired' and f.arrived_at is null and f.fired_at < now() - make_interval(mins => $2)
-             and o.published_at < now() - make_interval(mins => $2)
+             and o.published_at < now() - greatest(make_interval(mins => $2), o.published_at - f.fired_at)
              and o.stream = 'TRIGGERS' and o.stream_seq <= $1
            order by f.fired_at limit $3"#,
         floor,

@@ -2,9 +2,10 @@
 
 use eventsvc::Limits;
 use serde_json::json;
+use shared_models::events::{Event as _, run::RunCreated};
 use testkit::eventually;
 
-use crate::harness::World;
+use crate::harness::{World, run_of};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_are_taken_while_nats_is_away_and_published_when_it_is_back() {
@@ -95,6 +96,29 @@ async fn only_a_firing_that_was_taken_and_led_to_nothing_is_published_again() {
     let delivery = world.delivery(&accepted).await;
     assert_eq!(delivery["timeline"][5]["step"], "republished");
     assert_eq!(eventsvc::republish_unheard(&world.app).await.unwrap(), 0, "once per wait");
+
+    // Published five minutes after it fired: two minutes later it is too early, five minutes later it is not.
+    for (minutes, expected) in [(2, 0), (4, 1)] {
+        eventually("the mark of publication", async || {
+            let marked = sqlx::query(
+                "update eventsvc.outbox set published_at = published_at - make_interval(mins => $1)
+                 where published_at is not null",
+            )
+            .bind(minutes)
+            .execute(&mut world.db.admin().await)
+            .await
+            .unwrap();
+            (marked.rows_affected() > 0).then_some(())
+        })
+        .await;
+        sqlx::query("update eventsvc.firing set fired_at = fired_at - make_interval(mins => $1)")
+            .bind(minutes)
+            .execute(&mut world.db.admin().await)
+            .await
+            .unwrap();
+        let again = eventsvc::republish_unheard(&world.app).await.unwrap();
+        assert_eq!(again, expected, "each wait is as long as all before it");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,23 +142,47 @@ async fn old_deliveries_are_forgotten_with_what_they_fired() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_parked_event_is_listed_and_replayed_by_administrators() {
     let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    let accepted = world.send(hook, &json!({})).await.expect(202);
+    let engine = world.engine().await;
+    let run = run_of(&engine.take(1).await.remove(0).data);
+    let mut admin = world.db.admin().await;
     let (message, tenant) = (shared_models::MessageId::mint(), world.owner.tenant);
+    let envelope = json!({
+        "id": message, "type": "run.created", "version": 1, "tenant": tenant,
+        "occurred_at": "2026-01-01T00:00:00.000Z", "traceparent": null, "data": RunCreated { run },
+    });
     sqlx::query(
         "insert into eventsvc.parked (consumer, message_id, tenant_id, subject, envelope, reason, deliveries)
-         values ('eventsvc_run_lifecycle', $1, $2, 's', '{\"type\":\"run.created\"}', 'broken', 6)",
+         values ('eventsvc_run_lifecycle', $1, $2, $3, $4, 'broken', 6)",
     )
     .bind(message.uuid())
     .bind(tenant.uuid())
-    .execute(&mut world.db.admin().await)
+    .bind(RunCreated::subject(tenant))
+    .bind(envelope)
+    .execute(&mut admin)
     .await
     .unwrap();
-
-    let listed = world.mine().get("/v1/events/parked").await.expect(200);
     let path = format!("/v1/events/parked/eventsvc_run_lifecycle/{message}/replay");
-    let replayed = world.mine().post(&path, &json!({})).await;
-
-    assert_eq!(listed["items"][0]["message_id"], json!(message));
-    assert_eq!(replayed.status, 202);
     let member = world.api(&world.owner.colleague(shared_models::Role::Member));
     assert_eq!(member.get("/v1/events/parked").await.refusal(), (403, "scope_missing"));
+    assert_eq!(member.post(&path, &json!({})).await.refusal(), (403, "scope_missing"));
+
+    let listed = world.mine().get("/v1/events/parked").await.expect(200);
+    let replayed = world.mine().post(&path, &json!({})).await;
+
+    let item = &listed["items"][0];
+    assert_eq!((&item["message_id"], &item["type"]), (&json!(message), &json!("run.created")));
+    assert_eq!(replayed.status, 202);
+    eventually("the timeline to go on", async || {
+        let delivery = world.delivery(&accepted).await;
+        (delivery["timeline"][5]["step"] == "run_created").then_some(())
+    })
+    .await;
+    eventually("nothing to be parked", async || {
+        let left = world.mine().get("/v1/events/parked").await.expect(200);
+        (left["items"] == json!([])).then_some(())
+    })
+    .await;
+    assert_eq!(world.mine().post(&path, &json!({})).await.refusal(), (404, "not_found"));
 }

@@ -47,6 +47,8 @@ pub(crate) async fn receive(
     body: Body,
 ) -> Result<Answer, Problem> {
     let hook = app.hooks.find(id).await?.ok_or_else(|| Problem::not_found("such hook"))?;
+    // No token says it here.
+    tracing::Span::current().record("tenant.id", tracing::field::display(hook.tenant_id));
     let body = read(headers, body, hook.options.max_body_bytes as usize).await?;
     if let Some(word) = query_challenge(&hook, uri) {
         return Ok(Answer::Echo(word));

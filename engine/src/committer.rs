@@ -146,15 +146,12 @@ fn groups(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     for job in jobs {
         let size = job.append.size();
         let fits = bytes + size <= LARGEST && runs.insert(job.append.run);
-        match groups.last_mut().filter(|_| fits) {
-            Some(group) => {
-                bytes += size;
-                group.push(job);
-            }
-            None => {
-                (runs, bytes) = (HashSet::from([job.append.run]), size);
-                groups.push(vec![job]);
-            }
+        if let Some(group) = groups.last_mut().filter(|_| fits) {
+            bytes += size;
+            group.push(job);
+        } else {
+            (runs, bytes) = (HashSet::from([job.append.run]), size);
+            groups.push(vec![job]);
         }
     }
     groups.reverse();

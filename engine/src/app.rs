@@ -50,6 +50,12 @@ impl FromRef<App> for Verifier {
 }
 
 impl App {
+    /// Waits until the process stops and its last run has ended or been handed over.
+    pub(crate) async fn drained(&self) {
+        self.draining.cancelled().await;
+        self.stage.emptied().await;
+    }
+
     /// After a commit that made or woke runs: tells the world and whoever may take them.
     pub(crate) async fn announce(&self) {
         self.relay.ring();

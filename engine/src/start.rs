@@ -41,7 +41,7 @@ pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
     life.spawn("bell", workers::bell::run(app.clone()));
     life.spawn("sweeper", workers::sweeper::run(app.clone()));
     life.spawn("grants", workers::grants::run(app.clone()));
-    life.spawn("heartbeat", workers::heartbeat::run(app.clone(), life.clone()));
+    life.spawn("heartbeat", workers::heartbeat::run(app.clone()));
     life.spawn("questions", workers::questions::run(app.clone()));
     let fired = Arc::new(TriggerFiredListener { app: app.clone() });
     life.spawn("trigger.fired", listen_batch(app.db.clone(), app.bus.clone(), fired, life.soft()));

@@ -2,6 +2,9 @@
 
 use super::{Delta, Part};
 
+/// More in one message might be more than the bus takes, once it is written as JSON.
+const PIECE: usize = 128 * 1024;
+
 /// The block a run's owner holds for those who join late.
 #[derive(Debug, Default)]
 pub(crate) struct Block {
@@ -26,9 +29,18 @@ impl Block {
     pub(super) fn so_far(&self) -> Vec<Delta> {
         [(Part::Reasoning, &self.reasoning), (Part::Text, &self.text)]
             .into_iter()
-            .filter(|(_, text)| !text.is_empty())
-            .map(|(part, text)| Delta { block: self.number, part, offset: 0, text: text.clone() })
+            .flat_map(|(part, text)| self.pieces(part, text))
             .collect()
+    }
+
+    fn pieces(&self, part: Part, text: &str) -> Vec<Delta> {
+        let (mut pieces, mut offset) = (Vec::new(), 0);
+        while let Some(rest) = text.get(offset..).filter(|rest| !rest.is_empty()) {
+            let piece = &rest[..rest.floor_char_boundary(PIECE)];
+            pieces.push(Delta { block: self.number, part, offset, text: piece.to_owned() });
+            offset += piece.len();
+        }
+        pieces
     }
 
     fn part(&mut self, part: Part) -> &mut String {
@@ -109,6 +121,22 @@ mod tests {
         let so_far = block.so_far().remove(0);
         assert_eq!(seen.take(so_far), Next::Show(delta(4, 0, "Hello world")));
         assert_eq!((seen.take(missed), seen.take(last)), (Next::Skip, Next::Skip));
+    }
+
+    #[test]
+    fn a_long_block_is_shown_in_pieces() {
+        let (mut block, mut seen) = (Block::new(4), Seen::default());
+        let long = "é".repeat(PIECE);
+        block.push(Part::Text, &format!("a{long}"));
+
+        let mut shown = String::new();
+        for piece in block.so_far() {
+            assert!(piece.text.len() <= PIECE);
+            let Next::Show(piece) = seen.take(piece) else { panic!("a gap") };
+            shown.push_str(&piece.text);
+        }
+
+        assert_eq!(shown, format!("a{long}"));
     }
 
     #[test]

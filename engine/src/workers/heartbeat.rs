@@ -2,20 +2,19 @@
 
 use std::time::Duration;
 
-use servicekit::Lifecycle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
 use crate::{lease, store};
 
 /// Beats until the last run has ended, then gives the lease up.
-pub(crate) async fn run(app: App, life: Lifecycle) -> anyhow::Result<()> {
+pub(crate) async fn run(app: App) -> anyhow::Result<()> {
     let mut beats = interval(app.runs.lease / 3);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = beats.tick() => beat(&app).await,
-            () = drained(&app, &life) => break,
+            () = app.drained() => break,
         }
     }
     if let Err(error) = store::worker::leave(&app.db, app.worker).await {
@@ -38,9 +37,4 @@ async fn beat(app: &App) {
         }
         Err(_) => tracing::warn!("no heartbeat within the lease"),
     }
-}
-
-async fn drained(app: &App, life: &Lifecycle) {
-    life.soft().cancelled().await;
-    app.stage.emptied().await;
 }

@@ -60,3 +60,22 @@ async fn a_run_ends_at_its_deadline() {
 
     assert_eq!((&run["status"], &run["error"]["code"]), (&json!("timed_out"), &json!("deadline")));
 }
+
+#[tokio::test]
+async fn a_cancel_is_heard_by_a_process_that_is_stopping() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    let agent = scene::scripted(&api, "a", &json!([{ "text": "late", "delay_ms": 60_000 }])).await;
+    let node = app.node().await;
+    let run = scene::start(&api, &agent).await;
+    scene::until(&api, &run, "running").await;
+
+    let asked = Instant::now();
+    let cancel = async {
+        api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.expect(202);
+        scene::until(&api, &run, "cancelled").await;
+    };
+    tokio::join!(node.drain(), cancel);
+
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}

@@ -238,7 +238,7 @@ fn log(response: &Response, route: &str, status: u16, seconds: f64) {
         }
         // Not being ready is an answer, and whoever asks does so again and again.
         None if status >= 500 && route != "/readyz" => {
-            tracing::warn!(status, seconds, "request answered {status}")
+            tracing::warn!(status, seconds, "request answered {status}");
         }
         None => tracing::debug!(status, seconds, "request answered {status}"),
     }

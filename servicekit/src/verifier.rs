@@ -58,7 +58,8 @@ pub struct Verifier {
     me: Service,
     keys: Arc<RwLock<Vec<PublicKey>>>,
     source: Option<(Url, reqwest::Client)>,
-    asked: Arc<tokio::sync::Mutex<Option<Instant>>>,
+    /// When the key set was last asked for, and whether it came.
+    asked: Arc<tokio::sync::Mutex<Option<(Instant, bool)>>>,
     // A caller uses one token many times, and a signature check costs more than a look-up.
     seen: Cache<String, Arc<Claims>>,
 }
@@ -143,8 +144,11 @@ impl Verifier {
     async fn refetch(&self, kid: &str) -> Result<(), Problem> {
         let Some((url, http)) = &self.source else { return Ok(()) };
         let mut asked = self.asked.lock().await;
-        if self.known(kid).is_some() || asked.is_some_and(|at| at.elapsed() < ASK_AT_MOST_EVERY) {
+        if self.known(kid).is_some() {
             return Ok(());
+        }
+        if let Some((_, answered)) = asked.filter(|(at, _)| at.elapsed() < ASK_AT_MOST_EVERY) {
+            return if answered { Ok(()) } else { Err(no_keys()) };
         }
         let set = async {
             http.get(url.clone())
@@ -156,15 +160,17 @@ impl Verifier {
                 .await
         }
         .await
-        .map_err(|error| {
-            tracing::warn!(%error, "the key set cannot be fetched");
-            Problem::new(&codes::UNAVAILABLE, "the identity service is not available")
-                .retry_after(1)
-        })?;
-        *asked = Some(Instant::now());
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = set.keys;
+        .inspect_err(|error| tracing::warn!(%error, "the key set cannot be fetched"));
+        // Callers that waited meanwhile share the answer, also when there was none.
+        *asked = Some((Instant::now(), set.is_ok()));
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) =
+            set.map_err(|_| no_keys())?.keys;
         Ok(())
     }
+}
+
+fn no_keys() -> Problem {
+    Problem::new(&codes::UNAVAILABLE, "the identity service is not available").retry_after(1)
 }
 
 fn check(token: &str, key: &PublicKey, audience: Service) -> Result<Claims, Problem> {

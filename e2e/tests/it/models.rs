@@ -35,7 +35,7 @@ fn completions(request: &Stubbed) -> Answer {
     let usage = json!({ "choices": [], "usage": {
         "prompt_tokens": 100, "completion_tokens": 20, "prompt_tokens_details": { "cached_tokens": 40 },
     }});
-    body.push_str(&format!("data: {usage}\n\ndata: [DONE]\n\n"));
+    body = format!("{body}data: {usage}\n\ndata: [DONE]\n\n");
     Answer::Raw(200, vec![("content-type".into(), "text/event-stream".into())], body.into_bytes())
 }
 

@@ -196,9 +196,12 @@ async fn unknown_keys_are_fetched_once_and_a_missing_identity_service_is_503() {
     assert_eq!(stub.requests().len(), 1);
 
     let nowhere = Verifier::from_url(Service::Engine, "http://127.0.0.1:9/".parse().unwrap(), http);
-    let reply = engine_with(nowhere).token(&ada.token(Service::Engine)).get("/agents").await;
+    let nobody = engine_with(nowhere).token(&ada.token(Service::Engine));
+    let reply = nobody.get("/agents").await;
     assert_eq!(reply.refusal(), (503, "unavailable"));
     assert!(reply.header("retry-after").is_some());
+    // Who comes right after is not asked for better credentials either.
+    assert_eq!(nobody.get("/agents").await.refusal(), (503, "unavailable"));
 }
 
 #[tokio::test]

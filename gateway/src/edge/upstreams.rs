@@ -31,7 +31,6 @@ pub(crate) const TABLE: &[Entry] = &[
     keyed("/v1/triggers", Eventsvc),
     keyed("/v1/deliveries", Eventsvc),
     keyed("/v1/events", Eventsvc),
-    keyed("/v1/sources", Eventsvc),
     Entry { prefix: "/v1/hooks", service: Eventsvc, door: Door::Open },
     // Credentials.
     keyed("/tenant/{tenant_id}/credentials", Credsvc),
@@ -41,8 +40,6 @@ pub(crate) const TABLE: &[Entry] = &[
     keyed("/v1/tools", Engine),
     keyed("/v1/runs", Engine),
     keyed("/v1/models", Engine),
-    keyed("/v1/effects", Engine),
-    keyed("/v1/usage", Engine),
 ];
 
 impl Entry {

@@ -24,7 +24,6 @@ async fn every_path_goes_to_its_service_and_nothing_else_goes_anywhere() {
         ("/v1/tools/tool_1", "engine"),
         ("/v1/runs/run_1/events", "engine"),
         ("/v1/models", "engine"),
-        ("/v1/effects/eff_1/answer", "engine"),
     ] {
         let reply = world.owner.get(path).await.expect(201);
         let wanted = path.split('?').next().unwrap();

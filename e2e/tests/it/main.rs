@@ -9,8 +9,8 @@
 mod chaos;
 mod crash;
 mod demo;
-mod paused;
 mod models;
+mod paused;
 mod refusals;
 mod secrets;
 mod streams;

@@ -113,7 +113,9 @@ impl Db {
 async fn pool(schema: &str, url: &SecretString, max: u32) -> Result<PgPool, sqlx::Error> {
     let options = PgConnectOptions::from_str(url.expose_secret())?
         .application_name(schema)
-        .options([("search_path", schema)]);
+        // A process that is suspended within a transaction keeps its rows locked; whoever takes its work over must get at
+        // them. Nothing of ours thinks that long between two statements.
+        .options([("search_path", schema), ("idle_in_transaction_session_timeout", "10s")]);
     PgPoolOptions::new()
         .max_connections(max)
         .acquire_timeout(Duration::from_secs(5))

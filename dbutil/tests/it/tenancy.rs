@@ -58,6 +58,22 @@ async fn a_row_for_another_tenant_is_refused() {
 }
 
 #[tokio::test]
+async fn a_transaction_whose_process_is_suspended_lets_go_of_its_rows() {
+    let db = TestDb::new("credsvc", &NONE).await.db("credsvc").await;
+    let tenant = TenantId::mint();
+    park(&db, tenant).await;
+    let mut suspended = db.begin(tenant).await.unwrap();
+    sqlx::query("update parked set reason = 'x'").execute(&mut *suspended).await.unwrap();
+
+    let mut other = db.begin(tenant).await.unwrap();
+    sqlx::query("set local lock_timeout = '30s'").execute(&mut *other).await.unwrap();
+    sqlx::query("update parked set reason = 'y'").execute(&mut *other).await.unwrap();
+    other.commit().await.unwrap();
+
+    assert!(suspended.commit().await.is_err());
+}
+
+#[tokio::test]
 async fn forgetting_the_tenant_is_an_error_and_not_an_empty_page() {
     let db = TestDb::new("credsvc", &NONE).await.db("credsvc").await;
     park(&db, TenantId::mint()).await;

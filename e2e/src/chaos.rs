@@ -112,6 +112,7 @@ pub async fn run(plan: &Plan) -> Verdict {
         format!("seed {}; {} deliveries, {} sent in all", plan.seed, plan.deliveries, mail.total()),
         format!("killed, in this order: {}", killed.join(", ")),
         format!("answers: {}", mail.answers()),
+        format!("published again after the roll-back: {} events", rolled_back(&fleet.logs())),
         format!(
             "{under_fire:.1?} under fire, {settled:.1?} to come to rest; {doubts} doubts answered"
         ),
@@ -134,6 +135,13 @@ async fn start(outside: &Stub) -> Fleet {
         ("SWITCHYARD_LOG", "info"),
     ])
     .await
+}
+
+/// How many events the services have missed on the bus, by their own words.
+fn rolled_back(logs: &str) -> u64 {
+    let lines = logs.lines().filter(|line| line.contains("store was rolled back"));
+    let parsed = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    parsed.filter_map(|line| line["events"].as_u64()).sum()
 }
 
 fn keep_logs(fleet: &Fleet, seed: u64) -> PathBuf {

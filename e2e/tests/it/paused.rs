@@ -47,7 +47,12 @@ async fn stopped_during_the_model_call(continue_at: (&str, i32)) {
 
     let run = scene.run("go").await;
     let id = run.parse::<RunId>().unwrap().uuid();
-    at(&db, id, "running", 1).await;
+    // Its first record is there: what it does next is to ask the model.
+    eventually_within(Duration::from_secs(30), "the run to begin", async || {
+        let began = sqlx::query("select from engine.journal where run_id = $1 and epoch = 1");
+        began.bind(id).fetch_optional(&db).await.unwrap()
+    })
+    .await;
     fleet.process("engine").signal(Signal::SIGSTOP);
     assert_eq!(outside.hits("/act"), 0, "stopped too late to prove anything");
     fleet.launch_replica("engine-2", Service::Engine);

@@ -126,7 +126,7 @@ async fn serve(
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let stubbed = Stubbed {
+    let arrived = Stubbed {
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().unwrap_or_default().to_owned(),
@@ -134,8 +134,8 @@ async fn serve(
         body,
     };
     // Answered before it is logged would let a test see an answer without its request.
-    log.lock().expect("no poisoned lock").push(stubbed.clone());
-    let mut reply = answer(&stubbed);
+    log.lock().expect("no poisoned lock").push(arrived.clone());
+    let mut reply = answer(&arrived);
     loop {
         match reply {
             Answer::After(pause, then) => {

@@ -30,6 +30,16 @@ async fn hits(outside: &Stub, count: usize) {
     .await;
 }
 
+/// All services, and an agent whose one tool reaches the server outside.
+async fn stage(outside: &Stub, name: &str, effect: &str, model_delay: u64) -> (Fleet, Scene) {
+    let fleet = fleet(outside).await;
+    let turns = turns(&Scene::tool_name(name), model_delay);
+    let (api, url) = (fleet.api(), format!("{}/act", outside.url()));
+    let scene = Scene::make(&api, &fleet.tenant, name, effect, &url, "a-secret-of-tests", &turns);
+    let scene = scene.await;
+    (fleet, scene)
+}
+
 /// The journal has no gap and ends once.
 async fn check_journal(fleet: &Fleet, run: &str) {
     let events = follow(&fleet.url(), &fleet.key, run).await;
@@ -41,19 +51,7 @@ async fn check_journal(fleet: &Fleet, run: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_during_the_model_call_the_run_goes_on_and_ends() {
     let outside = Stub::start(|_| Answer::Json(200, json!({ "ok": true }))).await;
-    let mut fleet = fleet(&outside).await;
-    let turns = turns(&Scene::tool_name("model"), 1500);
-    let url = format!("{}/act", outside.url());
-    let scene = Scene::make(
-        &fleet.api(),
-        &fleet.tenant,
-        "model",
-        "unsafe",
-        &url,
-        "secret-secret-1",
-        &turns,
-    )
-    .await;
+    let (mut fleet, scene) = stage(&outside, "model", "unsafe", 1500).await;
 
     let run = scene.run("go").await;
     scene.until(&run, &["running"]).await;
@@ -71,19 +69,7 @@ async fn killed_during_an_unsafe_tool_call_the_run_asks_and_ends_after_the_answe
     let outside =
         Stub::start(|_| Answer::After(PAUSE, Box::new(Answer::Json(200, json!({ "ok": true })))))
             .await;
-    let mut fleet = fleet(&outside).await;
-    let turns = turns(&Scene::tool_name("doubt"), 0);
-    let url = format!("{}/act", outside.url());
-    let scene = Scene::make(
-        &fleet.api(),
-        &fleet.tenant,
-        "doubt",
-        "unsafe",
-        &url,
-        "secret-secret-2",
-        &turns,
-    )
-    .await;
+    let (mut fleet, scene) = stage(&outside, "doubt", "unsafe", 0).await;
 
     let run = scene.run("go").await;
     hits(&outside, 1).await;
@@ -111,12 +97,7 @@ async fn killed_during_a_read_the_call_is_repeated_and_the_run_ends_by_itself() 
     let outside =
         Stub::start(|_| Answer::After(PAUSE, Box::new(Answer::Json(200, json!({ "ok": true })))))
             .await;
-    let mut fleet = fleet(&outside).await;
-    let turns = turns(&Scene::tool_name("reads"), 0);
-    let url = format!("{}/act", outside.url());
-    let scene =
-        Scene::make(&fleet.api(), &fleet.tenant, "reads", "read", &url, "secret-secret-3", &turns)
-            .await;
+    let (mut fleet, scene) = stage(&outside, "reads", "read", 0).await;
 
     let run = scene.run("go").await;
     hits(&outside, 1).await;
@@ -131,19 +112,7 @@ async fn killed_during_a_read_the_call_is_repeated_and_the_run_ends_by_itself() 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_between_the_calls_the_run_goes_on_without_repeating_the_tool() {
     let outside = Stub::start(|_| Answer::Json(200, json!({ "ok": true }))).await;
-    let mut fleet = fleet(&outside).await;
-    let turns = turns(&Scene::tool_name("between"), 1500);
-    let url = format!("{}/act", outside.url());
-    let scene = Scene::make(
-        &fleet.api(),
-        &fleet.tenant,
-        "between",
-        "unsafe",
-        &url,
-        "secret-secret-4",
-        &turns,
-    )
-    .await;
+    let (mut fleet, scene) = stage(&outside, "between", "unsafe", 1500).await;
 
     let run = scene.run("go").await;
     // The effect is done and recorded; the second model call is on its way.
@@ -168,12 +137,7 @@ async fn killed_between_the_calls_the_run_goes_on_without_repeating_the_tool() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_accepted_while_nats_is_down_runs_once_when_it_is_back() {
     let outside = Stub::start(|_| Answer::Json(200, json!({ "ok": true }))).await;
-    let mut fleet = fleet(&outside).await;
-    let turns = turns(&Scene::tool_name("nats"), 0);
-    let url = format!("{}/act", outside.url());
-    let scene =
-        Scene::make(&fleet.api(), &fleet.tenant, "nats", "unsafe", &url, "secret-secret-5", &turns)
-            .await;
+    let (mut fleet, scene) = stage(&outside, "nats", "unsafe", 0).await;
     let before = scene.fire("msg_before", &json!({ "n": 0 })).await.expect(202);
 
     fleet.nats.kill().await;

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod effect;
 pub mod events;
+pub mod flow;
 pub mod ids;
 pub mod message;
 pub mod money;
@@ -19,6 +20,7 @@ pub mod wire_time;
 
 pub use agent::{AgentScope, AgentStatus, AgentType, ToolKind};
 pub use effect::{Effect, EffectState};
+pub use flow::{Flow, FlowError, FlowErrorKind, SwarmMode};
 pub use ids::*;
 pub use money::MicroUsd;
 pub use problem::{FieldError, ProblemBody};

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use shared_models::{AgentId, TriggerId};
+use shared_models::{AgentId, ModelId, TriggerId};
 use uuid::Uuid;
 
-/// An agent or a trigger.
+/// An agent, a trigger or a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", content = "id", rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Grantee {
@@ -14,6 +14,8 @@ pub(crate) enum Grantee {
     Agent(AgentId),
     /// A trigger, for its listener or signature.
     Trigger(TriggerId),
+    /// A model of the tenant, for whoever runs on it.
+    Model(ModelId),
 }
 
 impl Grantee {
@@ -22,6 +24,7 @@ impl Grantee {
         match self {
             Self::Agent(_) => "agent",
             Self::Trigger(_) => "trigger",
+            Self::Model(_) => "model",
         }
     }
 
@@ -30,6 +33,7 @@ impl Grantee {
         match self {
             Self::Agent(id) => id.uuid(),
             Self::Trigger(id) => id.uuid(),
+            Self::Model(id) => id.uuid(),
         }
     }
 
@@ -38,6 +42,7 @@ impl Grantee {
         match kind {
             "agent" => Some(Self::Agent(id.into())),
             "trigger" => Some(Self::Trigger(id.into())),
+            "model" => Some(Self::Model(id.into())),
             _ => None,
         }
     }
@@ -47,6 +52,7 @@ impl Grantee {
         match kind {
             "agent" => id.parse().ok().map(Self::Agent),
             "trigger" => id.parse().ok().map(Self::Trigger),
+            "model" => id.parse().ok().map(Self::Model),
             _ => None,
         }
     }
@@ -57,6 +63,7 @@ impl fmt::Display for Grantee {
         match self {
             Self::Agent(id) => write!(f, "agent {id}"),
             Self::Trigger(id) => write!(f, "trigger {id}"),
+            Self::Model(id) => write!(f, "model {id}"),
         }
     }
 }

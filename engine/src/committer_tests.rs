@@ -98,6 +98,7 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         max_tokens: None,
         max_steps: 10,
         limits: Limits::default(),
+        output_schema: None,
         tools: Vec::new(),
     }
 }

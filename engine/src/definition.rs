@@ -30,6 +30,17 @@ pub(crate) struct AgentFields {
     /// The system prompt.
     #[serde(default)]
     pub(crate) instructions: String,
+    /// Whether the persona below is in force.
+    #[serde(default)]
+    pub(crate) use_custom_persona: bool,
+    /// Who the agent is: said before its instructions.
+    #[serde(default)]
+    #[schema(max_length = 65536)]
+    pub(crate) custom_persona_prompt: Option<String>,
+    /// A JSON Schema that the answer must fit.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) output_schema: Option<Value>,
     /// Round trips between model and tools.
     #[serde(default = "default_max_steps")]
     #[schema(minimum = 1, maximum = 1000)]
@@ -56,6 +67,8 @@ pub(crate) struct AgentFields {
     pub(crate) tags: Vec<String>,
     #[serde(default)]
     pub(crate) limits: Limits,
+    #[serde(default)]
+    pub(crate) budget: Budget,
 }
 
 /// How much one agent may do.
@@ -72,8 +85,51 @@ pub(crate) struct Limits {
     pub(crate) deadline_seconds: Option<u32>,
 }
 
+/// What one run of the agent may use up. Kept with the agent; not enforced yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Budget {
+    /// Money, over all model calls.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    pub(crate) max_cost_micro_usd: Option<i64>,
+    /// Tokens, in and out.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    pub(crate) max_tokens: Option<i64>,
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    pub(crate) max_tool_calls: Option<i64>,
+    /// Time at work, without what it waits.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    pub(crate) max_active_seconds: Option<i64>,
+}
+
+impl Budget {
+    fn fields(&self) -> [(&'static str, Option<i64>); 4] {
+        [
+            ("/budget/max_cost_micro_usd", self.max_cost_micro_usd),
+            ("/budget/max_tokens", self.max_tokens),
+            ("/budget/max_tool_calls", self.max_tool_calls),
+            ("/budget/max_active_seconds", self.max_active_seconds),
+        ]
+    }
+}
+
 impl AgentFields {
+    const LONGEST_PERSONA: usize = 64 * 1024;
+    const LONGEST_SCHEMA: usize = 64 * 1024;
     const LONGEST_INSTRUCTIONS: usize = 256 * 1024;
+
+    /// What the model is told first: the persona in force, then the instructions.
+    pub(crate) fn prompt(&self) -> String {
+        match self.custom_persona_prompt.as_deref().filter(|_| self.use_custom_persona) {
+            Some(persona) if self.instructions.is_empty() => persona.to_owned(),
+            Some(persona) => format!("{persona}\n\n{}", self.instructions),
+            None => self.instructions.clone(),
+        }
+    }
 
     /// Lists every field that cannot be so.
     pub(crate) fn check(&self) -> Result<(), Vec<FieldError>> {
@@ -94,6 +150,17 @@ impl AgentFields {
             "/instructions",
             "at most 256 KiB",
         );
+        let persona = self.custom_persona_prompt.as_deref().unwrap_or_default();
+        refuse(
+            persona.len() > Self::LONGEST_PERSONA,
+            "/custom_persona_prompt",
+            "at most 64 KiB",
+        );
+        refuse(
+            self.use_custom_persona && persona.trim().is_empty(),
+            "/custom_persona_prompt",
+            "needed while `use_custom_persona` is set",
+        );
         refuse(!(1..=1000).contains(&self.max_steps), "/max_steps", "from 1 to 1000");
         refuse(!(0.0..=2.0).contains(&self.temperature), "/temperature", "from 0 to 2");
         refuse(self.max_tokens == Some(0), "/max_tokens", "at least 1");
@@ -113,6 +180,12 @@ impl AgentFields {
         let month = 31 * 24 * 3600;
         let wrong = seconds.is_some_and(|n| !(1..=month).contains(&n));
         refuse(wrong, "/limits/deadline_seconds", "from 1 second to 31 days");
+        for (pointer, most) in self.budget.fields() {
+            refuse(most.is_some_and(|n| n < 1), pointer, "at least 1");
+        }
+        if let Some(why) = self.output_schema.as_ref().and_then(not_a_schema) {
+            errors.push(FieldError::new("/output_schema", why));
+        }
         let models =
             [("/model", Some(&self.model)), ("/fallback_model", self.fallback_model.as_ref())];
         for (pointer, model) in models {
@@ -122,6 +195,17 @@ impl AgentFields {
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
+}
+
+/// Why this is no schema for answers.
+fn not_a_schema(schema: &Value) -> Option<String> {
+    if !schema.is_object() {
+        return Some("a JSON Schema is an object".into());
+    }
+    if schema.to_string().len() > AgentFields::LONGEST_SCHEMA {
+        return Some("at most 64 KiB".into());
+    }
+    jsonschema::validator_for(schema).err().map(|error| format!("not a JSON Schema: {error}"))
 }
 
 /// Texts that Postgres cannot hold: jsonb has no NUL.
@@ -207,6 +291,8 @@ mod tests {
             "name": " ", "model": "martian:x", "fallback_model": "openai:", "max_steps": 0,
             "temperature": 2.5, "max_tokens": 0, "team_id": TeamId::mint(), "tags": ["", "ok"],
             "instructions": "a\u{0}b",
+            "use_custom_persona": true, "output_schema": { "type": "wrong" },
+            "budget": { "max_tokens": 0 },
             "limits": { "max_concurrent_runs": 0, "deadline_seconds": 0 } }));
 
         let pointers: Vec<String> =
@@ -217,6 +303,7 @@ mod tests {
             [
                 "/instructions",
                 "/name",
+                "/custom_persona_prompt",
                 "/max_steps",
                 "/temperature",
                 "/max_tokens",
@@ -224,6 +311,8 @@ mod tests {
                 "/tags/0",
                 "/limits/max_concurrent_runs",
                 "/limits/deadline_seconds",
+                "/budget/max_tokens",
+                "/output_schema",
                 "/model",
                 "/fallback_model",
             ]

@@ -24,6 +24,7 @@ pub(crate) struct RunSnapshot {
     pub(crate) team_id: Option<TeamId>,
     /// As it was; only active agents start runs.
     pub(crate) status: AgentStatus,
+    /// With the persona in force before them.
     pub(crate) instructions: String,
     pub(crate) model: String,
     pub(crate) fallback_model: Option<String>,
@@ -33,6 +34,9 @@ pub(crate) struct RunSnapshot {
     pub(crate) max_steps: u32,
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// What the answer must fit.
+    #[serde(default)]
+    pub(crate) output_schema: Option<Value>,
     /// By priority, then name.
     pub(crate) tools: Vec<SnapshotTool>,
 }
@@ -66,14 +70,15 @@ pub(crate) async fn build(
     let Some(agent) = store::agent::find(tx, agent_id).await? else { return Ok(None) };
     let (version, fields) = match version {
         None => (agent.version, agent.fields.clone()),
-        Some(version) => match store::agent::find_version(tx, agent_id, version).await? {
+        Some(version) => match store::agent_version::find(tx, agent_id, version).await? {
             Some(found) => (version, found.fields),
             None => return Ok(None),
         },
     };
     let links = store::agent_tool::list(tx, agent_id).await?;
     let tools = links.iter().map(store::agent_tool::Link::resolved).collect::<Result<_, _>>()?;
-    let AgentFields { instructions, model, fallback_model, model_credential_id, .. } = fields;
+    let instructions = fields.prompt();
+    let AgentFields { model, fallback_model, model_credential_id, output_schema, .. } = fields;
     Ok(Some(RunSnapshot {
         agent_id,
         agent_version: version,
@@ -90,6 +95,7 @@ pub(crate) async fn build(
         max_tokens: fields.max_tokens,
         max_steps: fields.max_steps,
         limits: fields.limits,
+        output_schema,
         tools,
     }))
 }

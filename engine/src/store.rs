@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod agent_tool;
+pub(crate) mod agent_version;
 pub(crate) mod content;
 pub(crate) mod effect;
 pub(crate) mod inbox;

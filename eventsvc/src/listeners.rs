@@ -1,3 +1,4 @@
 //! Events heard, one file each.
 
+pub(crate) mod agent_deleted;
 pub(crate) mod run_lifecycle;

@@ -23,7 +23,7 @@ use crate::{
     error::CODES,
     hooks::Hooks,
     intake::{Committer, committer},
-    listeners::run_lifecycle::RunLifecycle,
+    listeners::{agent_deleted::AgentDeletedListener, run_lifecycle::RunLifecycle},
     routes,
     secrets::Secrets,
     stats::Stats,
@@ -93,6 +93,9 @@ pub fn run(app: &App, life: &Lifecycle) {
     life.spawn("eventsvc counting", workers::counting(app.clone(), life.soft()));
     let runs = pubsub::listen(app.db.clone(), app.bus.clone(), Arc::new(RunLifecycle), life.soft());
     life.spawn("eventsvc run lifecycle", runs);
+    let gone = Arc::new(AgentDeletedListener { hooks: app.hooks.clone() });
+    let agents = pubsub::listen(app.db.clone(), app.bus.clone(), gone, life.soft());
+    life.spawn("eventsvc agent deleted", agents);
 }
 
 /// The routes, with health, metrics and self-description, and the OpenAPI document.

@@ -100,6 +100,8 @@ pub(crate) struct Trigger {
 pub(crate) struct TriggerStatus {
     /// `listening`, `paused` or `inactive`.
     pub state: &'static str,
+    /// Why it is paused, when nobody asked for it: its agent was deleted.
+    pub paused_why: Option<String>,
     /// When the last delivery was stored.
     #[serde(serialize_with = "wire_time::maybe")]
     pub last_delivery_at: Option<DateTime<Utc>>,
@@ -128,6 +130,7 @@ impl From<stored::Trigger> for Trigger {
                 (true, true) => "paused",
                 (true, false) => "listening",
             },
+            paused_why: row.paused_why.clone(),
             last_delivery_at: row.last_delivery_at,
             last_refused_at: row.last_refused_at,
             fired: row.fired,

@@ -4,6 +4,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 use shared_models::events::{
     Event,
+    agent::AgentDeleted,
     credential::{CredentialCreated, CredentialDeleted, CredentialUpdated},
     run::{RunCreated, RunFinished, RunRefused, RunStarted, RunWaiting},
     tenant::TenantCreated,
@@ -23,6 +24,7 @@ pub fn event_schemas() -> Value {
             describe::<RunWaiting>(),
             describe::<RunFinished>(),
             describe::<RunRefused>(),
+            describe::<AgentDeleted>(),
             describe::<CredentialCreated>(),
             describe::<CredentialUpdated>(),
             describe::<CredentialDeleted>(),

@@ -72,8 +72,18 @@ pub const EVENTSVC_RUN_LIFECYCLE: Consumer = Consumer {
     concurrency: 16,
 };
 
+/// Deleted agents, whose triggers pause.
+pub const EVENTSVC_AGENT_DELETED: Consumer = Consumer {
+    durable: "eventsvc_agent_deleted",
+    stream: Stream::Runs,
+    filter: "runs.*.agent.deleted.v1",
+    service: Service::Eventsvc,
+    concurrency: 1,
+};
+
 /// Every durable consumer.
-pub const CONSUMERS: &[&Consumer] = &[&ENGINE_TRIGGER_FIRED, &EVENTSVC_RUN_LIFECYCLE];
+pub const CONSUMERS: &[&Consumer] =
+    &[&ENGINE_TRIGGER_FIRED, &EVENTSVC_RUN_LIFECYCLE, &EVENTSVC_AGENT_DELETED];
 
 /// Creates what is missing and alters what differs. `admin` is a connection as [`ADMIN`]; `replicas` is 1, or 3 on a
 /// cluster.
@@ -147,13 +157,18 @@ const fn week() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use shared_models::events::{Event, trigger::TriggerFired};
+    use shared_models::events::{Event, agent::AgentDeleted, trigger::TriggerFired};
 
     use super::*;
 
     #[test]
     fn the_engine_hears_exactly_fired_triggers() {
         assert_eq!(ENGINE_TRIGGER_FIRED.filter, TriggerFired::filter());
+    }
+
+    #[test]
+    fn eventsvc_hears_of_deleted_agents() {
+        assert_eq!(EVENTSVC_AGENT_DELETED.filter, AgentDeleted::filter());
     }
 
     #[test]

@@ -25,6 +25,20 @@ crate::text_enum! {
 }
 
 crate::text_enum! {
+    /// What made a version of an agent.
+    pub enum VersionChange {
+        /// The agent was made.
+        Created = "created",
+        /// Its fields were edited.
+        Edited = "edited",
+        /// It was given a tool, or one was taken or changed.
+        Tools = "tools",
+        /// An earlier version came back.
+        Restored = "restored",
+    }
+}
+
+crate::text_enum! {
     /// What kind of work an agent is made for.
     pub enum AgentType {
         /// Whatever its instructions say.

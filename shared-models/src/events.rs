@@ -3,6 +3,7 @@
 //! A compatible change is a new field with a default. Anything else is a new version sent beside the old one until
 //! nobody filters on it.
 
+pub mod agent;
 pub mod credential;
 pub mod run;
 pub mod tenant;

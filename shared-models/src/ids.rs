@@ -148,6 +148,12 @@ ids! {
     WorkerId = "wrk";
     /// One intended call to the outside world.
     EffectId = "eff";
+    /// A model as a tenant's agents name it.
+    ModelId = "mdl";
+    /// A price of a model from a date on.
+    PriceId = "prc";
+    /// Runs of one agent that follow each other and remember.
+    ConversationId = "cnv";
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ async fn decide(
     }
     // An agent's tools send the secret wherever they are told to, so a key that was made for agents alone must not get
     // at secrets through one. A trigger only compares.
-    let agents = matches!(new.grantee, Grantee::Agent(_));
+    let agents = matches!(new.grantee, Grantee::Agent(_) | Grantee::Model(_));
     if agents && !caller.subject().is_some_and(|subject| subject.holds(CredentialsRead::NAME)) {
         return Err(Error::KeyWithoutCredentials);
     }

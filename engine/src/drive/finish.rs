@@ -171,7 +171,7 @@ impl End {
             status,
             error: error.clone(),
             usage,
-            cost: MicroUsd::default(),
+            cost: Some(MicroUsd::default()),
         };
         journal.emit(&event).map_err(anyhow::Error::from)?;
         journal.change(|change| {

@@ -6,6 +6,7 @@ mod create_tool;
 mod delete_agent;
 mod delete_tool;
 mod describe_agent;
+mod diff_agent_versions;
 mod duplicate_agent;
 mod get_agent;
 mod get_tool;
@@ -15,6 +16,7 @@ mod list_agents;
 mod list_models;
 mod list_tools;
 mod lookup_agent;
+mod restore_agent_version;
 mod update_agent;
 mod update_tool;
 
@@ -40,6 +42,8 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(list_agent_versions::list_agent_versions))
         .routes(routes!(list_agent_versions::get_agent_version))
+        .routes(routes!(diff_agent_versions::diff_agent_versions))
+        .routes(routes!(restore_agent_version::restore_agent_version))
         .routes(routes!(duplicate_agent::duplicate_agent))
         .routes(routes!(describe_agent::describe_agent))
         // an agent's tools

@@ -32,7 +32,8 @@ pub(crate) struct RunView {
     finish_reason: Option<String>,
     error: Option<RunError>,
     usage: Usage,
-    cost_micro_usd: MicroUsd,
+    /// What the model calls cost so far; null when one of the models has no price.
+    cost_micro_usd: Option<MicroUsd>,
     /// Replies of the model so far.
     steps: i32,
     /// Calls of which nobody here knows whether they happened.
@@ -83,7 +84,7 @@ impl RunView {
             finish_reason: row.finish_reason,
             error,
             usage: serde_json::from_value(row.usage).unwrap_or_default(),
-            cost_micro_usd: MicroUsd(row.cost_micro_usd),
+            cost_micro_usd: row.cost_micro_usd.map(MicroUsd),
             steps: row.steps,
             in_doubt: doubts
                 .map(|doubt| Doubt { reason: reason(doubt.clone()), ..doubt })

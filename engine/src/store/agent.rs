@@ -1,12 +1,15 @@
-//! Agents and their versions.
+//! Agents as they are now. What they were is in `agent_version`.
 
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, Db, OnConstraint as _, Page, PageQuery, TenantTx};
 use serde::Serialize;
-use shared_models::{AgentId, AgentScope, AgentStatus, TeamId, TenantId, UserId};
+use shared_models::{
+    AgentId, AgentScope, AgentStatus, AgentType, TeamId, TenantId, UserId, VersionChange,
+};
 use sqlx::types::Json;
 use utoipa::ToSchema;
 
+use super::agent_version;
 use crate::{definition::AgentFields, error::Error, visibility::Viewer};
 
 /// An agent as it is now.
@@ -28,25 +31,17 @@ pub(crate) struct Agent {
     pub(crate) fields: AgentFields,
 }
 
-/// One version of an agent.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(crate) struct AgentVersion {
-    pub(crate) agent_id: AgentId,
-    pub(crate) version: i32,
-    pub(crate) changed_by: UserId,
-    #[serde(serialize_with = "shared_models::wire_time::time")]
-    pub(crate) changed_at: DateTime<Utc>,
-    #[serde(flatten)]
-    pub(crate) fields: AgentFields,
-}
-
 /// Which agents a list is about.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) name: Option<String>,
     pub(crate) status: Option<AgentStatus>,
     pub(crate) scope: Option<AgentScope>,
-    /// Part of the name or description, in any case.
+    pub(crate) agent_type: Option<AgentType>,
+    pub(crate) tag: Option<String>,
+    pub(crate) owner: Option<UserId>,
+    pub(crate) team: Option<TeamId>,
+    /// Part of the name, the description or a tag, in any case.
     pub(crate) q: Option<String>,
 }
 
@@ -96,7 +91,7 @@ pub(crate) async fn insert(
     .execute(&mut **tx)
     .await
     .on_constraint("agent_tenant_name_key", || Error::AgentNameTaken(fields.name.clone()))?;
-    insert_version(tx, agent_id, 1, owner, fields).await?;
+    agent_version::insert(tx, agent_id, 1, owner, fields, VersionChange::Created).await?;
     find(tx, agent_id).await?.ok_or(Error::AgentNotFound(agent_id))
 }
 
@@ -106,6 +101,7 @@ pub(crate) async fn update(
     current: &Agent,
     by: UserId,
     fields: &AgentFields,
+    change: VersionChange,
 ) -> Result<Agent, Error> {
     let (tenant, version) = (tx.tenant(), current.version + 1);
     sqlx::query!(
@@ -123,30 +119,20 @@ pub(crate) async fn update(
     .execute(&mut **tx)
     .await
     .on_constraint("agent_tenant_name_key", || Error::AgentNameTaken(fields.name.clone()))?;
-    insert_version(tx, current.agent_id, version, by, fields).await?;
+    agent_version::insert(tx, current.agent_id, version, by, fields, change).await?;
     find(tx, current.agent_id).await?.ok_or(Error::AgentNotFound(current.agent_id))
 }
 
-async fn insert_version(
+/// Makes a version of what was done to the tools of an agent that the caller holds; none when nothing has changed.
+pub(crate) async fn tools_changed(
     tx: &mut TenantTx,
-    agent_id: AgentId,
-    version: i32,
+    current: &Agent,
     by: UserId,
-    fields: &AgentFields,
-) -> Result<(), sqlx::Error> {
-    let tenant = tx.tenant();
-    sqlx::query!(
-        "insert into engine.agent_version (agent_id, version, tenant_id, definition, changed_by)
-         values ($1, $2, $3, $4, $5)",
-        agent_id as _,
-        version,
-        tenant as _,
-        Json(fields) as _,
-        by as _,
-    )
-    .execute(&mut **tx)
-    .await
-    .map(drop)
+) -> Result<(), Error> {
+    if agent_version::tools_differ(tx, current.agent_id, current.version).await? {
+        update(tx, current, by, &current.fields, VersionChange::Tools).await?;
+    }
+    Ok(())
 }
 
 /// An agent by its id, whoever may see it.
@@ -226,8 +212,13 @@ pub(crate) async fn list_page(
              and ($6::text is null or agent.status = $6)
              and ($7::text is null or agent.scope = $7)
              and ($8::text is null or strpos(lower(agent.name), lower($8)) > 0
-                  or strpos(lower(newest.definition ->> 'description'), lower($8)) > 0)
+                  or strpos(lower(newest.definition ->> 'description'), lower($8)) > 0
+                  or strpos(lower(newest.definition ->> 'tags'), lower($8)) > 0)
              and ($9::timestamptz is null or (agent.created_at, agent.agent_id) < ($9, $10))
+             and ($12::text is null or newest.definition ->> 'agent_type' = $12)
+             and ($13::text is null or newest.definition -> 'tags' ? $13)
+             and ($14::uuid is null or agent.owner_id = $14)
+             and ($15::uuid is null or agent.team_id = $15)
            order by agent.created_at desc, agent.agent_id desc
            limit $11"#,
         tenant as _,
@@ -241,6 +232,10 @@ pub(crate) async fn list_page(
         after.map(|cursor| cursor.at),
         after.map_or_else(uuid::Uuid::nil, |cursor| cursor.id),
         page.limit() + 1,
+        filter.agent_type.map(AgentType::as_str),
+        filter.tag.as_deref(),
+        filter.owner as Option<UserId>,
+        filter.team as Option<TeamId>,
     )
     .fetch_all(&mut **tx)
     .await?;
@@ -302,66 +297,4 @@ pub(crate) async fn name_is_taken(tx: &mut TenantTx, name: &str) -> Result<bool,
     )
     .fetch_one(&mut **tx)
     .await
-}
-
-/// An agent's versions, newest first.
-pub(crate) async fn versions_page(
-    tx: &mut TenantTx,
-    agent_id: AgentId,
-    page: &PageQuery,
-) -> Result<Page<AgentVersion>, Error> {
-    let tenant = tx.tenant();
-    let after = page.after().map_err(servicekit::Problem::from)?;
-    // The number of the version takes the place of the id: it alone says where a page ends.
-    let rows = sqlx::query!(
-        r#"select version, changed_by as "changed_by: UserId", changed_at,
-                  definition as "fields: Json<AgentFields>"
-           from engine.agent_version
-           where tenant_id = $1 and agent_id = $2 and ($3::int is null or version < $3)
-           order by version desc limit $4"#,
-        tenant as _,
-        agent_id as _,
-        after.map(|cursor| cursor.id.as_u128() as i32),
-        page.limit() + 1,
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    let versions = rows.into_iter().map(|row| AgentVersion {
-        agent_id,
-        version: row.version,
-        changed_by: row.changed_by,
-        changed_at: row.changed_at,
-        fields: row.fields.0,
-    });
-    let position = |version: &AgentVersion| Cursor {
-        at: version.changed_at,
-        id: uuid::Uuid::from_u128(version.version as u128),
-    };
-    Ok(Page::new(versions.collect(), page.limit(), position))
-}
-
-/// One version of an agent.
-pub(crate) async fn find_version(
-    tx: &mut TenantTx,
-    agent_id: AgentId,
-    version: i32,
-) -> Result<Option<AgentVersion>, sqlx::Error> {
-    let tenant = tx.tenant();
-    let row = sqlx::query!(
-        r#"select changed_by as "changed_by: UserId", changed_at, definition as "fields: Json<AgentFields>"
-           from engine.agent_version
-           where tenant_id = $1 and agent_id = $2 and version = $3"#,
-        tenant as _,
-        agent_id as _,
-        version,
-    )
-    .fetch_optional(&mut **tx)
-    .await?;
-    Ok(row.map(|row| AgentVersion {
-        agent_id,
-        version,
-        changed_by: row.changed_by,
-        changed_at: row.changed_at,
-        fields: row.fields.0,
-    }))
 }

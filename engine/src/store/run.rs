@@ -30,7 +30,7 @@ pub(crate) struct Row {
     pub(crate) error_code: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) usage: Value,
-    pub(crate) cost_micro_usd: i64,
+    pub(crate) cost_micro_usd: Option<i64>,
     pub(crate) steps: i32,
     pub(crate) deadline_at: DateTime<Utc>,
     pub(crate) created_at: DateTime<Utc>,

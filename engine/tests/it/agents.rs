@@ -36,7 +36,10 @@ async fn an_agent_is_made_with_defaults_and_read_back() {
         "model_credential_id": null, "instructions": "", "max_steps": 10, "temperature": 0.7,
         "max_tokens": null, "scope": "user", "team_id": null, "agent_type": "custom",
         "status": "active", "tags": [],
-        "limits": { "max_concurrent_runs": null, "deadline_seconds": null } });
+        "use_custom_persona": false, "custom_persona_prompt": null, "output_schema": null,
+        "limits": { "max_concurrent_runs": null, "deadline_seconds": null },
+        "budget": { "max_cost_micro_usd": null, "max_tokens": null, "max_tool_calls": null,
+            "max_active_seconds": null } });
     assert_eq!(made, expected);
 }
 
@@ -323,8 +326,9 @@ async fn an_agent_describes_itself_as_the_model_will_see_it() {
         "parameters": crate::tools::weather()["parameters"] });
     assert_eq!(
         described,
-        json!({ "agent_id": agent["agent_id"], "version": 1, "name": "a", "model": "sim:echo",
-            "instructions": "Hi.", "max_steps": 10, "tools": [{ "name": "weather",
+        json!({ "agent_id": agent["agent_id"], "version": 2, "name": "a", "model": "sim:echo",
+            "description": "", "fallback_model": null, "temperature": 1.0, "max_tokens": null,
+            "output_schema": null, "instructions": "Hi.", "max_steps": 10, "tools": [{ "name": "weather",
             "description": "The weather in a city.", "effect": "read",
             "schema": { "type": "function", "function": function } }] })
     );

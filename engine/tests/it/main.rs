@@ -20,4 +20,5 @@ mod plans;
 mod runs;
 mod scene;
 mod tools;
+mod versions;
 mod walk;

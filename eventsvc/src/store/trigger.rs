@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, SystemTx, TenantTx};
 use serde_json::Value;
-use shared_models::{CredentialId, SourceId, TeamId, TenantId, TriggerId, UserId};
+use shared_models::{AgentId, CredentialId, SourceId, TeamId, TenantId, TriggerId, UserId};
 use uuid::Uuid;
 
 use crate::viewer::Viewer;
@@ -23,6 +23,7 @@ pub(crate) struct Trigger {
     pub filter: Option<String>,
     pub active: bool,
     pub paused: bool,
+    pub paused_why: Option<String>,
     pub owner_id: UserId,
     pub scope: String,
     pub team_id: Option<TeamId>,
@@ -102,6 +103,7 @@ pub(crate) async fn update(
         "update eventsvc.trigger
          set source_id = $4, name = $5, target_kind = $6, target_id = $7, credential_id = $8, options = $9,
              filter = $10, active = $11, paused = $12, scope = $13, team_id = $14,
+             paused_why = case when $12 and target_id is not distinct from $7 then paused_why end,
              version = version + 1, updated_at = now()
          where tenant_id = $1 and trigger_id = $2 and version = $3 and deleted_at is null",
         tenant as _,
@@ -136,6 +138,7 @@ pub(crate) async fn find(
         r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
                   t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
                   t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.active, t.paused,
+                  t.paused_why,
                   t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
                   t.created_at, t.updated_at,
                   coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
@@ -179,6 +182,7 @@ pub(crate) async fn list_page(
         r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
                   t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
                   t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.active, t.paused,
+                  t.paused_why,
                   t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
                   t.created_at, t.updated_at,
                   coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
@@ -210,6 +214,27 @@ pub(crate) async fn list_page(
     )
     .fetch_all(&mut **tx)
     .await
+}
+
+/// Lets the triggers of an agent hold their deliveries back; says how many did not do so before.
+pub(crate) async fn pause_of_agent(
+    tx: &mut TenantTx,
+    agent: AgentId,
+    why: &str,
+) -> Result<u64, sqlx::Error> {
+    let tenant = tx.tenant();
+    let done = sqlx::query!(
+        "update eventsvc.trigger
+         set paused = true, paused_why = $3, version = version + 1, updated_at = now()
+         where tenant_id = $1 and target_kind = 'agent' and target_id = $2 and deleted_at is null
+           and not (paused and paused_why is not null)",
+        tenant as _,
+        agent.uuid(),
+        why,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// Deletes a trigger as far as people see; says whether there was one.

@@ -27,8 +27,13 @@ async fn the_timeline_goes_on_to_the_end_of_the_run() {
     engine.tell(tenant, &RunStarted { run }).await;
     engine.tell(tenant, &RunWaiting { run, reason: WaitReason::Approval }).await;
     let usage = Usage::default();
-    let ended =
-        RunFinished { run, status: RunStatus::Succeeded, error: None, usage, cost: MicroUsd(42) };
+    let ended = RunFinished {
+        run,
+        status: RunStatus::Succeeded,
+        error: None,
+        usage,
+        cost: Some(MicroUsd(42)),
+    };
     engine.tell(tenant, &ended).await;
 
     let delivery = eventually("the whole timeline", async || {

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod agents;
 mod bus;
 mod edits;
 mod group;

@@ -187,7 +187,7 @@ async fn one_consumer_hears_every_type_of_event_its_filter_covers() {
         status: RunStatus::Succeeded,
         error: None,
         usage: Usage::default(),
-        cost: MicroUsd(0),
+        cost: Some(MicroUsd(0)),
     };
     pubsub::emit(&mut tx, &finished).await.unwrap();
     tx.commit().await.unwrap();

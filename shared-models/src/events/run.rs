@@ -73,8 +73,9 @@ run_event! {
         error: Option<String>,
         /// Tokens used, over all model calls.
         usage: Usage,
-        /// What they cost.
-        cost: MicroUsd,
+        /// What they cost; null when a model has no price.
+        #[serde(default)]
+        cost: Option<MicroUsd>,
     }
 }
 run_event! {

@@ -42,7 +42,7 @@ pub(crate) struct Assignment {
     credential_id: Option<CredentialId>,
 }
 
-/// Give an agent a tool, or change how it has it.
+/// Give an agent a tool, or change how it has it. That makes a version of the agent.
 #[utoipa::path(put, path = "/v1/agents/{agent_id}/tools/{tool_id}", tag = "agents",
     params(("agent_id" = AgentId, Path), ("tool_id" = ToolId, Path)),
     request_body = Assignment,
@@ -57,7 +57,7 @@ pub(crate) async fn assign_tool(
     let by = caller.person()?;
     let viewer = Viewer::of(&caller);
     let mut tx = app.db.begin(caller.tenant).await?;
-    let (agent, mut tool) = look(&mut tx, &viewer, agent_id, tool_id).await?;
+    let (mut agent, mut tool) = look(&mut tx, &viewer, agent_id, tool_id).await?;
     let mut link = link(&asked, &tool)?;
     if let Some(credential) = asked.credential_id {
         // No network call inside a transaction: look, ask, then look again.
@@ -65,7 +65,7 @@ pub(crate) async fn assign_tool(
         app.credsvc.grant(caller.tenant, caller.token(), agent_id, agent.owner, credential).await?;
         tx = app.db.begin(caller.tenant).await?;
         let version = tool.version;
-        (_, tool) = look(&mut tx, &viewer, agent_id, tool_id).await?;
+        (agent, tool) = look(&mut tx, &viewer, agent_id, tool_id).await?;
         // The caller agreed to the hosts the tool had when they asked.
         if tool.version != version {
             return Err(Error::VersionChanged);
@@ -78,13 +78,14 @@ pub(crate) async fn assign_tool(
         return Err(Error::DuplicateToolName(name.clone()));
     }
     store::agent_tool::put(&mut tx, agent_id, by, &link).await?;
+    store::agent::tools_changed(&mut tx, &agent, by).await?;
     let links = store::agent_tool::list(&mut tx, agent_id).await?;
     tx.commit().await?;
     let link = links.into_iter().find(|link| link.tool_id == tool_id);
     link.map(Json).ok_or(Error::ToolNotAssigned(tool_id))
 }
 
-/// Take a tool from an agent. Runs under way keep it.
+/// Take a tool from an agent. That makes a version of the agent; runs under way keep the tool.
 #[utoipa::path(delete, path = "/v1/agents/{agent_id}/tools/{tool_id}", tag = "agents",
     params(("agent_id" = AgentId, Path), ("tool_id" = ToolId, Path)),
     security(("token" = ["agents:write"])),
@@ -94,11 +95,13 @@ pub(crate) async fn unassign_tool(
     caller: Caller<AgentsWrite>,
     Path((agent_id, tool_id)): Path<(AgentId, ToolId)>,
 ) -> Result<StatusCode, Error> {
+    let by = caller.person()?;
     let mut tx = app.db.begin(caller.tenant).await?;
-    store::agent::find_for_update(&mut tx, &Viewer::of(&caller), agent_id).await?;
+    let agent = store::agent::find_for_update(&mut tx, &Viewer::of(&caller), agent_id).await?;
     if !store::agent_tool::delete(&mut tx, agent_id, tool_id).await? {
         return Err(Error::ToolNotAssigned(tool_id));
     }
+    store::agent::tools_changed(&mut tx, &agent, by).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
 }

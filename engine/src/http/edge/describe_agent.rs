@@ -14,9 +14,17 @@ pub(crate) struct Description {
     agent_id: AgentId,
     version: i32,
     name: String,
+    description: String,
     model: String,
+    fallback_model: Option<String>,
+    /// What the model is told first: the persona in force, then the instructions.
     instructions: String,
+    temperature: f32,
+    max_tokens: Option<u32>,
     max_steps: u32,
+    /// What the answer must fit.
+    #[schema(value_type = Option<Object>)]
+    output_schema: Option<Value>,
     tools: Vec<DescribedTool>,
 }
 
@@ -42,7 +50,7 @@ pub(crate) async fn describe_agent(
     Path(agent_id): Path<AgentId>,
 ) -> Result<Json<Description>, Error> {
     let mut tx = app.db.begin(caller.tenant).await?;
-    store::agent::find_visible(&mut tx, &Viewer::of(&caller), agent_id).await?;
+    let agent = store::agent::find_visible(&mut tx, &Viewer::of(&caller), agent_id).await?;
     let snapshot = snapshot::build(&mut tx, agent_id, None).await?;
     let snapshot = snapshot.ok_or(Error::AgentNotFound(agent_id))?;
     let tools = snapshot.tools.into_iter().map(|tool| DescribedTool {
@@ -56,9 +64,14 @@ pub(crate) async fn describe_agent(
         agent_id,
         version: snapshot.agent_version,
         name: snapshot.agent_name,
+        description: agent.fields.description,
         model: snapshot.model,
+        fallback_model: snapshot.fallback_model,
         instructions: snapshot.instructions,
+        temperature: snapshot.temperature,
+        max_tokens: snapshot.max_tokens,
         max_steps: snapshot.max_steps,
+        output_schema: snapshot.output_schema,
         tools: tools.collect(),
     }))
 }

@@ -77,6 +77,7 @@ pub(crate) async fn duplicate_agent(
             store::agent_tool::put(&mut tx, agent_id, owner, &same(link, &left_out)).await?;
         }
         let version = agent.version;
+        store::agent_version::keep_tools(&mut tx, agent_id, version).await?;
         let answer = Duplicated { agent, credentials_left_out: left_out.iter().copied().collect() };
         once.remember(&mut tx, super::CREATED, &answer).await?;
         tx.commit().await?;

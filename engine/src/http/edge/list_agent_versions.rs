@@ -9,7 +9,10 @@ use shared_models::{AgentId, ProblemBody};
 use crate::{
     app::App,
     error::Error,
-    store::{self, agent::AgentVersion},
+    store::{
+        self,
+        agent_version::{self, AgentVersion},
+    },
     visibility::Viewer,
 };
 
@@ -37,7 +40,7 @@ pub(crate) async fn list_agent_versions(
     let page = PageQuery { limit: asked.limit, cursor: asked.cursor };
     let mut tx = app.db.begin(caller.tenant).await?;
     store::agent::find_visible(&mut tx, &Viewer::of(&caller), agent_id).await?;
-    Ok(Json(store::agent::versions_page(&mut tx, agent_id, &page).await?))
+    Ok(Json(agent_version::list_page(&mut tx, agent_id, &page).await?))
 }
 
 /// What an agent was in one version.
@@ -52,6 +55,6 @@ pub(crate) async fn get_agent_version(
 ) -> Result<Json<AgentVersion>, Error> {
     let mut tx = app.db.begin(caller.tenant).await?;
     store::agent::find_visible(&mut tx, &Viewer::of(&caller), agent_id).await?;
-    let found = store::agent::find_version(&mut tx, agent_id, version).await?;
+    let found = agent_version::find(&mut tx, agent_id, version).await?;
     found.map(Json).ok_or(Error::VersionNotFound(version))
 }

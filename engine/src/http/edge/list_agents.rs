@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use dbutil::{Page, PageQuery};
 use serde::Deserialize;
 use servicekit::{Caller, Params, scope::AgentsRead};
-use shared_models::{AgentScope, AgentStatus, ProblemBody};
+use shared_models::{AgentScope, AgentStatus, AgentType, ProblemBody, TeamId, UserId};
 
 use crate::{
     app::App,
@@ -24,7 +24,14 @@ pub(crate) struct ListAgents {
     name: Option<String>,
     status: Option<AgentStatus>,
     scope: Option<AgentScope>,
-    /// Part of the name or description, in any case.
+    agent_type: Option<AgentType>,
+    /// Has exactly this tag.
+    tag: Option<String>,
+    /// Acts in this person's name.
+    owner: Option<UserId>,
+    /// Is for this team.
+    team: Option<TeamId>,
+    /// Part of the name, the description or a tag, in any case.
     q: Option<String>,
     /// How many at most: 1 to 100, 50 unless said.
     limit: Option<u32>,
@@ -41,9 +48,18 @@ pub(crate) async fn list_agents(
     caller: Caller<AgentsRead>,
     Params(asked): Params<ListAgents>,
 ) -> Result<Json<Page<Agent>>, Error> {
-    super::check_texts(&[("name", &asked.name), ("q", &asked.q)])?;
+    super::check_texts(&[("name", &asked.name), ("q", &asked.q), ("tag", &asked.tag)])?;
     let page = PageQuery { limit: asked.limit, cursor: asked.cursor };
-    let filter = Filter { name: asked.name, status: asked.status, scope: asked.scope, q: asked.q };
+    let filter = Filter {
+        name: asked.name,
+        status: asked.status,
+        scope: asked.scope,
+        agent_type: asked.agent_type,
+        tag: asked.tag,
+        owner: asked.owner,
+        team: asked.team,
+        q: asked.q,
+    };
     let mut tx = app.db.begin(caller.tenant).await?;
     let agents = store::agent::list_page(&mut tx, &Viewer::of(&caller), &filter, &page).await?;
     Ok(Json(agents))

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use serde_json::Value;
 use servicekit::{Body, Caller, IfMatch, Path, Tagged, merge_patch, scope::AgentsWrite};
-use shared_models::{AgentId, AgentScope, CredentialId, ProblemBody};
+use shared_models::{AgentId, AgentScope, CredentialId, ProblemBody, VersionChange};
 
 use crate::{
     app::App,
@@ -47,7 +47,7 @@ pub(crate) async fn update_agent(
     if fields == agent.fields {
         return Ok(Tagged(agent.version, agent));
     }
-    let agent = store::agent::update(&mut tx, &agent, by, &fields).await?;
+    let agent = store::agent::update(&mut tx, &agent, by, &fields, VersionChange::Edited).await?;
     tx.commit().await?;
     Ok(Tagged(agent.version, agent))
 }

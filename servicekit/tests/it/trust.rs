@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 use serde_json::json;
-use servicekit::{Caller, Claims, Peer, Problem, Verifier, peer::Ask, scope, token};
+use servicekit::{Caller, Claims, Peer, Problem, PublicKey, Verifier, peer::Ask, scope, token};
 use shared_models::{Role, Service, TenantId};
 use testkit::{Answer, Api, Stub, Trust};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -130,6 +130,78 @@ async fn a_service_gets_no_scope_beyond_the_matrix() {
     );
     let owner = Claims { role: Some(Role::Owner), ..claims(&[], Service::Eventsvc) };
     assert!(verifier.verify(&key.sign(&owner)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_token_may_not_be_good_for_longer_than_a_minute() {
+    let trust = Trust::new();
+    let (key, verifier) = (trust.key(Service::Eventsvc), trust.verifier(Service::Engine));
+    let mine = trust.service_token(Service::Eventsvc, Service::Engine, TenantId::mint(), "t", None);
+    let (claims, now) = (verifier.verify(&mine).await.unwrap(), token::unix_now());
+
+    for (what, iat, exp, good) in [
+        ("a minute", now, now + 60, true),
+        ("a minute, by a clock that is ahead", now + 3, now + 63, true),
+        ("a minute, and a little", now, now + 65, true),
+        ("more than a minute", now, now + 70, false),
+        ("an hour", now, now + 3600, false),
+        ("an hour, nearly over", now - 3590, now + 10, false),
+        ("a minute that has yet to begin", now + 30, now + 90, false),
+        ("for ever", now, i64::MAX, false),
+        ("since ever", i64::MIN, now + 10, false),
+        ("over, by more than clocks differ", now - 60, now - 10, false),
+    ] {
+        let token = key.sign(&Claims { iat, exp, ..claims.as_ref().clone() });
+        assert_eq!(verifier.verify(&token).await.is_ok(), good, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_was_seen_is_refused_once_it_has_expired() {
+    let trust = Trust::new();
+    let (key, verifier) = (trust.key(Service::Eventsvc), trust.verifier(Service::Engine));
+    let mine = trust.service_token(Service::Eventsvc, Service::Engine, TenantId::mint(), "t", None);
+    let claims = verifier.verify(&mine).await.unwrap();
+    let now = token::unix_now();
+    let short = key.sign(&Claims { iat: now - 50, exp: now + 1, ..claims.as_ref().clone() });
+    verifier.verify(&short).await.unwrap();
+
+    testkit::eventually("it to end", async || verifier.verify(&short).await.err()).await;
+    assert!(verifier.verify(&mine).await.is_ok());
+}
+
+#[tokio::test]
+async fn only_the_one_algorithm_is_taken() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+
+    let trust = Trust::new();
+    let (verifier, token) = (trust.verifier(Service::Engine), trust.owner().token(Service::Engine));
+    let parts: Vec<&str> = token.split('.').collect();
+    let header = String::from_utf8(BASE64.decode(parts[0]).unwrap()).unwrap();
+    assert!(header.contains("EdDSA"), "{header}");
+
+    for alg in ["none", "HS256", "eddsa"] {
+        let header = BASE64.encode(header.replace("EdDSA", alg));
+        for signature in [parts[2], ""] {
+            let forged = format!("{header}.{}.{signature}", parts[1]);
+            assert!(verifier.verify(&forged).await.is_err(), "{alg}");
+        }
+    }
+    for text in ["", ".", "..", "a.b.c", &format!("{token}.x"), &format!("x.{token}"), parts[1]] {
+        assert!(verifier.verify(text).await.is_err(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_left_out_and_the_others_work() {
+    let trust = Trust::new();
+    let mut keys = trust.public();
+    let point_of_small_order = PublicKey::new(Service::Gateway, [0; 32]);
+    keys.insert(0, point_of_small_order);
+    keys.insert(0, PublicKey { x: "?".into(), ..keys[1].clone() });
+    let verifier = Verifier::from_keys(Service::Engine, keys);
+
+    assert!(verifier.verify(&trust.owner().token(Service::Engine)).await.is_ok());
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use shared_models::TenantId;
 use crate::{
     Error,
     config::{Config, RootKeySource},
+    ledger::{Ledger, LedgerTask},
     store,
     vault::{EnvRoot, FileRoot, IfMissing, RootKey, TenantKey, Vault, VaultError},
 };
@@ -19,6 +20,7 @@ use crate::{
 pub struct App {
     pub(crate) db: Db,
     pub(crate) vault: Vault,
+    pub(crate) ledger: Ledger,
     pub(crate) lease_seconds: u32,
     verifier: Verifier,
 }
@@ -31,7 +33,12 @@ impl FromRef<App> for Verifier {
 
 impl App {
     /// Opens the vault over a migrated database. Refuses a root key that is not the one the stored keys are under.
-    pub async fn open(config: &Config, db: Db, verifier: Verifier) -> anyhow::Result<Self> {
+    /// Nothing is resolved, and nobody is refused, unless the task runs.
+    pub async fn open(
+        config: &Config,
+        db: Db,
+        verifier: Verifier,
+    ) -> anyhow::Result<(Self, LedgerTask)> {
         let mut tx = db.system("is the root key the right one?").await?;
         let wrapped = store::tenant_key::find_any(&mut tx).await?;
         drop(tx);
@@ -44,7 +51,9 @@ impl App {
                 )
             })?;
         }
-        Ok(Self { db, vault, lease_seconds: config.lease_seconds, verifier })
+        let options = db.app_pool().connect_options();
+        let (ledger, task) = Ledger::new(&options, config.audit_queue, vault.clone());
+        Ok((Self { db, vault, ledger, lease_seconds: config.lease_seconds, verifier }, task))
     }
 
     /// The key that new secrets of a tenant are sealed under; made when there is none yet.

@@ -2,16 +2,26 @@
 //!
 //! The rows of a tenant form a chain: each holds the hash of the one before it, and the tenant's head holds the last, so
 //! a row that was changed, removed, added or moved shows when the chain is verified. A row commits with the change it
-//! tells of. Appending locks the head, so it is the last thing a transaction does before it commits.
+//! tells of: in the transaction that changes something, or, when nothing is changed (reading, resolving, being refused), in
+//! a group with others ([`crate::ledger`]). Appending locks the head, so it is the last thing a transaction does before it
+//! commits.
+
+mod verify;
 
 use chrono::{DateTime, Utc};
-use dbutil::{Db, TenantTx};
+use dbutil::TenantTx;
 use serde::Serialize;
 use servicekit::{Actor, Caller};
 use sha2::{Digest as _, Sha256};
 use shared_models::{CredentialId, RunId, TenantId, UserId};
 
-use crate::{Error, grantee::Grantee, origin::Origin, store};
+use crate::{
+    Error,
+    grantee::Grantee,
+    origin::Origin,
+    store::{self, audit::Head},
+};
+pub use verify::{Verdict, verify, verify_all};
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,123 +149,44 @@ impl Entry {
             }
             Error::Changed => ("refused", Some("changed")),
             Error::Unreadable(_) => ("failed", Some("unreadable")),
-            Error::Db(_) | Error::Internal(_) => ("failed", Some("internal")),
+            Error::Busy | Error::Db(_) | Error::Internal(_) => ("failed", Some("internal")),
         };
         self
+    }
+
+    /// The row that follows the end of a chain.
+    pub(crate) fn behind(self, head: &Head) -> Result<Row, sqlx::Error> {
+        let mut row = Row {
+            seq: head.seq + 1,
+            occurred_at: head.at,
+            actor: self.actor,
+            on_behalf_of: self.on_behalf_of,
+            action: self.action.as_str().into(),
+            credential_id: self.credential,
+            grantee: self.grantee.map(|grantee| grantee.to_string()),
+            run_id: self.run,
+            purpose: self.purpose,
+            host: self.host,
+            remote: self.origin.remote,
+            request_id: self.origin.request_id,
+            outcome: self.outcome.into(),
+            reason: self.reason.map(str::to_owned),
+            prev_hash: head.hash.clone(),
+            hash: Vec::new(),
+        };
+        row.hash = hash(&row)?;
+        Ok(row)
     }
 }
 
 /// Adds an entry to the chain of the transaction's tenant.
 pub(crate) async fn append(tx: &mut TenantTx, entry: Entry) -> Result<(), sqlx::Error> {
     let head = store::audit::lock_head(tx, &genesis(tx.tenant())).await?;
-    let mut row = Row {
-        seq: head.seq + 1,
-        occurred_at: head.at,
-        actor: entry.actor,
-        on_behalf_of: entry.on_behalf_of,
-        action: entry.action.as_str().into(),
-        credential_id: entry.credential,
-        grantee: entry.grantee.map(|grantee| grantee.to_string()),
-        run_id: entry.run,
-        purpose: entry.purpose,
-        host: entry.host,
-        remote: entry.origin.remote,
-        request_id: entry.origin.request_id,
-        outcome: entry.outcome.into(),
-        reason: entry.reason.map(str::to_owned),
-        prev_hash: head.hash,
-        hash: Vec::new(),
-    };
-    row.hash = hash(&row)?;
-    store::audit::append(tx, &row).await
-}
-
-/// Records that a caller was refused, in a transaction of its own, and gives the error back.
-pub(crate) async fn refused(db: &Db, tenant: TenantId, entry: Entry, error: Error) -> Error {
-    match record(db, tenant, entry.ended(&error)).await {
-        Ok(()) => error,
-        // An answer that could not be audited is not given.
-        Err(failure) => failure.into(),
-    }
-}
-
-/// Records an entry in a transaction of its own.
-pub(crate) async fn record(db: &Db, tenant: TenantId, entry: Entry) -> Result<(), sqlx::Error> {
-    let mut tx = db.begin(tenant).await?;
-    append(&mut tx, entry).await?;
-    tx.commit().await
-}
-
-/// What a verification found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Every row is as it was written, and none is missing.
-    Intact {
-        /// How many rows there are.
-        rows: i64,
-    },
-    /// Somebody changed the chain.
-    Broken {
-        /// The first row that is not right.
-        seq: i64,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-}
-
-/// Verifies a tenant's chain from its first row to its head. Rows added meanwhile are left for the next time.
-pub async fn verify(db: &Db, tenant: TenantId) -> Result<Verdict, sqlx::Error> {
-    const PAGE: i64 = 1000;
-    let mut tx = db.begin(tenant).await?;
-    let Some(ends) = store::audit::ends(&mut tx).await? else {
-        return Ok(Verdict::Intact { rows: 0 });
-    };
-    let (mut seq, mut last) = (0, genesis(tenant));
-    while seq < ends.seq {
-        let rows = store::audit::list_after(&mut tx, seq, PAGE.min(ends.seq - seq)).await?;
-        if rows.is_empty() {
-            return Ok(Verdict::Broken { seq: seq + 1, why: "the row is missing" });
-        }
-        for row in rows {
-            if row.seq != seq + 1 {
-                return Ok(Verdict::Broken { seq: seq + 1, why: "the row is missing" });
-            }
-            seq = row.seq;
-            if row.prev_hash != last {
-                return Ok(Verdict::Broken {
-                    seq,
-                    why: "the row does not follow the one before it",
-                });
-            }
-            if hash(&row)? != row.hash {
-                return Ok(Verdict::Broken { seq, why: "the row was changed" });
-            }
-            last = row.hash;
-        }
-    }
-    if ends.last_row > ends.seq {
-        return Ok(Verdict::Broken { seq: ends.seq + 1, why: "the row is behind the head" });
-    }
-    if seq > 0 && last != ends.hash {
-        return Ok(Verdict::Broken { seq, why: "the head does not match the last row" });
-    }
-    Ok(Verdict::Intact { rows: seq })
-}
-
-/// Verifies every tenant's chain; what `switchyard verify-audit` says.
-pub async fn verify_all(db: &Db) -> Result<Vec<(TenantId, Verdict)>, sqlx::Error> {
-    let mut tx = db.system("verify the audit of every tenant").await?;
-    let tenants = store::audit::tenants(&mut tx).await?;
-    drop(tx);
-    let mut found = Vec::with_capacity(tenants.len());
-    for tenant in tenants {
-        found.push((tenant, verify(db, tenant).await?));
-    }
-    Ok(found)
+    store::audit::append(tx, &entry.behind(&head)?).await
 }
 
 /// What the first row follows: differs per tenant, so that chains cannot be exchanged.
-fn genesis(tenant: TenantId) -> Vec<u8> {
+pub(crate) fn genesis(tenant: TenantId) -> Vec<u8> {
     Sha256::digest(format!("switchyard/credential-audit/{tenant}")).to_vec()
 }
 

@@ -26,6 +26,8 @@ pub struct Config {
     pub key_cache: Duration,
     /// `SWITCHYARD_SECRET_TTL_SECONDS`: how long a service may keep a resolved secret (60).
     pub lease_seconds: u32,
+    /// `SWITCHYARD_AUDIT_QUEUE`: how many resolves, reads and refusals may wait for their audit entry (1024).
+    pub audit_queue: usize,
 }
 
 impl Config {
@@ -51,6 +53,7 @@ impl Config {
             root_key,
             key_cache: Duration::from_secs(env.parse("SWITCHYARD_KEY_CACHE_SECONDS", "300")),
             lease_seconds: env.parse("SWITCHYARD_SECRET_TTL_SECONDS", "60"),
+            audit_queue: env.parse("SWITCHYARD_AUDIT_QUEUE", "1024"),
         }
     }
 }

@@ -59,6 +59,9 @@ pub(crate) enum Error {
     /// The secret does not open.
     #[error("the stored secret cannot be used: {0}")]
     Unreadable(#[from] VaultError),
+    /// More wait for their audit entry than may, or the database is away.
+    #[error("the audit cannot take this now")]
+    Busy,
     /// The database failed.
     #[error(transparent)]
     Db(#[from] sqlx::Error),
@@ -90,7 +93,9 @@ impl From<Error> for Problem {
             Error::RunRequired => &codes::RUN_REQUIRED,
             Error::TooLarge => &shared::PAYLOAD_TOO_LARGE,
             Error::Unreadable(_) => &codes::CREDENTIAL_UNREADABLE,
-            Error::Invalid(_) | Error::Db(_) | Error::Internal(_) => return without_code(error),
+            Error::Busy | Error::Invalid(_) | Error::Db(_) | Error::Internal(_) => {
+                return without_code(error);
+            }
         };
         Problem::new(code, error.to_string())
     }
@@ -98,6 +103,7 @@ impl From<Error> for Problem {
 
 fn without_code(error: Error) -> Problem {
     match error {
+        Error::Busy => Problem::new(&shared::UNAVAILABLE, error.to_string()).retry_after(1),
         Error::Invalid(errors) => Problem::validation(errors),
         Error::Db(error) => error.into(),
         error => Problem::internal(error),

@@ -3,6 +3,7 @@
 pub(crate) mod create_credential;
 pub(crate) mod create_grant;
 pub(crate) mod delete_credential;
+pub(crate) mod delete_grant;
 pub(crate) mod delete_grants;
 pub(crate) mod get_credential;
 pub(crate) mod list_audit;

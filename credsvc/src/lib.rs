@@ -13,6 +13,7 @@ mod fields;
 mod grantee;
 mod http;
 mod kinds;
+mod ledger;
 mod origin;
 mod resolve;
 mod routes;
@@ -25,6 +26,7 @@ pub use app::App;
 pub use codes::ALL as CODES;
 pub use config::{Config, RootKeySource};
 use error::Error;
+pub use ledger::LedgerTask;
 pub use routes::{openapi, router};
 pub use start::start;
 

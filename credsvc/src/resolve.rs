@@ -2,16 +2,20 @@
 //!
 //! Every attempt is in the audit before it is answered, the refused ones too.
 
+use std::sync::Arc;
+
 use servicekit::{Actor, Caller, scope::CredentialsResolve};
-use shared_models::{CredentialId, RunId, Service, UserId};
+use shared_models::{CredentialId, Service, TenantId, UserId};
 
 use crate::{
     App, Error,
-    audit::{self, Action, Entry},
+    audit::{Action, Entry},
     fields::Fields,
     grantee::Grantee,
+    ledger::{Answer, Asked},
     origin::Origin,
-    store::{self, credential::Credential},
+    store::{credential::Credential, group::Found},
+    vault::{TenantKey, Vault, VaultError},
 };
 
 /// What a service asks for.
@@ -38,54 +42,72 @@ pub(crate) async fn resolve(
     app: &App,
     caller: &Caller<CredentialsResolve>,
     origin: &Origin,
-    ask: &Ask,
+    ask: Ask,
 ) -> Result<Resolved, Error> {
     let entry = Entry::new(caller, origin, Action::Resolve)
         .about(ask.credential)
         .grantee(ask.grantee)
         .on_behalf_of(ask.owner)
         .because(ask.purpose.as_deref(), ask.host.as_deref());
-    match open(app, caller, ask).await {
-        Ok(resolved) => {
-            let mut tx = app.db.begin(caller.tenant).await?;
-            store::credential::mark_used(&mut tx, ask.credential).await?;
-            audit::append(&mut tx, entry).await?;
-            tx.commit().await?;
-            count("ok");
-            Ok(resolved)
-        }
-        Err(error) => {
-            if let Error::Unreadable(cause) = &error {
-                tracing::error!(credential = %ask.credential, %cause, "a stored secret does not open");
-            }
-            count(if matches!(error, Error::Unreadable(_) | Error::Db(_) | Error::Internal(_)) {
-                "failed"
-            } else {
-                "refused"
-            });
-            Err(audit::refused(&app.db, caller.tenant, entry, error).await)
-        }
+    let credential = ask.credential;
+    let resolved = match check_caller(&caller.actor) {
+        Ok(()) => open(app, caller.tenant, Asked { ask, entry }).await,
+        Err(error) => Err(app.ledger.refused(caller.tenant, entry, error).await),
+    };
+    if let Err(Error::Unreadable(cause)) = &resolved {
+        tracing::error!(%credential, %cause, "a stored secret does not open");
     }
+    count(match &resolved {
+        Ok(_) => "ok",
+        Err(Error::Unreadable(_) | Error::Busy | Error::Db(_) | Error::Internal(_)) => "failed",
+        Err(_) => "refused",
+    });
+    resolved
 }
 
-async fn open(
-    app: &App,
-    caller: &Caller<CredentialsResolve>,
+/// Asks the ledger, and again with the tenant's key when that is not in memory.
+async fn open(app: &App, tenant: TenantId, asked: Asked) -> Result<Resolved, Error> {
+    // The secret may be sealed anew, under the next key, between two attempts; hardly twice.
+    const ATTEMPTS: u32 = 3;
+    let (asked, mut key) = (Arc::new(asked), None);
+    for _ in 0..ATTEMPTS {
+        match app.ledger.open(tenant, asked.clone(), key.take()).await? {
+            Answer::Opened(resolved) => return Ok(*resolved),
+            Answer::NeedsKey(version) => match app.key(tenant, version).await {
+                Ok(found) => key = Some(found),
+                Err(error) => {
+                    return Err(app.ledger.refused(tenant, asked.entry.clone(), error).await);
+                }
+            },
+            Answer::Recorded => break,
+        }
+    }
+    Err(Error::Busy)
+}
+
+/// Whether who asks gets it, and if so the secret. Knows no SQL and waits for nothing.
+pub(crate) fn decide(
     ask: &Ask,
-) -> Result<Resolved, Error> {
-    check_caller(&caller.actor)?;
-    let mut tx = app.db.begin(caller.tenant).await?;
-    let found = store::credential::find(&mut tx, ask.credential).await?;
-    let credential = found.ok_or(Error::NotFound(ask.credential))?;
-    let granted = store::grant::exists(&mut tx, ask.credential, ask.grantee, ask.owner).await?;
-    drop(tx);
+    found: Option<Found>,
+    key: Option<&TenantKey>,
+    vault: &Vault,
+) -> Result<Answer, Error> {
+    let Found { credential, granted, usable } = found.ok_or(Error::NotFound(ask.credential))?;
     // A person's credential is only for what that person owns, whatever a grant says.
     let owners = credential.user_id.is_none() || credential.user_id == ask.owner;
     if !granted || !owners {
         return Err(Error::NotGranted { credential: ask.credential, grantee: ask.grantee });
     }
-    let fields = unseal(app, &credential).await?;
-    Ok(Resolved { credential, fields })
+    let (tenant, version) = (credential.tenant_id, credential.tenant_key_version);
+    if !usable {
+        vault.forget(tenant, version);
+        return Err(VaultError::NoTenantKey(version).into());
+    }
+    let remembered = || vault.remembered(tenant, version);
+    let given = key.filter(|key| key.is(tenant, version)).cloned();
+    let Some(key) = given.or_else(remembered) else { return Ok(Answer::NeedsKey(version)) };
+    let fields = Fields::from_bytes(&key.open(&credential.whose(), &credential.sealed())?)?;
+    Ok(Answer::Opened(Box::new(Resolved { credential, fields })))
 }
 
 /// The plaintext of a credential. Whoever calls this has decided that it may be seen.
@@ -95,11 +117,11 @@ pub(crate) async fn unseal(app: &App, credential: &Credential) -> Result<Fields,
 }
 
 /// The engine only needs secrets while it runs something; its other callers have no run to name.
-fn check_caller(actor: &Actor) -> Result<Option<RunId>, Error> {
+fn check_caller(actor: &Actor) -> Result<(), Error> {
     match actor {
         Actor::User { .. } => Err(Error::ServicesOnly),
         Actor::Service { service: Service::Engine, run: None, .. } => Err(Error::RunRequired),
-        Actor::Service { run, .. } => Ok(*run),
+        Actor::Service { .. } => Ok(()),
     }
 }
 

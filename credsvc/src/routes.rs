@@ -50,6 +50,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(http::resolve_credential::resolve_credential))
         .routes(routes!(http::create_grant::create_grant))
         .routes(routes!(http::delete_grants::delete_grants))
+        .routes(routes!(http::delete_grant::delete_grant))
 }
 
 fn probes(app: &App) -> Vec<Probe> {

@@ -11,7 +11,8 @@ use crate::{App, Config, router, workers};
 
 /// Connects, checks that the schema is migrated and the root key is the right one, then serves until `life` ends.
 ///
-/// Runs besides requests: the outbox relay, and the shredding of deleted credentials.
+/// Runs besides requests: the ledger, the outbox relay, the shredding of deleted credentials, and the wiping of keys
+/// whose time in memory is over.
 pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
     let db =
         Db::connect("credsvc", &config.service.db).await.context("connecting to the database")?;
@@ -22,7 +23,8 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
         config.service.auth.jwks_url.clone(),
         peer::internal_http()?,
     );
-    let app = App::open(&config, db.clone(), verifier).await?;
+    let (app, ledger) = App::open(&config, db.clone(), verifier).await?;
+    life.spawn("credsvc ledger", ledger.run(life.soft()));
 
     // Nobody waits for these events, so no bell is rung: the relay finds them when it looks.
     let (relay, _bell) = Relay::new(db, bus, RelayConfig::default());
@@ -34,6 +36,11 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
     let (store, soft) = (app.db.clone(), life.soft());
     life.spawn("credsvc shred", async move {
         workers::shred::run(store, soft).await;
+        Ok(())
+    });
+    let (vault, soft) = (app.vault.clone(), life.soft());
+    life.spawn("credsvc keys", async move {
+        workers::keys::run(vault, soft).await;
         Ok(())
     });
     let (router, _) = router(app, life.soft());

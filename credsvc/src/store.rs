@@ -3,4 +3,5 @@
 pub(crate) mod audit;
 pub(crate) mod credential;
 pub(crate) mod grant;
+pub(crate) mod group;
 pub(crate) mod tenant_key;

@@ -145,6 +145,16 @@ impl Vault {
         Some(TenantKey { tenant, version, key })
     }
 
+    /// Wipes a tenant's key that may no longer be used, once its last user lets go of it.
+    pub(crate) fn forget(&self, tenant: TenantId, version: i32) {
+        self.unwrapped.invalidate(&(tenant, version));
+    }
+
+    /// Wipes the keys whose time is over. Without traffic nobody else does.
+    pub(crate) fn sweep(&self) {
+        self.unwrapped.run_pending_tasks();
+    }
+
     /// Unwraps a tenant's key, or takes it from memory.
     pub(crate) async fn tenant_key(
         &self,
@@ -167,6 +177,11 @@ impl Vault {
 }
 
 impl TenantKey {
+    /// Whether it is this one.
+    pub(crate) fn is(&self, tenant: TenantId, version: i32) -> bool {
+        self.tenant == tenant && self.version == version
+    }
+
     /// Seals a secret under a data key of its own.
     pub(crate) fn seal(&self, whose: &Whose, plain: &[u8]) -> Result<Sealed, VaultError> {
         let data_key = Key::random()?;

@@ -1,3 +1,4 @@
 //! What runs besides requests, one file per loop.
 
+pub(crate) mod keys;
 pub(crate) mod shred;

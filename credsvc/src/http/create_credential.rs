@@ -142,7 +142,7 @@ async fn create(
     let (creator, user) = match owner(caller, new.user_id) {
         Ok(owner) => owner,
         Err(error) => {
-            return Err(audit::refused(&app.db, caller.tenant, entry, error).await.into());
+            return Err(app.ledger.refused(caller.tenant, entry, error).await.into());
         }
     };
     let whose = Whose { user, ..whose };

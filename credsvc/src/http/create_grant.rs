@@ -58,7 +58,7 @@ pub(crate) async fn create_grant(
     let person = match decide(&app, &caller, &new).await {
         Ok(person) => person,
         Err(error) => {
-            return Err(audit::refused(&app.db, caller.tenant, entry, error).await.into());
+            return Err(app.ledger.refused(caller.tenant, entry, error).await.into());
         }
     };
     let mut tx = app.db.begin(caller.tenant).await?;

@@ -42,7 +42,7 @@ pub(crate) async fn delete_credential(
     let entry = Entry::new(&caller, &origin, Action::Delete).about(id);
     match delete(&app, &caller, id, force, entry.clone()).await {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(error) => Err(audit::refused(&app.db, tenant, entry, error).await.into()),
+        Err(error) => Err(app.ledger.refused(tenant, entry, error).await.into()),
     }
 }
 

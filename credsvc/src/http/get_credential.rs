@@ -15,7 +15,7 @@ use shared_models::{AgentId, CredentialId, ProblemBody, TenantId, TriggerId, Use
 use super::{all_right, check_note, check_tenant, view::CredentialView};
 use crate::{
     App, Error,
-    audit::{self, Action, Entry},
+    audit::{Action, Entry},
     grantee::Grantee,
     origin::Origin,
     resolve::{self, Ask},
@@ -56,7 +56,7 @@ pub(crate) async fn get_credential(
 ) -> Result<Response, Problem> {
     check_tenant(&caller, tenant)?;
     if let Some(ask) = asked.for_service(&caller, id)? {
-        let found = resolve::resolve(&app, &resolver?, &origin, &ask).await?;
+        let found = resolve::resolve(&app, &resolver?, &origin, ask).await?;
         let revision = found.credential.revision;
         return Ok(
             Tagged(revision, CredentialView::plain(found.credential, found.fields)).into_response()
@@ -65,10 +65,10 @@ pub(crate) async fn get_credential(
     let entry = Entry::new(&caller, &origin, Action::Read).about(id);
     match find_visible(&app, &caller, id, asked.user_id).await {
         Ok(credential) => {
-            audit::record(&app.db, tenant, entry).await?;
+            app.ledger.record(tenant, entry).await?;
             Ok(Tagged(credential.revision, CredentialView::masked(credential)).into_response())
         }
-        Err(error) => Err(audit::refused(&app.db, tenant, entry, error).await.into()),
+        Err(error) => Err(app.ledger.refused(tenant, entry, error).await.into()),
     }
 }
 

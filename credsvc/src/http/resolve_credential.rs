@@ -68,7 +68,7 @@ pub(crate) async fn resolve_credential(
         purpose: Some(asked.purpose),
         host: asked.host,
     };
-    let found = resolve::resolve(&app, &caller, &origin, &ask).await?;
+    let found = resolve::resolve(&app, &caller, &origin, ask).await?;
     Ok(Json(ResolvedCredential {
         credential_id: id,
         version: found.credential.version,

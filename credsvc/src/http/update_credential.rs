@@ -68,7 +68,7 @@ pub(crate) async fn update_credential(
     let entry = Entry::new(&caller, &origin, Action::Update).about(id);
     let current = match find_changeable(&app, &caller, id).await {
         Ok(current) => current,
-        Err(error) => return Err(audit::refused(&app.db, tenant, entry, error).await.into()),
+        Err(error) => return Err(app.ledger.refused(tenant, entry, error).await.into()),
     };
     if_match.check(current.revision)?;
     let edited = edited(&app, &current, &patch).await;

@@ -273,18 +273,3 @@ pub(crate) async fn shred(tx: &mut SystemTx, limit: i64) -> Result<u64, sqlx::Er
     .await
     .map(|done| done.rows_affected())
 }
-
-/// Notes that a credential was used, to the minute: each use is in the audit anyway.
-pub(crate) async fn mark_used(tx: &mut TenantTx, id: CredentialId) -> Result<(), sqlx::Error> {
-    let tenant = tx.tenant();
-    sqlx::query!(
-        "update credsvc.credential set last_used_at = now()
-         where tenant_id = $1 and credential_id = $2
-           and (last_used_at is null or last_used_at < now() - interval '1 minute')",
-        tenant as _,
-        id as _,
-    )
-    .execute(&mut **tx)
-    .await
-    .map(drop)
-}

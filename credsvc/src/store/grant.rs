@@ -33,29 +33,6 @@ pub(crate) async fn insert(
     .on_constraint("credential_grant_credential_fkey", || Error::NotFound(credential))
 }
 
-/// Whether a grantee may use a credential; without an `owner`, whoever it belongs to.
-pub(crate) async fn exists(
-    tx: &mut TenantTx,
-    credential: CredentialId,
-    grantee: Grantee,
-    owner: Option<UserId>,
-) -> Result<bool, sqlx::Error> {
-    let tenant = tx.tenant();
-    sqlx::query_scalar!(
-        r#"select exists (
-               select from credsvc.credential_grant
-               where tenant_id = $1 and credential_id = $2 and grantee_kind = $3 and grantee_id = $4
-                 and ($5::uuid is null or owner = $5)) as "exists!""#,
-        tenant as _,
-        credential as _,
-        grantee.kind(),
-        grantee.uuid(),
-        owner as _,
-    )
-    .fetch_one(&mut **tx)
-    .await
-}
-
 /// Who uses a credential.
 pub(crate) async fn list_of_credential(
     tx: &mut TenantTx,
@@ -108,4 +85,24 @@ pub(crate) async fn delete_of_grantee(
     )
     .fetch_all(&mut **tx)
     .await
+}
+
+/// Removes the grants of an agent or trigger for one credential; says whether there were any.
+pub(crate) async fn delete(
+    tx: &mut TenantTx,
+    grantee: Grantee,
+    credential: CredentialId,
+) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "delete from credsvc.credential_grant
+         where tenant_id = $1 and credential_id = $2 and grantee_kind = $3 and grantee_id = $4",
+        tenant as _,
+        credential as _,
+        grantee.kind(),
+        grantee.uuid(),
+    )
+    .execute(&mut **tx)
+    .await
+    .map(|done| done.rows_affected() > 0)
 }

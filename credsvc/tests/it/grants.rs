@@ -116,3 +116,34 @@ async fn taking_everything_from_a_grantee_leaves_the_others() {
         assert_eq!(service.delete(path).await.status, 404, "{path}");
     }
 }
+
+#[tokio::test]
+async fn taking_one_credential_from_a_grantee_leaves_its_others_and_shows_at_once() {
+    let app = TestApp::start().await;
+    let me = app.trust.owner();
+    let (taken, left, agent) = (app.own(&me).await, app.own(&me).await, AgentId::mint());
+    app.granted(&me, &taken, agent).await;
+    app.granted(&me, &left, agent).await;
+    let engine = app.engine(&me);
+    engine.post(&resolve_path(&taken), &ask(agent, me.user)).await.expect(200);
+    let service = app.service(Service::Engine, &me, None);
+    let path = |credential: &str| format!("/internal/grants/agent/{agent}/{credential}");
+
+    service.delete(&path(&taken)).await.expect(204);
+
+    let refused = engine.post(&resolve_path(&taken), &ask(agent, me.user)).await;
+    assert_eq!(refused.refusal(), (403, "credential_not_granted"));
+    engine.post(&resolve_path(&left), &ask(agent, me.user)).await.expect(200);
+    // What is not there is not taken, and not written down.
+    service.delete(&path(&taken)).await.expect(204);
+    service.delete(&path(&CredentialId::mint().to_string())).await.expect(204);
+    assert_eq!(
+        app.trail(&me, &taken).await[2..],
+        ["resolve ok -", "revoke ok -", "resolve refused not_granted"]
+    );
+    let foreign = app.service(Service::Engine, &app.trust.owner(), None);
+    foreign.delete(&path(&left)).await.expect(204);
+    engine.post(&resolve_path(&left), &ask(agent, me.user)).await.expect(200);
+    assert_eq!(service.delete(&path("nonsense")).await.status, 404);
+    assert_eq!(app.person(&me).delete(&path(&left)).await.refusal(), (403, "scope_missing"));
+}

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use credsvc::{App, Config};
+use credsvc::{App, Config, LedgerTask};
 use dbutil::Db;
 use serde_json::{Value, json};
-use servicekit::{Env, caller::SUBJECT_TOKEN};
+use servicekit::{Env, Lifecycle, caller::SUBJECT_TOKEN};
 use shared_models::{AgentId, RunId, Service, UserId};
 use testkit::{Api, Person, TestDb, Trust};
 use tokio_util::sync::CancellationToken;
@@ -18,21 +18,39 @@ pub(crate) struct TestApp {
     pub(crate) api: Api,
     pub(crate) openapi: Value,
     pub(crate) trust: Trust,
-    _keys: tempfile::TempDir,
+    pub(crate) life: Lifecycle,
+    keys: tempfile::TempDir,
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.life.hard().cancel();
+    }
 }
 
 impl TestApp {
     pub(crate) async fn start() -> Self {
+        let (app, ledger) = Self::without_ledger(&[]).await;
+        app.life.spawn("ledger", ledger.run(app.life.soft()));
+        app
+    }
+
+    /// Whose audit is not being written until somebody runs the task.
+    pub(crate) async fn without_ledger(vars: &[(&str, &str)]) -> (Self, LedgerTask) {
         let db = TestDb::new("credsvc", &credsvc::MIGRATOR).await;
         let keys = tempfile::tempdir().unwrap();
-        let root_key = keys.path().join("root.key").display().to_string();
-        let config = config(&[("SWITCHYARD_ROOT_KEY_FILE", &root_key)]);
         let (store, trust) = (db.db("credsvc").await, Trust::new());
-        let app =
-            App::open(&config, store.clone(), trust.verifier(Service::Credsvc)).await.unwrap();
-        let (router, openapi) = credsvc::router(app, CancellationToken::new());
-        let openapi = serde_json::to_value(openapi).unwrap();
-        Self { db, store, api: Api::router(router), openapi, trust, _keys: keys }
+        let (api, openapi, task) = open(&keys, &store, &trust, vars).await;
+        (Self { db, store, api, openapi, trust, life: Lifecycle::new(), keys }, task)
+    }
+
+    /// A second process over the same database, and what ends it at once.
+    pub(crate) async fn replica(&self) -> (Api, Lifecycle) {
+        let store = self.db.db("credsvc").await;
+        let (api, _, task) = open(&self.keys, &store, &self.trust, &[]).await;
+        let life = Lifecycle::new();
+        life.spawn("ledger", task.run(self.life.soft()));
+        (api, life)
     }
 
     pub(crate) fn person(&self, person: &Person) -> Api {
@@ -104,6 +122,20 @@ impl TestApp {
         };
         page["items"].as_array().unwrap().iter().rev().map(line).collect()
     }
+}
+
+async fn open(
+    keys: &tempfile::TempDir,
+    store: &Db,
+    trust: &Trust,
+    vars: &[(&str, &str)],
+) -> (Api, Value, LedgerTask) {
+    let root_key = keys.path().join("root.key").display().to_string();
+    let vars = [vars, &[("SWITCHYARD_ROOT_KEY_FILE", &*root_key)]].concat();
+    let verifier = trust.verifier(Service::Credsvc);
+    let (app, task) = App::open(&config(&vars), store.clone(), verifier).await.unwrap();
+    let (router, openapi) = credsvc::router(app, CancellationToken::new());
+    (Api::router(router), serde_json::to_value(openapi).unwrap(), task)
 }
 
 pub(crate) fn config(vars: &[(&str, &str)]) -> Config {

@@ -11,6 +11,7 @@ mod create;
 mod edit;
 mod grants;
 mod harness;
+mod ledger;
 mod list;
 mod plans;
 mod read;

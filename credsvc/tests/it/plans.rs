@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 use crate::harness::TestApp;
 
 const CREDENTIAL: &str = include_str!("../../src/store/credential.rs");
-const GRANT: &str = include_str!("../../src/store/grant.rs");
+const GROUP: &str = include_str!("../../src/store/group.rs");
 const TENANT_KEY: &str = include_str!("../../src/store/tenant_key.rs");
 const AUDIT: &str = include_str!("../../src/store/audit.rs");
 
@@ -25,7 +25,10 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
     for (name, source, function, parameters, condition) in [
         ("credential", CREDENTIAL, "find", 2, "(credential_id = $2)"),
         ("credential list", CREDENTIAL, "list_page", 10, "(tenant_id = $1)"),
-        ("grant", GRANT, "exists", 5, "(grantee_id = $4)"),
+        ("credentials of a group", GROUP, "look", 5, "(credential_id = n.wanted)"),
+        ("grants of a group", GROUP, "look", 5, "(grantee_id = n.grantee_id)"),
+        ("keys of a group", GROUP, "look", 5, "(version = "),
+        ("heads", GROUP, "lock_heads", 1, "(tenant_id = ANY ($1))"),
         ("active key", TENANT_KEY, "find_active", 1, "(tenant_id = $1)"),
         ("key", TENANT_KEY, "find", 2, "(version = $2)"),
         ("audit", AUDIT, "list_after", 3, "(seq > $2)"),

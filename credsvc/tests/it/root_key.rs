@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::{SECRET, config, of};
 
+/// Without a ledger: nothing here is read or resolved.
 async fn open(db: &TestDb, name: &str, value: &str) -> anyhow::Result<Api> {
     let verifier = Trust::new().verifier(Service::Credsvc);
-    let app = App::open(&config(&[(name, value)]), db.db("credsvc").await, verifier).await?;
+    let (app, _) = App::open(&config(&[(name, value)]), db.db("credsvc").await, verifier).await?;
     Ok(Api::router(credsvc::router(app, CancellationToken::new()).0))
 }
 

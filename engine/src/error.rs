@@ -1,7 +1,7 @@
 //! What can go wrong here, and how it is answered.
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
-use shared_models::{AgentId, RunId, ToolId};
+use shared_models::{AgentId, CredentialId, RunId, ToolId};
 
 use crate::codes;
 use crate::committer::AppendError;
@@ -28,6 +28,8 @@ pub(crate) enum Error {
     DuplicateToolName(String),
     #[error("{0}")]
     NotOwner(String),
+    #[error("the agent's grant of {0} is just being taken back")]
+    GrantEnding(CredentialId),
     #[error("it has been changed in the meantime")]
     VersionChanged,
     #[error("fields were refused")]
@@ -81,7 +83,8 @@ impl From<Error> for Problem {
             Error::RunEnded => &codes::RUN_ENDED,
             Error::EffectNotFound(_) => &codes::EFFECT_NOT_FOUND,
             Error::EffectNotInDoubt(_) => &codes::EFFECT_NOT_IN_DOUBT,
-            Error::Invalid(_)
+            Error::GrantEnding(_)
+            | Error::Invalid(_)
             | Error::Problem(_)
             | Error::Peer(_)
             | Error::Append(_)
@@ -94,6 +97,9 @@ impl From<Error> for Problem {
 
 fn with_a_cause(error: Error) -> Problem {
     match error {
+        Error::GrantEnding(_) => {
+            Problem::new(&shared::UNAVAILABLE, error.to_string()).retry_after(1)
+        }
         Error::Invalid(errors) => Problem::validation(errors),
         Error::Problem(problem) => problem,
         Error::Peer(error) => error.into(),

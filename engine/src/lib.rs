@@ -16,6 +16,7 @@ mod create;
 mod definition;
 mod drive;
 mod error;
+mod grants;
 mod http;
 mod journal;
 mod lease;

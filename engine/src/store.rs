@@ -1,6 +1,7 @@
 //! All SQL of the engine, one file per table or queue. Nothing here commits.
 
 pub(crate) mod agent;
+pub(crate) mod agent_grant;
 pub(crate) mod agent_tool;
 pub(crate) mod agent_version;
 pub(crate) mod content;

@@ -73,6 +73,17 @@ impl Credsvc {
         granted.map(drop).map_err(refused)
     }
 
+    /// Takes back one credential that an agent was granted.
+    pub(crate) async fn revoke(
+        &self,
+        tenant: TenantId,
+        agent: AgentId,
+        credential: CredentialId,
+    ) -> Result<(), Error> {
+        let ask = Ask::new(tenant, "nothing of an agent uses a credential any more");
+        Ok(self.0.delete(ask, &format!("/internal/grants/agent/{agent}/{credential}")).await?)
+    }
+
     /// Takes back everything an agent was granted.
     pub(crate) async fn revoke_all(&self, tenant: TenantId, agent: AgentId) -> Result<(), Error> {
         let ask = Ask::new(tenant, "an agent was deleted");

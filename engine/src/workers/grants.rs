@@ -1,4 +1,5 @@
-//! Ends the grants of agents that are gone, once their last run has ended. Level-triggered: what failed is due again.
+//! Ends grants: all of an agent that is gone, once its last run has ended; one that no tool, no model and no run under way
+//! of its agent uses any more. Level-triggered: what failed is due again.
 
 use std::time::Duration;
 
@@ -6,10 +7,12 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
 use crate::error::Error;
-use crate::store::agent;
+use crate::store::{agent, agent_grant};
 
 /// Between two looks without a bell.
 const SWEEPS: u32 = 30;
+/// Grants looked at in one go; all have their turn.
+const LOOKED_AT: i64 = 500;
 
 /// Works until the process stops.
 pub(crate) async fn run(app: App) -> anyhow::Result<()> {
@@ -24,6 +27,9 @@ pub(crate) async fn run(app: App) -> anyhow::Result<()> {
         if let Err(error) = end_grants(&app).await {
             tracing::warn!(%error, "grants of deleted agents could not be ended; they stay due");
         }
+        if let Err(error) = end_unused(&app).await {
+            tracing::warn!(%error, "grants that nothing uses could not be ended; they stay due");
+        }
     }
 }
 
@@ -32,6 +38,16 @@ async fn end_grants(app: &App) -> Result<(), Error> {
         app.credsvc.revoke_all(tenant, agent).await?;
         let mut tx = app.db.begin(tenant).await?;
         agent::grants_ended(&mut tx, agent).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+async fn end_unused(app: &App) -> Result<(), Error> {
+    for (tenant, agent, credential) in agent_grant::take_back(&app.db, LOOKED_AT).await? {
+        app.credsvc.revoke(tenant, agent, credential).await?;
+        let mut tx = app.db.begin(tenant).await?;
+        agent_grant::taken_back(&mut tx, agent, credential).await?;
         tx.commit().await?;
     }
     Ok(())

@@ -14,6 +14,7 @@ mod doubt;
 mod egress;
 mod events;
 mod firings;
+mod grants;
 mod harness;
 mod http_tool;
 mod plans;

@@ -10,6 +10,7 @@ use shared_models::{AgentId, CredentialId, ProblemBody, ToolId};
 use crate::{
     app::App,
     error::Error,
+    grants,
     store::{
         self,
         agent::Agent,
@@ -62,7 +63,8 @@ pub(crate) async fn assign_tool(
     if let Some(credential) = asked.credential_id {
         // No network call inside a transaction: look, ask, then look again.
         drop(tx);
-        app.credsvc.grant(caller.tenant, caller.token(), agent_id, agent.owner, credential).await?;
+        let (tenant, token) = (caller.tenant, caller.token());
+        grants::ask(&app, tenant, token, agent_id, agent.owner, credential).await?;
         tx = app.db.begin(caller.tenant).await?;
         let version = tool.version;
         (agent, tool) = look(&mut tx, &viewer, agent_id, tool_id).await?;

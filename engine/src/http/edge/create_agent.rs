@@ -8,6 +8,7 @@ use crate::{
     app::App,
     definition::AgentFields,
     error::Error,
+    grants,
     store::{self, agent::Agent},
 };
 
@@ -33,7 +34,7 @@ pub(crate) async fn create_agent(
             return Ok(stored);
         }
         drop(tx);
-        app.credsvc.grant(caller.tenant, caller.token(), agent_id, owner, credential).await?;
+        grants::ask(&app, caller.tenant, caller.token(), agent_id, owner, credential).await?;
     }
     let made = async {
         let mut tx = app.db.begin(caller.tenant).await?;

@@ -13,6 +13,7 @@ use crate::{
     app::App,
     definition::AgentFields,
     error::Error,
+    grants,
     store::{
         self,
         agent::Agent,
@@ -104,7 +105,7 @@ async fn grant(
         agent.fields.model_credential_id.into_iter().chain(of_tools).collect();
     let mut left_out = BTreeSet::new();
     for credential in all {
-        match app.credsvc.grant(caller.tenant, caller.token(), copy, owner, credential).await {
+        match grants::ask(app, caller.tenant, caller.token(), copy, owner, credential).await {
             Ok(()) => {}
             Err(Error::CredentialRefused(_)) => {
                 left_out.insert(credential);

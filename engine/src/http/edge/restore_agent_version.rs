@@ -11,6 +11,7 @@ use shared_models::{AgentId, CredentialId, ProblemBody, VersionChange};
 use crate::{
     app::App,
     error::Error,
+    grants,
     store::{
         self,
         agent::Agent,
@@ -53,7 +54,7 @@ pub(crate) async fn restore_agent_version(
         drop(tx);
         let (tenant, token, owner) = (caller.tenant, caller.token(), agent.owner);
         for credential in newly_used {
-            app.credsvc.grant(tenant, token, agent_id, owner, credential).await?;
+            grants::ask(&app, tenant, token, agent_id, owner, credential).await?;
         }
         tx = app.db.begin(caller.tenant).await?;
         (agent, wanted) = look(&mut tx, &viewer, agent_id, version).await?;

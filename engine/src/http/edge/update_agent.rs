@@ -9,6 +9,7 @@ use crate::{
     app::App,
     definition::AgentFields,
     error::Error,
+    grants,
     store::{self, agent::Agent},
     visibility::Viewer,
 };
@@ -38,7 +39,8 @@ pub(crate) async fn update_agent(
     if let Some(credential) = newly_used(&agent.fields, &fields) {
         // No network call inside a transaction: look, ask, then look again.
         drop(tx);
-        app.credsvc.grant(caller.tenant, caller.token(), agent_id, agent.owner, credential).await?;
+        let (tenant, token) = (caller.tenant, caller.token());
+        grants::ask(&app, tenant, token, agent_id, agent.owner, credential).await?;
         tx = app.db.begin(caller.tenant).await?;
         agent = store::agent::find_for_update(&mut tx, &viewer, agent_id).await?;
         if_match.check(agent.version)?;

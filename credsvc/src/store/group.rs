@@ -69,8 +69,8 @@ pub(crate) struct Found {
     pub(crate) usable: bool,
 }
 
-/// What each of the asked finds, in the same order. The limit makes it a look-up for each: on a fresh table the planner
-/// would rather read all of a tenant's.
+/// What each of the asked finds, in the same order. The limits make it a look-up for each: on fresh tables the
+/// planner would rather read all of a tenant's.
 pub(crate) async fn look(
     connection: &mut PgConnection,
     asked: &[(TenantId, &Ask)],
@@ -81,14 +81,13 @@ pub(crate) async fn look(
                c.user_id as "user_id: UserId", c.name, c.type as kind, c.environment as "environment: Environment",
                c.meta, c.mask, c.version, c.revision, c.tenant_key_version, c.data_key, c.sealed,
                c.created_by as "created_by: UserId", c.created_at, c.updated_at, c.last_used_at,
-               exists (
-                   select from credsvc.credential_grant g
-                   where g.tenant_id = n.tenant_id and g.credential_id = n.wanted and g.grantee_kind = n.grantee_kind
-                     and g.grantee_id = n.grantee_id and (n.owner is null or g.owner = n.owner)) as "granted!",
-               exists (
-                   select from credsvc.tenant_key k
-                   where k.tenant_id = c.tenant_id and k.version = c.tenant_key_version
-                     and k.state <> 'retired') as "usable!"
+               (select true from credsvc.credential_grant g
+                where g.tenant_id = n.tenant_id and g.credential_id = n.wanted and g.grantee_kind = n.grantee_kind
+                  and g.grantee_id = n.grantee_id and (n.owner is null or g.owner = n.owner)
+                limit 1) is not null as "granted!",
+               (select true from credsvc.tenant_key k
+                where k.tenant_id = c.tenant_id and k.version = c.tenant_key_version and k.state <> 'retired'
+                limit 1) is not null as "usable!"
            from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::uuid[]) with ordinality
                 as n(tenant_id, wanted, grantee_kind, grantee_id, owner, place)
            cross join lateral (

@@ -1,104 +1,111 @@
 //! An agent: a model, instructions and tools under one name.
 
-use std::collections::HashSet;
+mod builder;
+mod toolset;
+
 use std::fmt;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use crate::conversation::Conversation;
+pub use self::builder::{AgentBuilder, BuildError};
+pub(crate) use self::toolset::{Held, Toolset};
+use crate::artifacts::ArtifactStore;
+use crate::context::Context;
+use crate::drive::drive;
+use crate::hooks::Hooks;
+use crate::instructions::Instructions;
+use crate::memory::Memory;
 use crate::model::Model;
-use crate::models::sim::Sim;
+use crate::options::{Input, RunOptions};
+use crate::output::OutputType;
+use crate::result::{RunError, RunResult};
 use crate::retry::RetryPolicy;
-use crate::tool::{Tool, ToolSpec};
-use crate::validate::check_schema;
+use crate::run::{RunCx, Runnable};
+use crate::tool::ToolSpec;
+use crate::window::Window;
 
 /// Immutable once built, and cheap to clone.
 #[derive(Clone)]
 pub struct Agent {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
     pub(crate) name: Arc<str>,
-    pub(crate) provider: Arc<dyn Model>,
-    pub(crate) model: String,
-    pub(crate) tools: Vec<Arc<dyn Tool>>,
+    pub(crate) model: ModelChoice,
+    pub(crate) provider: Option<Arc<dyn Model>>,
+    pub(crate) fallback: Option<ModelChoice>,
+    pub(crate) instructions: Instructions,
+    pub(crate) tools: Toolset,
+    pub(crate) handoffs: Vec<Handoff>,
+    pub(crate) hooks: Hooks,
+    pub(crate) output: Option<OutputType>,
+    pub(crate) max_steps: u32,
+    pub(crate) loop_threshold: u32,
     pub(crate) temperature: f32,
     pub(crate) max_tokens: Option<u32>,
+    pub(crate) window: Option<Window>,
     pub(crate) retries: RetryPolicy,
-    /// How a conversation with this agent begins.
-    pub(crate) opening: Conversation,
+    pub(crate) memory: Option<Arc<dyn Memory>>,
+    pub(crate) context: Option<Context>,
+    pub(crate) artifacts: Option<Arc<dyn ArtifactStore>>,
 }
 
-impl Agent {
-    pub fn builder(name: impl Into<String>) -> AgentBuilder {
-        AgentBuilder {
-            name: name.into(),
-            model: ModelChoice::Named("openai:gpt-4o".into()),
-            provider: None,
-            instructions: String::new(),
-            tools: Vec::new(),
-            max_steps: Conversation::DEFAULT_MAX_STEPS,
-            loop_threshold: Conversation::DEFAULT_LOOP_THRESHOLD,
-            temperature: 1.0,
-            max_tokens: None,
-            retries: RetryPolicy::default(),
+/// Another agent this one may hand over to, in a swarm: the agent itself, or its name where two name each other.
+#[derive(Clone, Debug)]
+pub enum Handoff {
+    To(Agent),
+    Named(String),
+}
+
+impl Handoff {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::To(agent) => agent.name(),
+            Self::Named(name) => name,
         }
     }
+}
 
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub fn tool_specs(&self) -> impl Iterator<Item = &ToolSpec> {
-        self.tools.iter().map(|tool| tool.spec())
-    }
-
-    /// The tools in the form `chat/completions` takes.
-    pub fn get_tool_schemas(&self) -> Vec<Value> {
-        self.tool_specs().map(ToolSpec::to_openai).collect()
-    }
-
-    /// What this agent is, for people and listings.
-    pub fn describe(&self) -> Value {
-        let tools: Vec<Value> = self
-            .tool_specs()
-            .map(|spec| json!({ "name": spec.name, "description": spec.description }))
-            .collect();
-        json!({
-            "name": &*self.name,
-            "model": format!("{}:{}", self.provider.name(), self.model),
-            "instructions": self.opening.instructions,
-            "max_steps": self.opening.max_steps,
-            "tools": tools,
-        })
-    }
-
-    pub(crate) fn tool(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        self.tools.iter().find(|tool| tool.spec().name == name)
+impl From<Agent> for Handoff {
+    fn from(agent: Agent) -> Self {
+        Self::To(agent)
     }
 }
 
-impl fmt::Debug for Agent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Agent({})", self.describe())
+impl From<&Agent> for Handoff {
+    fn from(agent: &Agent) -> Self {
+        Self::To(agent.clone())
     }
 }
 
-pub struct AgentBuilder {
-    name: String,
-    model: ModelChoice,
-    provider: Option<Arc<dyn Model>>,
-    instructions: String,
-    tools: Vec<Arc<dyn Tool>>,
-    max_steps: u32,
-    loop_threshold: u32,
-    temperature: f32,
-    max_tokens: Option<u32>,
-    retries: RetryPolicy,
+impl From<&str> for Handoff {
+    fn from(name: &str) -> Self {
+        Self::Named(name.to_owned())
+    }
 }
 
-/// A model by name, or a provider of one's own.
+/// A model by name, or a provider of one's own, asked for a model of its name.
+#[derive(Clone)]
 pub enum ModelChoice {
     Named(String),
     Given(Arc<dyn Model>),
+}
+
+impl ModelChoice {
+    /// As in `openai:gpt-4o`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Named(name) => {
+                let (provider, model) = split_model_name(name);
+                format!("{provider}:{model}")
+            }
+            Self::Given(model) => format!("{0}:{0}", model.name()),
+        }
+    }
 }
 
 impl From<&str> for ModelChoice {
@@ -125,150 +132,106 @@ impl<M: Model + 'static> From<Arc<M>> for ModelChoice {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    #[error("an agent needs a name")]
-    NoName,
-    #[error("there is no provider for the model `{0}`: hand one over with `.provider(..)`")]
-    NoProvider(String),
-    #[error("two tools are called `{0}`")]
-    DuplicateTool(String),
-    #[error("`{0}` is no tool name: use 1 to 64 of A-Z, a-z, 0-9, `_` and `-`")]
-    ToolName(String),
-    #[error("the parameters of the tool `{tool}` are no JSON Schema: {message}")]
-    ToolSchema { tool: String, message: String },
-    #[error("`max_steps` must be at least 1")]
-    NoSteps,
-}
-
-impl AgentBuilder {
-    /// `provider:model`, `openai` when there is no colon; or a provider of one's own, asked for a model of its name.
-    #[must_use]
-    pub fn model(mut self, model: impl Into<ModelChoice>) -> Self {
-        self.model = model.into();
-        self
-    }
-
-    /// Who answers for the model, whatever the part before the colon says. Only `sim` needs none.
-    #[must_use]
-    pub fn provider(mut self, provider: Arc<dyn Model>) -> Self {
-        self.provider = Some(provider);
-        self
-    }
-
-    #[must_use]
-    pub fn instructions(mut self, instructions: impl Into<String>) -> Self {
-        self.instructions = instructions.into();
-        self
-    }
-
-    #[must_use]
-    pub fn tool(self, tool: impl Tool + 'static) -> Self {
-        self.shared_tool(Arc::new(tool))
-    }
-
-    /// A tool that other agents hold as well.
-    #[must_use]
-    pub fn shared_tool(mut self, tool: Arc<dyn Tool>) -> Self {
-        self.tools.push(tool);
-        self
-    }
-
-    /// How many replies the model may give in one run; 10 unless told otherwise.
-    #[must_use]
-    pub fn max_steps(mut self, max_steps: u32) -> Self {
-        self.max_steps = max_steps;
-        self
-    }
-
-    /// The how-manieth identical turn in a row fails the run; the third unless told otherwise.
-    #[must_use]
-    pub fn loop_threshold(mut self, loop_threshold: u32) -> Self {
-        self.loop_threshold = loop_threshold;
-        self
-    }
-
-    #[must_use]
-    pub fn temperature(mut self, temperature: f32) -> Self {
-        self.temperature = temperature;
-        self
-    }
-
-    /// The most tokens of one reply.
-    #[must_use]
-    pub fn max_tokens(mut self, max_tokens: u32) -> Self {
-        self.max_tokens = Some(max_tokens);
-        self
-    }
-
-    #[must_use]
-    pub fn retries(mut self, retries: RetryPolicy) -> Self {
-        self.retries = retries;
-        self
-    }
-
-    pub fn build(self) -> Result<Agent, BuildError> {
-        if self.name.trim().is_empty() {
-            return Err(BuildError::NoName);
-        }
-        if self.max_steps == 0 {
-            return Err(BuildError::NoSteps);
-        }
-        check_tools(&self.tools)?;
-        let (provider, model) = resolve(self.model, self.provider)?;
-        Ok(Agent {
-            name: self.name.into(),
-            provider,
-            model,
-            tools: self.tools,
-            temperature: self.temperature,
-            max_tokens: self.max_tokens,
-            retries: self.retries,
-            opening: Conversation::new(self.instructions)
-                .with_max_steps(self.max_steps)
-                .with_loop_threshold(self.loop_threshold),
-        })
-    }
-}
-
 /// Splits `provider:model`; without a colon the provider is `openai`.
 pub fn split_model_name(name: &str) -> (&str, &str) {
     name.split_once(':').unwrap_or(("openai", name))
 }
 
-fn resolve(
-    choice: ModelChoice,
-    provider: Option<Arc<dyn Model>>,
-) -> Result<(Arc<dyn Model>, String), BuildError> {
-    let name = match choice {
-        ModelChoice::Named(name) => name,
-        ModelChoice::Given(model) => {
-            let name = model.name().to_owned();
-            return Ok((provider.unwrap_or(model), name));
-        }
-    };
-    let (provider_name, model) = split_model_name(&name);
-    match provider {
-        Some(provider) => Ok((provider, model.to_owned())),
-        None if provider_name == Sim::NAME => Ok((Arc::new(Sim::new()), model.to_owned())),
-        None => Err(BuildError::NoProvider(name)),
+impl Agent {
+    pub const DEFAULT_MODEL: &str = "openai:gpt-4o";
+
+    /// ```
+    /// use agentcore::Agent;
+    ///
+    /// let agent = Agent::builder("triage").model("sim:echo").instructions("Be brief.").build()?;
+    /// assert_eq!(agent.describe()["max_steps"], 10);
+    /// # Ok::<(), agentcore::BuildError>(())
+    /// ```
+    pub fn builder(name: impl Into<String>) -> AgentBuilder {
+        AgentBuilder::new(name.into())
+    }
+
+    /// The same agent again, to change something about the copy.
+    pub fn to_builder(&self) -> AgentBuilder {
+        AgentBuilder::from(&*self.inner)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// `provider:model`.
+    pub fn model_name(&self) -> String {
+        self.inner.model.name()
+    }
+
+    pub fn tool_specs(&self) -> impl Iterator<Item = &ToolSpec> {
+        self.inner.tools.specs().iter()
+    }
+
+    /// Whom it may hand over to.
+    pub fn handoffs(&self) -> &[Handoff] {
+        &self.inner.handoffs
+    }
+
+    /// The tools in the form `chat/completions` takes.
+    pub fn tool_schemas(&self) -> Vec<Value> {
+        self.tool_specs().map(ToolSpec::to_openai).collect()
+    }
+
+    /// What this agent is, for people and listings.
+    pub fn describe(&self) -> Value {
+        let tools = self.tool_specs();
+        let tools: Vec<Value> = tools
+            .map(|spec| json!({ "name": spec.name, "description": spec.description }))
+            .collect();
+        let handoffs: Vec<&str> = self.inner.handoffs.iter().map(Handoff::name).collect();
+        json!({
+            "name": self.name(),
+            "model": self.model_name(),
+            "instructions": self.inner.instructions.text(),
+            "tools": tools,
+            "handoffs": handoffs,
+            "max_steps": self.inner.max_steps,
+            "output_type": self.inner.output.as_ref().map(|output| &output.form.schema),
+        })
+    }
+
+    /// The bare loop between model and tools: no conversation is remembered and going round in circles is not noticed,
+    /// but for `max_steps`. Prefer [`run`](crate::run()).
+    pub async fn run(
+        &self,
+        input: impl Into<Input>,
+        options: RunOptions,
+    ) -> Result<RunResult, RunError> {
+        let bare = RunOptions { loop_threshold: Some(u32::MAX), conversation_id: None, ..options };
+        crate::run::run_with(self, input, bare).await
     }
 }
 
-fn check_tools(tools: &[Arc<dyn Tool>]) -> Result<(), BuildError> {
-    let mut names = HashSet::new();
-    for spec in tools.iter().map(|tool| tool.spec()) {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        if !(1..=64).contains(&spec.name.len()) || !spec.name.chars().all(allowed) {
-            return Err(BuildError::ToolName(spec.name.clone()));
-        }
-        if !names.insert(&spec.name) {
-            return Err(BuildError::DuplicateTool(spec.name.clone()));
-        }
-        check_schema(&spec.parameters)
-            .map_err(|message| BuildError::ToolSchema { tool: spec.name.clone(), message })?;
+impl Runnable for Agent {
+    fn name(&self) -> &str {
+        Self::name(self)
     }
-    Ok(())
+
+    fn context(&self) -> Option<Context> {
+        self.inner.context.clone()
+    }
+
+    fn run_in(
+        &self,
+        input: Input,
+        options: RunOptions,
+        cx: RunCx,
+    ) -> BoxFuture<'_, Result<RunResult, RunError>> {
+        drive(self, input, options, cx).boxed()
+    }
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Agent({})", self.describe())
+    }
 }
 
 #[cfg(test)]

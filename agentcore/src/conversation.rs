@@ -1,11 +1,14 @@
 //! The state a conversation carries from one step to the next.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared_models::message::{Message, ToolCall};
 use shared_models::run::FinishReason;
 use shared_models::usage::Usage;
 
+use crate::output;
 use crate::repetition::Repetition;
+use crate::window::{self, Summary, Window};
 
 /// Everything [`step`](crate::step::step) needs to know, and nothing else: serialise it, read it back, and go on.
 ///
@@ -25,6 +28,21 @@ pub struct Conversation {
     pub(crate) repetition: Repetition,
     /// The calls of the current turn in the order the model made them.
     pub(crate) pending: Vec<Pending>,
+    /// What the output must fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) output_schema: Option<Value>,
+    /// The model has been asked to correct its output.
+    #[serde(default)]
+    pub(crate) repaired: bool,
+    /// Replies in a row in which the model said nothing at all.
+    #[serde(default)]
+    pub(crate) empty_replies: u32,
+    /// How much the model can read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) window: Option<Window>,
+    /// What stands for the oldest messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) summary: Option<Summary>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +51,8 @@ pub enum Status {
     New,
     /// A model call is due or under way.
     Thinking,
+    /// A summary of the first `upto` messages is due or under way.
+    Summarising { upto: usize },
     /// Tool calls are due or under way.
     Acting,
     Finished(Outcome),
@@ -46,6 +66,9 @@ pub struct Outcome {
     /// Set for every reason but `stop` and `max_steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
+    /// The output as JSON, when it had to be some and is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parsed: Option<Value>,
 }
 
 /// What stopped a conversation, for programs (`code`) and people (`message`).
@@ -69,7 +92,19 @@ pub enum FailureCode {
     ModelAuth,
     /// The provider's answer made no sense.
     ModelMalformed,
+    /// The model said nothing, again and again.
+    EmptyReply,
+    /// The output does not fit its type, in spite of a second try.
+    OutputInvalid,
+    /// A hook stopped the run, or crashed.
+    HookFailed,
+    /// The conversation could not be read from memory, or written to it.
+    Memory,
     LoopDetected,
+    /// Control moved between the members of a swarm more often than allowed.
+    TooManyHandoffs,
+    /// The members of a swarm have used up their steps.
+    TooManySteps,
     Cancelled,
 }
 
@@ -112,6 +147,11 @@ impl Conversation {
             last_output: String::new(),
             repetition: Repetition::new(Self::DEFAULT_LOOP_THRESHOLD),
             pending: Vec::new(),
+            output_schema: None,
+            repaired: false,
+            empty_replies: 0,
+            window: None,
+            summary: None,
         }
     }
 
@@ -129,10 +169,55 @@ impl Conversation {
         self
     }
 
-    /// What a model is asked with: the instructions, if any, and the messages.
+    /// The output must be JSON that fits this schema.
+    #[must_use]
+    pub fn with_output_schema(mut self, schema: Option<Value>) -> Self {
+        self.output_schema = schema;
+        self
+    }
+
+    /// How much the model can read. Before the conversation is longer, its oldest turns are summarised.
+    #[must_use]
+    pub fn with_window(mut self, window: Option<Window>) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// What a model is asked with: the instructions, if any, and the messages, a summary in place of the oldest ones
+    /// when they have grown too many.
     pub fn prompt(&self) -> Vec<Message> {
-        let system = (!self.instructions.is_empty()).then(|| Message::system(&self.instructions));
-        system.into_iter().chain(self.messages.iter().cloned()).collect()
+        let mut prompt = Vec::with_capacity(self.messages.len() + 1);
+        prompt.extend(self.system());
+        match &self.summary {
+            Some(summary) => prompt.extend(window::shortened(summary, &self.messages)),
+            None => prompt.extend_from_slice(&self.messages),
+        }
+        if prompt.iter().any(is_silence) {
+            prompt.retain(|message| !is_silence(message));
+        }
+        prompt
+    }
+
+    /// What a model is asked with for a summary of the first `upto` messages.
+    pub fn summary_prompt(&self, upto: usize) -> Vec<Message> {
+        window::summary_prompt(self.window, self.summary.as_ref(), &self.messages, upto)
+    }
+
+    /// What stands for the oldest messages, if anything does.
+    pub fn summary(&self) -> Option<&Summary> {
+        self.summary.as_ref()
+    }
+
+    fn system(&self) -> Option<Message> {
+        match (&*self.instructions, &self.output_schema) {
+            ("", None) => None,
+            (instructions, None) => Some(Message::system(instructions)),
+            ("", Some(schema)) => Some(Message::system(output::instruction(schema))),
+            (instructions, Some(schema)) => {
+                let output = output::instruction(schema);
+                Some(Message::system(format!("{instructions}\n\n{output}")))
+            }
+        }
     }
 
     /// The calls of this turn that have no answer yet.
@@ -143,7 +228,13 @@ impl Conversation {
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.status {
             Status::Finished(outcome) => Some(outcome),
-            Status::New | Status::Thinking | Status::Acting => None,
+            Status::New | Status::Thinking | Status::Summarising { .. } | Status::Acting => None,
         }
     }
+}
+
+/// A reply in which the model said nothing. Providers refuse to read one.
+fn is_silence(message: &Message) -> bool {
+    matches!(message, Message::Assistant { content, tool_calls, .. }
+        if content.is_empty() && tool_calls.is_empty())
 }

@@ -1,251 +1,266 @@
-//! Drives a conversation in memory, from input to result. Nothing is kept: a run that must outlive its process is
-//! driven elsewhere, by the same [`step`].
+//! Runs agents, and whatever else can be run, in memory. Nothing is kept: a run that must outlive its process is driven
+//! elsewhere, by the same [`step`](crate::step()).
 
+use std::fmt;
 use std::future::ready;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::channel::mpsc;
-use futures::stream::{self, BoxStream, FuturesUnordered};
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
-use shared_models::message::{Content, Message, ToolCall};
-use shared_models::run::FinishReason;
 use shared_models::usage::Usage;
 
-use crate::agent::Agent;
-use crate::conversation::{Answer, Conversation, Failure, Outcome};
-use crate::model::{ModelEvent, ModelRequest};
-use crate::retry::{Progress, complete_with_retries};
-use crate::step::{Command, Happened, step};
-use crate::tool::{ToolCx, call_tool};
+use crate::context::{Conflict, Context};
+use crate::event::{ContextChange, EventKind, StreamEvent, Watch};
+use crate::options::{Input, RunOptions};
+use crate::result::{RunError, RunResult};
 
-/// What a run came to. Also carried by [`RunError::Failed`], as far as it got.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunResult {
-    pub output: String,
-    /// The whole conversation, input and tool results included; hand it back with a new message to go on.
-    pub messages: Vec<Message>,
+/// Something that can be run: an agent, or several that work together.
+pub trait Runnable: Send + Sync {
+    fn name(&self) -> &str;
+
+    /// Runs to the end, as one of the runs of `cx`. The options are those of this run alone.
+    fn run_in(
+        &self,
+        input: Input,
+        options: RunOptions,
+        cx: RunCx,
+    ) -> BoxFuture<'_, Result<RunResult, RunError>>;
+
+    /// The context it brings along, for runs that are given none.
+    fn context(&self) -> Option<Context> {
+        None
+    }
+}
+
+/// What a run shares with the runs it starts.
+#[derive(Clone)]
+pub struct RunCx {
+    pub(crate) watch: Watch,
+    pub(crate) context: Context,
+    pub(crate) inherited: Arc<RunOptions>,
+    spent: Arc<Mutex<Spent>>,
+}
+
+/// What the runs within a run consumed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
     pub usage: Usage,
-    /// Replies the model gave.
     pub steps: u32,
-    pub finish_reason: FinishReason,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The model failed for good, or went round in circles.
-    #[error("the agent `{agent}` failed: {failure}")]
-    Failed { agent: String, failure: Failure, result: Box<RunResult> },
-    #[error("no thread to run the agent on")]
-    Thread(#[from] std::io::Error),
-}
+impl RunCx {
+    pub fn new(watch: Watch, context: Context) -> Self {
+        Self { watch, context, inherited: Arc::default(), spent: Arc::default() }
+    }
 
-/// What a run shows while it goes on. Each carries what a viewer of several agents needs to tell them apart.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RunEvent {
-    Text {
-        agent_name: String,
-        step: u32,
-        text: String,
-    },
-    Reasoning {
-        agent_name: String,
-        step: u32,
-        text: String,
-    },
-    /// The model failed for now; the text of this step so far is void.
-    Retrying {
-        agent_name: String,
-        step: u32,
-        attempt: u32,
-        error: String,
-    },
-    ToolCall {
-        agent_name: String,
-        step: u32,
-        tool_name: String,
-        tool_call_id: String,
-    },
-    ToolResult {
-        agent_name: String,
-        step: u32,
-        tool_call_id: String,
-        content: String,
-        error: bool,
-    },
-    /// Always the last one.
-    Finished(RunResult),
-}
+    /// Where its events go.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
 
-/// What a run begins with: a text, or a history that ends with the new message.
-pub struct Input(Vec<Message>);
+    /// What agents and tools know in common.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
 
-impl From<&str> for Input {
-    fn from(text: &str) -> Self {
-        Self(vec![Message::user(text)])
+    /// For a run within this one: it sees this run's context and writes to a level of its own, which whoever started it
+    /// merges when it has succeeded.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { context: self.context.fork(), ..self.clone() }
+    }
+
+    /// The options that hold for runs within this one as well.
+    pub fn child_options(&self) -> RunOptions {
+        (*self.inherited).clone()
+    }
+
+    /// Adds what a run within this one consumed to what this one did.
+    pub fn spend(&self, usage: Usage, steps: u32) {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.usage += usage;
+        spent.steps = spent.steps.saturating_add(steps);
+    }
+
+    /// What was added so far.
+    pub fn spent(&self) -> Spent {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes this level of the context to the one it was forked from, and tells viewers.
+    pub fn merge_context(&self) -> Vec<Conflict> {
+        let names = self.context.changed();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let conflicts = self.context.merge();
+        self.watch.emit(0, || {
+            let conflicts = conflicts.iter().map(|conflict| conflict.name.clone()).collect();
+            EventKind::Context(ContextChange::Merged { names, conflicts })
+        });
+        conflicts
+    }
+
+    /// The same, as seen by a run of that name: its events have its path, and what it spends is its own.
+    pub(crate) fn enter(&self, name: &str, options: &RunOptions) -> Self {
+        Self {
+            watch: self.watch.enter(name),
+            context: self.context.clone(),
+            inherited: Arc::new(options.for_child()),
+            spent: Arc::default(),
+        }
+    }
+
+    /// The same for a member of a swarm, which may have worked there before.
+    pub(crate) fn enter_as(&self, segment: &str, name: &str, options: &RunOptions) -> Self {
+        let entered = self.enter(segment, options);
+        Self { watch: entered.watch.named(name), ..entered }
     }
 }
 
-impl From<String> for Input {
-    fn from(text: String) -> Self {
-        Self(vec![Message::user(text)])
+impl Default for RunCx {
+    fn default() -> Self {
+        Self::new(Watch::nobody(), Context::new())
     }
 }
 
-impl From<Content> for Input {
-    fn from(content: Content) -> Self {
-        Self(vec![Message::User { content }])
+impl fmt::Debug for RunCx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RunCx({:?})", self.watch)
     }
 }
 
-impl From<Vec<Message>> for Input {
-    fn from(messages: Vec<Message>) -> Self {
-        Self(messages)
-    }
+/// Runs an agent, or agents that work together, to the end. Dropping the future gives up the run.
+///
+/// ```
+/// use agentcore::{Agent, run};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = Agent::builder("parrot").model("sim:echo").build()?;
+/// assert_eq!(run(&agent, "Hello").await?.output, "Hello");
+/// # Ok(())
+/// # }
+/// ```
+pub async fn run<R: Runnable + ?Sized>(
+    runnable: &R,
+    input: impl Into<Input>,
+) -> Result<RunResult, RunError> {
+    run_with(runnable, input, RunOptions::default()).await
 }
 
-/// Runs the agent to its end. Dropping the future gives up the run.
-pub async fn run(agent: &Agent, input: impl Into<Input>) -> Result<RunResult, RunError> {
-    drive(agent, input.into(), |_| ()).await
+/// Like [`run`], with options.
+pub async fn run_with<R: Runnable + ?Sized>(
+    runnable: &R,
+    input: impl Into<Input>,
+    options: RunOptions,
+) -> Result<RunResult, RunError> {
+    outermost(runnable, input.into(), options, &Watch::nobody()).await
 }
 
 /// Like [`run`], for callers without an async runtime; blocks this thread until the end.
-pub fn run_blocking(agent: &Agent, input: impl Into<Input>) -> Result<RunResult, RunError> {
+///
+/// ```
+/// use agentcore::{Agent, run_blocking};
+///
+/// let agent = Agent::builder("parrot").model("sim:echo").build()?;
+/// assert_eq!(run_blocking(&agent, "Hello")?.output, "Hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn run_blocking<R: Runnable + ?Sized>(
+    runnable: &R,
+    input: impl Into<Input>,
+) -> Result<RunResult, RunError> {
+    run_blocking_with(runnable, input, RunOptions::default())
+}
+
+/// Like [`run_blocking`], with options.
+pub fn run_blocking_with<R: Runnable + ?Sized>(
+    runnable: &R,
+    input: impl Into<Input>,
+    options: RunOptions,
+) -> Result<RunResult, RunError> {
     let input = input.into();
     // A thread of its own, because a runtime cannot be started on one that already belongs to a runtime.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("agent".into());
         let run = thread.spawn_scoped(scope, || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(drive(agent, input, |_| ()))
+            let result = runtime.block_on(run_with(runnable, input, options));
+            // A blocking tool that was given up may still be at it; nobody waits for it.
+            runtime.shutdown_background();
+            result
         })?;
         run.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-/// Like [`run`], showing what happens as it happens. The last item is [`RunEvent::Finished`] or an error; dropping the
+/// Like [`run`], showing what happens as it happens. The last item is [`EventKind::Finished`] or an error; dropping the
 /// stream gives up the run.
-pub fn run_stream(
-    agent: &Agent,
+///
+/// ```
+/// use agentcore::{Agent, EventKind, run_stream};
+/// use futures::StreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = Agent::builder("parrot").model("sim:echo").build()?;
+/// let (mut events, mut said) = (run_stream(&agent, "Hello world"), String::new());
+/// while let Some(event) = events.next().await {
+///     if let EventKind::Text { text } = event?.kind {
+///         said.push_str(&text);
+///     }
+/// }
+/// assert_eq!(said, "Hello world");
+/// # Ok(())
+/// # }
+/// ```
+pub fn run_stream<R: Runnable + Clone + 'static>(
+    runnable: &R,
     input: impl Into<Input>,
-) -> BoxStream<'static, Result<RunEvent, RunError>> {
-    let (agent, input) = (agent.clone(), input.into());
+) -> BoxStream<'static, Result<StreamEvent, RunError>> {
+    run_stream_with(runnable, input, RunOptions::default())
+}
+
+/// Like [`run_stream`], with options.
+pub fn run_stream_with<R: Runnable + Clone + 'static>(
+    runnable: &R,
+    input: impl Into<Input>,
+    options: RunOptions,
+) -> BoxStream<'static, Result<StreamEvent, RunError>> {
+    let (runnable, input) = (runnable.clone(), input.into());
     let (sender, events) = mpsc::unbounded();
+    let shown = sender.clone();
     let work = async move {
         // A send fails only when nobody looks any more, and then this future is dropped too.
-        let end = drive(&agent, input, |event| drop(sender.unbounded_send(Ok(event)))).await;
-        drop(sender.unbounded_send(end.map(RunEvent::Finished)));
+        let show = move |event| drop(shown.unbounded_send(Ok(event)));
+        let watch = Watch::new(options.detailed, show);
+        match outermost(&runnable, input, options, &watch).await {
+            Ok(result) => {
+                let (watch, steps) = (watch.enter(runnable.name()), result.steps);
+                watch.emit(steps, || EventKind::Finished { result: Box::new(result) });
+            }
+            Err(error) => drop(sender.unbounded_send(Err(error))),
+        }
     };
     // The work sends its own end, so that no event is overtaken by it.
     stream::select(events, work.into_stream().filter_map(|()| ready(None))).boxed()
 }
 
-async fn drive(
-    agent: &Agent,
+async fn outermost<R: Runnable + ?Sized>(
+    runnable: &R,
     input: Input,
-    mut show: impl FnMut(RunEvent),
+    options: RunOptions,
+    watch: &Watch,
 ) -> Result<RunResult, RunError> {
-    let mut state = agent.opening.clone();
-    // Unguessable, so that no two runs ever share an idempotency key.
-    let run_key = format!("{:032x}", rand::random::<u128>());
-    let mut happened = vec![Happened::Started { input: input.0 }];
-    loop {
-        let commands: Vec<Command> =
-            happened.drain(..).flat_map(|happened| step(&mut state, happened)).collect();
-        for command in commands {
-            match command {
-                Command::CallModel => happened.push(call_model(agent, &state, &mut show).await),
-                Command::CallTools(calls) => {
-                    happened.extend(call_tools(agent, &state, &run_key, calls, &mut show).await);
-                }
-                Command::Finish(outcome) => return end(agent, state, outcome),
-            }
-        }
+    let shared = options.context.clone().or_else(|| runnable.context());
+    let context = shared.as_ref().map(Context::fork).unwrap_or_default();
+    let cx = RunCx::new(watch.clone(), context);
+    let result = runnable.run_in(input, options, cx.clone()).await?;
+    if shared.is_some() {
+        cx.enter(runnable.name(), &RunOptions::default()).merge_context();
     }
-}
-
-async fn call_model(
-    agent: &Agent,
-    state: &Conversation,
-    show: &mut impl FnMut(RunEvent),
-) -> Happened {
-    let request = ModelRequest {
-        model: agent.model.clone(),
-        messages: state.prompt(),
-        tools: agent.tool_specs().cloned().collect(),
-        temperature: Some(agent.temperature),
-        max_tokens: agent.max_tokens,
-    };
-    let step = state.steps + 1;
-    let agent_name = || agent.name().to_owned();
-    let on_progress = |progress| match progress {
-        Progress::Event(ModelEvent::TextDelta(text)) => {
-            show(RunEvent::Text { agent_name: agent_name(), step, text });
-        }
-        Progress::Event(ModelEvent::ReasoningDelta(text)) => {
-            show(RunEvent::Reasoning { agent_name: agent_name(), step, text });
-        }
-        // A call is shown when it is complete.
-        Progress::Event(ModelEvent::ToolCallDelta { .. } | ModelEvent::Done(_)) => {}
-        Progress::Retrying { attempt, error, delay: _ } => {
-            let error = error.to_string();
-            show(RunEvent::Retrying { agent_name: agent_name(), step, attempt, error });
-        }
-    };
-    match complete_with_retries(&*agent.provider, request, agent.retries, on_progress).await {
-        Ok(reply) => Happened::Replied(reply),
-        Err(error) => Happened::ModelFailed(error.into()),
-    }
-}
-
-async fn call_tools(
-    agent: &Agent,
-    state: &Conversation,
-    run_key: &str,
-    calls: Vec<ToolCall>,
-    show: &mut impl FnMut(RunEvent),
-) -> Vec<Happened> {
-    let (step, agent_name) = (state.steps, || agent.name().to_owned());
-    for ToolCall { id, name, .. } in &calls {
-        let (tool_name, tool_call_id) = (name.clone(), id.clone());
-        show(RunEvent::ToolCall { agent_name: agent_name(), step, tool_name, tool_call_id });
-    }
-    let calls = calls.into_iter().map(|call| async move {
-        let answer = answer(agent, run_key, &call).await;
-        (call.id, answer)
-    });
-    let mut answers = calls.collect::<FuturesUnordered<_>>();
-    let mut happened = Vec::new();
-    while let Some((call_id, answer)) = answers.next().await {
-        let (tool_call_id, content, error) =
-            (call_id.clone(), answer.content.clone(), answer.error);
-        show(RunEvent::ToolResult { agent_name: agent_name(), step, tool_call_id, content, error });
-        happened.push(Happened::Answered { call_id, answer });
-    }
-    happened
-}
-
-async fn answer(agent: &Agent, run_key: &str, call: &ToolCall) -> Answer {
-    let Some(tool) = agent.tool(&call.name) else {
-        let names: Vec<&str> = agent.tool_specs().map(|spec| spec.name.as_str()).collect();
-        let known = if names.is_empty() { "none".into() } else { names.join(", ") };
-        return Answer::error(format!("there is no tool `{}`; there are: {known}", call.name));
-    };
-    let cx = ToolCx { call_id: call.id.clone(), idempotency_key: format!("{run_key}:{}", call.id) };
-    call_tool(&**tool, &cx, &call.arguments).await.into()
-}
-
-fn end(agent: &Agent, state: Conversation, outcome: Outcome) -> Result<RunResult, RunError> {
-    let result = RunResult {
-        output: outcome.output,
-        messages: state.messages,
-        usage: state.usage,
-        steps: state.steps,
-        finish_reason: outcome.finish_reason,
-    };
-    match outcome.error {
-        None => Ok(result),
-        Some(failure) => {
-            let (agent, result) = (agent.name().to_owned(), Box::new(result));
-            Err(RunError::Failed { agent, failure, result })
-        }
-    }
+    Ok(result)
 }

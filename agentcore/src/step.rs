@@ -11,9 +11,13 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use shared_models::message::{Message, ToolCall};
 use shared_models::run::FinishReason;
+use shared_models::usage::Usage;
 
 use crate::conversation::{Answer, Conversation, Failure, FailureCode, Outcome, Pending, Status};
-use crate::model::Reply;
+use crate::model::{Reply, ReplyFinish};
+use crate::output;
+use crate::validate::without_excess;
+use crate::window::{self, Summary};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -26,6 +30,12 @@ pub enum Happened {
     ModelFailed(Failure),
     /// A tool call came to an end, in any order among the calls of its turn.
     Answered { call_id: String, answer: Answer },
+    /// The model wrote a summary of the first `upto` messages.
+    Summarised { upto: usize, text: String, usage: Usage },
+    /// There is no summary to be had; the model is asked with everything, and may find it too long.
+    NotSummarised,
+    /// Whoever drives the conversation cannot go on.
+    Aborted(Failure),
     /// Nobody wants the result any more.
     Cancelled { reason: String },
 }
@@ -35,6 +45,8 @@ pub enum Happened {
 pub enum Command {
     /// Ask the model with [`Conversation::prompt`].
     CallModel,
+    /// Ask the model with [`Conversation::summary_prompt`], without tools, and report the summary.
+    Summarise { upto: usize },
     /// Call all of these, concurrently, and report each answer.
     CallTools(Vec<ToolCall>),
     /// There is nothing left to do.
@@ -48,20 +60,36 @@ pub fn step(state: &mut Conversation, happened: Happened) -> Vec<Command> {
             state.messages = input;
             think(state)
         }
-        (Status::Thinking, Happened::Replied(reply)) => replied(state, reply),
-        (Status::Thinking, Happened::ModelFailed(failure)) => {
+        // Also where a summary was due: a journal of someone who knew of none, or of another window, is as good.
+        (Status::Thinking | Status::Summarising { .. }, Happened::Replied(reply)) => {
+            replied(state, reply)
+        }
+        (Status::Thinking | Status::Summarising { .. }, Happened::ModelFailed(failure)) => {
             finish(state, FinishReason::Error, Some(failure))
         }
+        (
+            Status::Thinking | Status::Summarising { .. },
+            Happened::Summarised { upto, text, usage },
+        ) => summarised(state, upto, text, usage),
         (Status::Acting, Happened::Answered { call_id, answer }) => {
             answered(state, &call_id, answer)
         }
-        (Status::New | Status::Thinking | Status::Acting, Happened::Cancelled { reason }) => {
+        (Status::Summarising { .. }, Happened::NotSummarised) => ask(state),
+        (status, Happened::Aborted(failure)) if is_open(status) => {
+            close_turn(state, "not called");
+            finish(state, FinishReason::Error, Some(failure))
+        }
+        (status, Happened::Cancelled { reason }) if is_open(status) => {
             close_turn(state, "cancelled");
             let failure = Failure { code: FailureCode::Cancelled, message: reason };
             finish(state, FinishReason::Cancelled, Some(failure))
         }
-        (Status::New | Status::Thinking | Status::Acting | Status::Finished(_), _) => Vec::new(),
+        _ => Vec::new(),
     }
+}
+
+fn is_open(status: &Status) -> bool {
+    !matches!(status, Status::Finished(_))
 }
 
 /// What is due in this state: the same commands `step` gave, less the calls answered since. A driver that takes over
@@ -70,12 +98,35 @@ pub fn due(state: &Conversation) -> Vec<Command> {
     match &state.status {
         Status::New => Vec::new(),
         Status::Thinking => vec![Command::CallModel],
+        Status::Summarising { upto } => vec![Command::Summarise { upto: *upto }],
         Status::Acting => vec![Command::CallTools(state.unanswered().cloned().collect())],
         Status::Finished(outcome) => vec![Command::Finish(outcome.clone())],
     }
 }
 
+/// Asks the model, after a summary when the conversation has become too long for it.
 fn think(state: &mut Conversation) -> Vec<Command> {
+    let upto = state.window.and_then(|window| {
+        let summary = state.summary.as_ref();
+        window::to_summarise(window, &state.instructions, summary, &state.messages)
+    });
+    let Some(upto) = upto else { return ask(state) };
+    state.status = Status::Summarising { upto };
+    vec![Command::Summarise { upto }]
+}
+
+fn summarised(
+    state: &mut Conversation,
+    upto: usize,
+    text: String,
+    usage: Usage,
+) -> Vec<Command> {
+    state.summary = Some(Summary { text, messages: upto.min(state.messages.len()) });
+    state.usage += usage;
+    ask(state)
+}
+
+fn ask(state: &mut Conversation) -> Vec<Command> {
     state.status = Status::Thinking;
     vec![Command::CallModel]
 }
@@ -87,15 +138,24 @@ fn replied(state: &mut Conversation, reply: Reply) -> Vec<Command> {
         state.last_output.clone_from(&reply.content);
     }
     let calls = with_unique_ids(state, reply.tool_calls);
+    let is_silent = reply.content.is_empty() && calls.is_empty();
+    let goes_on = reply.finish == ReplyFinish::Pause && calls.is_empty();
     state.messages.push(Message::Assistant {
-        content: reply.content.clone(),
+        content: reply.content,
         tool_calls: calls.clone(),
         reasoning: reply.reasoning,
+        replay: reply.replay,
     });
-    if calls.is_empty() {
-        state.last_output = reply.content;
-        return finish(state, FinishReason::Stop, None);
+    state.empty_replies = if is_silent && !goes_on { state.empty_replies + 1 } else { 0 };
+    match calls.is_empty() {
+        true if goes_on => next_turn(state),
+        true if is_silent => silent(state),
+        true => concluded(state),
+        false => act(state, calls),
     }
+}
+
+fn act(state: &mut Conversation, calls: Vec<ToolCall>) -> Vec<Command> {
     state.pending = calls.iter().map(|call| Pending { call: call.clone(), answer: None }).collect();
     if state.repetition.is_loop(&calls) {
         let times = state.repetition.times();
@@ -108,6 +168,43 @@ fn replied(state: &mut Conversation, reply: Reply) -> Vec<Command> {
     vec![Command::CallTools(calls)]
 }
 
+/// A model that says nothing is asked again before that counts as a failure.
+const MOST_EMPTY_REPLIES: u32 = 3;
+
+fn silent(state: &mut Conversation) -> Vec<Command> {
+    if state.empty_replies < MOST_EMPTY_REPLIES {
+        return next_turn(state);
+    }
+    let message = format!("the model said nothing, {} times in a row", state.empty_replies);
+    let failure = Failure { code: FailureCode::EmptyReply, message };
+    finish(state, FinishReason::Error, Some(failure))
+}
+
+/// The model has given its answer. One that does not fit the output type is sent back, once; the steps do not count then,
+/// or an answer in the last step could not be corrected.
+fn concluded(state: &mut Conversation) -> Vec<Command> {
+    let Some(schema) = &state.output_schema else { return finish(state, FinishReason::Stop, None) };
+    match output::read(schema, &state.last_output) {
+        Ok(_) => finish(state, FinishReason::Stop, None),
+        Err(why) if state.repaired => {
+            let failure = Failure { code: FailureCode::OutputInvalid, message: why };
+            finish(state, FinishReason::Error, Some(failure))
+        }
+        Err(why) => {
+            state.repaired = true;
+            state.messages.push(Message::user(output::complaint(&why)));
+            think(state)
+        }
+    }
+}
+
+fn next_turn(state: &mut Conversation) -> Vec<Command> {
+    if state.steps >= state.max_steps {
+        return finish(state, FinishReason::MaxSteps, None);
+    }
+    think(state)
+}
+
 fn answered(state: &mut Conversation, call_id: &str, answer: Answer) -> Vec<Command> {
     let waiting = |pending: &&mut Pending| pending.call.id == call_id && pending.answer.is_none();
     let Some(pending) = state.pending.iter_mut().find(waiting) else { return Vec::new() };
@@ -116,10 +213,7 @@ fn answered(state: &mut Conversation, call_id: &str, answer: Answer) -> Vec<Comm
         return Vec::new();
     }
     close_turn(state, "no answer");
-    if state.steps >= state.max_steps {
-        return finish(state, FinishReason::MaxSteps, None);
-    }
-    think(state)
+    next_turn(state)
 }
 
 fn finish(
@@ -127,7 +221,9 @@ fn finish(
     finish_reason: FinishReason,
     error: Option<Failure>,
 ) -> Vec<Command> {
-    let outcome = Outcome { output: state.last_output.clone(), finish_reason, error };
+    let schema = state.output_schema.as_ref().filter(|_| error.is_none());
+    let parsed = schema.and_then(|schema| output::read(schema, &state.last_output).ok());
+    let outcome = Outcome { output: state.last_output.clone(), finish_reason, error, parsed };
     state.status = Status::Finished(outcome.clone());
     vec![Command::Finish(outcome)]
 }
@@ -163,6 +259,7 @@ fn with_unique_ids(state: &Conversation, mut calls: Vec<ToolCall>) -> Vec<ToolCa
         .map(|call| call.id.clone())
         .collect();
     for (index, call) in calls.iter_mut().enumerate() {
+        call.arguments = without_excess(std::mem::take(&mut call.arguments));
         let unfit = call.id.is_empty()
             || call.id.len() > LONGEST_ID
             || call.id.chars().any(char::is_control);

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
-use shared_models::usage::Usage;
+
+use serde_json::json;
 
 use super::*;
+use crate::window::Window;
 
 fn call(id: &str, arguments: &str) -> ToolCall {
     ToolCall { id: id.into(), name: "look".into(), arguments: arguments.into() }
@@ -54,7 +56,7 @@ fn an_answer_without_tool_calls_ends_the_conversation() {
 
     let outcome = the_end(step(&mut state, says("hello")));
 
-    let stop = Outcome { output: "hello".into(), finish_reason: FinishReason::Stop, error: None };
+    let stop = Outcome { output: "hello".into(), finish_reason: FinishReason::Stop, error: None, parsed: None };
     assert_eq!(outcome, stop);
     assert_eq!(state.messages, [Message::user("hi"), Message::assistant("hello")]);
     assert_eq!(state.prompt().first(), Some(&Message::system("be brief")));
@@ -169,6 +171,11 @@ fn any_happened() -> impl Strategy<Value = Happened> {
         4 => calls.prop_map(|calls| asks(&calls)),
         6 => prop_oneof!["[abc]", "call_[1-4]_[0-3]"].prop_map(|id| answers(&id, "x")),
         1 => Just(says("done")),
+        1 => Just(says("")),
+        1 => Just(Happened::Replied(Reply { finish: ReplyFinish::Pause, ..Reply::default() })),
+        1 => Just(Happened::Summarised { upto: 2, text: "short".into(), usage: Usage::default() }),
+        1 => Just(Happened::NotSummarised),
+        1 => Just(Happened::Aborted(failure.clone())),
         1 => Just(Happened::ModelFailed(failure)),
         1 => Just(Happened::Cancelled { reason: "enough".into() }),
     ]
@@ -187,7 +194,10 @@ proptest! {
     fn the_same_events_lead_to_the_same_state_even_through_storage_at_every_point(
         events in prop::collection::vec(any_happened(), 0..40),
     ) {
-        let (mut kept, mut stored) = (started(), started());
+        let window = Window { keep_turns: 1, ..Window::new(100) };
+        let schema = json!({ "type": "integer" });
+        let begun = started().with_window(Some(window)).with_output_schema(Some(schema));
+        let (mut kept, mut stored) = (begun.clone(), begun);
         for happened in events {
             let text = serde_json::to_string(&stored).unwrap();
             stored = serde_json::from_str(&text).unwrap();
@@ -202,6 +212,34 @@ proptest! {
                 prop_assert_eq!(due(&kept), commands);
             }
         }
+    }
+
+    #[test]
+    fn the_order_in_which_tools_answer_changes_nothing(
+        order in Just((0..6).collect::<Vec<usize>>()).prop_shuffle(),
+        twice in 0..6_usize,
+    ) {
+        let calls: Vec<ToolCall> = (0..6).map(|n| call(&format!("c{n}"), &n.to_string())).collect();
+        let (mut straight, mut shuffled) = (started(), started());
+        step(&mut straight, asks(&calls));
+        step(&mut shuffled, asks(&calls));
+        let text = |n: usize| format!("answer {n}");
+
+        for n in 0..6 {
+            step(&mut straight, answers(&format!("c{n}"), &text(n)));
+        }
+        for &n in &order {
+            step(&mut shuffled, answers(&format!("c{n}"), &text(n)));
+            // Delivered again, with another text: ignored.
+            if shuffled.status == Status::Acting {
+                let seen = order.iter().position(|&seen| seen == twice);
+                if seen <= order.iter().position(|&seen| seen == n) {
+                    step(&mut shuffled, answers(&format!("c{twice}"), "again"));
+                }
+            }
+        }
+
+        prop_assert_eq!(straight, shuffled);
     }
 
     #[test]
@@ -232,4 +270,158 @@ fn ids_that_cannot_be_kept_are_replaced() {
 
     let ids: Vec<&str> = state.unanswered().map(|call| call.id.as_str()).collect();
     assert_eq!(ids, ["call_1_0", "call_1_1", "ok"]);
+}
+
+#[test]
+fn a_model_that_says_nothing_is_asked_twice_more_and_then_has_failed() {
+    let mut state = started();
+    let prompt = state.prompt();
+
+    assert_eq!(step(&mut state, says("")), [Command::CallModel]);
+    assert_eq!(state.prompt(), prompt, "silence is not sent");
+    assert_eq!(step(&mut state, says("")), [Command::CallModel]);
+    let outcome = the_end(step(&mut state, says("")));
+
+    assert_eq!(outcome.finish_reason, FinishReason::Error);
+    assert_eq!(outcome.error.unwrap().code, FailureCode::EmptyReply);
+    assert_eq!(state.steps, 3);
+}
+
+#[test]
+fn a_word_in_between_forgives_the_silence_and_steps_bound_it() {
+    let mut state = started().with_max_steps(4);
+    step(&mut state, says(""));
+    step(&mut state, says(""));
+    step(&mut state, asks(&[call("a", "1")]));
+    step(&mut state, answers("a", "x"));
+    let outcome = the_end(step(&mut state, says("")));
+    assert_eq!(outcome.finish_reason, FinishReason::MaxSteps);
+    assert_eq!(outcome.output, "let me look");
+}
+
+#[test]
+fn a_pause_goes_on_with_what_was_said_so_far() {
+    let mut state = started();
+    let pause = Reply { content: "first".into(), finish: ReplyFinish::Pause, ..Reply::default() };
+
+    assert_eq!(step(&mut state, Happened::Replied(pause)), [Command::CallModel]);
+    assert_eq!(state.prompt().last(), Some(&Message::assistant("first")));
+    assert_eq!(the_end(step(&mut state, says("second"))).output, "second");
+}
+
+fn wants_a_number() -> Conversation {
+    let schema = json!({ "type": "object", "required": ["n"],
+        "properties": { "n": { "type": "integer" } } });
+    let mut state = Conversation::new("be brief").with_output_schema(Some(schema)).with_max_steps(1);
+    step(&mut state, Happened::Started { input: vec![Message::user("hi")] });
+    state
+}
+
+#[test]
+fn an_output_that_fits_its_type_comes_parsed_as_well() {
+    let mut state = wants_a_number();
+    let Some(Message::System { content }) = state.prompt().first().cloned() else {
+        panic!("no instructions")
+    };
+    assert!(content.starts_with("be brief\n\nGive your final answer as JSON"), "{content}");
+
+    let outcome = the_end(step(&mut state, says("```json\n{\"n\":1}\n```")));
+
+    assert_eq!(outcome.parsed, Some(json!({ "n": 1 })));
+    assert_eq!((outcome.error, state.steps), (None, 1));
+}
+
+#[test]
+fn an_output_that_does_not_fit_is_sent_back_once() {
+    let mut state = wants_a_number();
+
+    assert_eq!(step(&mut state, says("one")), [Command::CallModel]);
+    let Some(Message::User { content }) = state.messages.last() else { panic!("no complaint") };
+    assert!(content.text().contains("the answer is not JSON"), "{content:?}");
+    let outcome = the_end(step(&mut state, says(r#"{"n":1}"#)));
+
+    assert_eq!(outcome.parsed, Some(json!({ "n": 1 })));
+    assert_eq!(state.steps, 2, "although one was all it had");
+}
+
+#[test]
+fn an_output_that_does_not_fit_the_second_time_is_an_error() {
+    let mut state = wants_a_number();
+    step(&mut state, says("one"));
+
+    let outcome = the_end(step(&mut state, says(r#"{"n":"one"}"#)));
+
+    let error = outcome.error.unwrap();
+    assert_eq!(error.code, FailureCode::OutputInvalid);
+    assert!(error.message.contains("/n"), "{error}");
+    assert_eq!((outcome.output.as_str(), outcome.parsed), (r#"{"n":"one"}"#, None));
+}
+
+#[test]
+fn a_conversation_that_grows_too_long_is_summarised_before_the_next_reply() {
+    let window = Window { keep_turns: 1, ..Window::new(200) };
+    let mut state = started().with_window(Some(window));
+    step(&mut state, asks(&[call("a", "1")]));
+    step(&mut state, answers("a", &"x".repeat(400)));
+    step(&mut state, asks(&[call("b", "2")]));
+
+    let commands = step(&mut state, answers("b", &"y".repeat(400)));
+
+    assert_eq!(commands, [Command::Summarise { upto: 3 }]);
+    assert_eq!(due(&state), commands, "a driver that takes over goes on from here");
+    let usage = Usage { input_tokens: 7, ..Usage::default() };
+    let summarised = Happened::Summarised { upto: 3, text: "looked twice".into(), usage };
+    assert_eq!(step(&mut state, summarised), [Command::CallModel]);
+    let prompt = state.prompt();
+    assert!(matches!(&prompt[1], Message::User { content } if content.text().ends_with("looked twice")));
+    assert_eq!(prompt[2], Message::user("hi"));
+    assert_eq!(prompt.len(), 5);
+    assert_eq!(state.messages.len(), 5, "nothing is lost");
+    assert_eq!(state.usage.input_tokens, 27);
+}
+
+#[test]
+fn without_a_summary_the_conversation_goes_on_as_long_as_it_is() {
+    let mut state = Conversation::new("").with_window(Some(Window::new(10)));
+    let history = vec![Message::user("x".repeat(100)), Message::assistant("y"), Message::user("z")];
+
+    let commands = step(&mut state, Happened::Started { input: history });
+    assert_eq!(commands, [Command::Summarise { upto: 1 }]);
+
+    assert_eq!(step(&mut state, Happened::NotSummarised), [Command::CallModel]);
+    assert_eq!(state.prompt().len(), 3);
+}
+
+#[test]
+fn arguments_that_are_too_long_do_not_stay_in_the_conversation() {
+    let mut state = started();
+    let long = format!("{{\"x\":\"{}\"}}", "y".repeat(10_000_000));
+
+    let commands = step(&mut state, asks(&[call("a", &long)]));
+
+    let [Command::CallTools(calls)] = &commands[..] else { panic!("{commands:?}") };
+    assert!(calls[0].arguments.len() < 300);
+    assert!(serde_json::to_string(&state).unwrap().len() < 3000);
+}
+
+#[test]
+fn a_driver_that_cannot_go_on_leaves_no_call_without_an_answer() {
+    let mut state = started();
+    step(&mut state, asks(&[call("a", "1")]));
+    let failure = Failure { code: FailureCode::HookFailed, message: "no".into() };
+
+    let outcome = the_end(step(&mut state, Happened::Aborted(failure.clone())));
+
+    assert_eq!((outcome.error, outcome.finish_reason), (Some(failure), FinishReason::Error));
+    assert_eq!(tool_results(&state), [("a", "not called", true)]);
+}
+
+#[test]
+fn a_conversation_kept_by_an_older_version_is_read() {
+    let mut kept = serde_json::to_value(started()).unwrap();
+    let fields = kept.as_object_mut().unwrap();
+    for new in ["repaired", "empty_replies"] {
+        assert!(fields.remove(new).is_some(), "{new}");
+    }
+    assert_eq!(serde_json::from_value::<Conversation>(kept).unwrap(), started());
 }

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde::Serialize;
 use serde_json::{Value, json};
 use shared_models::effect::Effect;
 
+use crate::context::Context;
 use crate::conversation::Answer;
+use crate::run::RunCx;
 use crate::validate::check_arguments;
 
 /// Something an agent may do. The model sees the spec; what it must not reach comes in `cx`, or is held by the tool.
@@ -47,13 +50,32 @@ impl ToolSpec {
     }
 }
 
-/// What a call may know that the model does not say.
+/// What a call may know that the model does not say. Clones are cheap.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ToolCx {
     /// The model's id of the call, unique within the conversation.
     pub call_id: String,
     /// The same for every attempt at this call, and for no other call.
     pub idempotency_key: String,
+    /// The run that the call belongs to, for tools that run agents.
+    pub run: RunCx,
+}
+
+impl ToolCx {
+    /// For calls outside a run, as in a tool's own tests.
+    pub fn new(call_id: impl Into<String>, idempotency_key: impl Into<String>) -> Self {
+        Self {
+            call_id: call_id.into(),
+            idempotency_key: idempotency_key.into(),
+            run: RunCx::default(),
+        }
+    }
+
+    /// What the agent and its tools know in common.
+    pub fn context(&self) -> &Context {
+        self.run.context()
+    }
 }
 
 /// What the model reads. Anything longer than a text is the tool's business to shorten.
@@ -75,8 +97,18 @@ impl From<String> for ToolOutput {
 }
 
 impl From<Value> for ToolOutput {
+    /// A string is itself, anything else its JSON text.
     fn from(value: Value) -> Self {
-        Self { content: value.to_string() }
+        match value {
+            Value::String(content) => Self { content },
+            value => Self { content: value.to_string() },
+        }
+    }
+}
+
+impl Serialize for ToolOutput {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.content)
     }
 }
 
@@ -90,6 +122,25 @@ pub enum ToolError {
     Unknown(String),
 }
 
+impl ToolError {
+    /// What the model is told.
+    pub fn tell(message: impl Into<String>) -> Self {
+        Self::Tell(message.into())
+    }
+}
+
+impl From<&str> for ToolError {
+    fn from(message: &str) -> Self {
+        Self::Tell(message.to_owned())
+    }
+}
+
+impl From<String> for ToolError {
+    fn from(message: String) -> Self {
+        Self::Tell(message)
+    }
+}
+
 /// Checks the arguments and calls the tool, within its timeout. A panic and a call that took too long end as
 /// [`ToolError::Unknown`], as nobody can say how far it got.
 pub async fn call_tool(
@@ -97,8 +148,17 @@ pub async fn call_tool(
     cx: &ToolCx,
     arguments: &str,
 ) -> Result<ToolOutput, ToolError> {
+    let arguments = check_arguments(&tool.spec().parameters, arguments).map_err(ToolError::Tell)?;
+    call_checked(tool, cx, arguments).await
+}
+
+/// Like [`call_tool`], with arguments that were checked before.
+pub(crate) async fn call_checked(
+    tool: &dyn Tool,
+    cx: &ToolCx,
+    arguments: Value,
+) -> Result<ToolOutput, ToolError> {
     let spec = tool.spec();
-    let arguments = check_arguments(&spec.parameters, arguments).map_err(ToolError::Tell)?;
     // The tool's own futures are built inside, so that a panic before its first await is caught as well.
     let call = AssertUnwindSafe(async { tool.call(cx, arguments).await }).catch_unwind();
     match tokio::time::timeout(spec.timeout, call).await {
@@ -188,7 +248,7 @@ mod tests {
     use super::*;
 
     fn cx() -> ToolCx {
-        ToolCx { call_id: "c1".into(), idempotency_key: "k1".into() }
+        ToolCx::new("c1", "k1")
     }
 
     fn anything() -> Value {

@@ -13,7 +13,7 @@ pub(crate) const SERVICES: [&str; 4] = ["credsvc", "eventsvc", "engine", "gatewa
 /// `shared-models ← dbutil ← pubsub ← servicekit ← services ← switchyard`; whoever is not named
 /// here may depend on nothing of ours.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("agentcore", &["shared-models"]),
+    ("agentcore", &["shared-models", "agentcore-macros"]),
     ("dbutil", &["shared-models"]),
     ("pubsub", &["shared-models", "dbutil"]),
     ("servicekit", &["shared-models", "dbutil", "pubsub"]),

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use agentcore::models::sim::Sim;
 use agentcore::{
-    Agent, AgentBuilder, FailureCode, FinishReason, FnTool, Message, RunError, RunEvent, ToolError,
-    run, run_blocking, run_stream,
+    Agent, AgentBuilder, EventKind, FailureCode, FinishReason, FnTool, Message, RunError,
+    RunOptions, StatusChange, StreamEvent, ToolError, run, run_blocking, run_stream,
+    run_stream_with,
 };
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -163,41 +164,39 @@ async fn a_stream_shows_everything_in_order_and_ends_with_the_result() {
         .build()
         .unwrap();
 
-    let events: Vec<RunEvent> = run_stream(&agent, "go").map(Result::unwrap).collect().await;
+    let detailed = RunOptions::new().detailed();
+    let events: Vec<StreamEvent> =
+        run_stream_with(&agent, "go", detailed).map(Result::unwrap).collect().await;
+    let plain: Vec<StreamEvent> = run_stream(&agent, "go").map(Result::unwrap).collect().await;
 
-    let agent_name = "actor".to_owned();
-    let text = |step, text: &str| RunEvent::Text {
-        agent_name: agent_name.clone(),
-        step,
-        text: text.into(),
+    let result = Box::new(run(&agent, "go").await.unwrap());
+    let text = |text: &str| EventKind::Text { text: text.into() };
+    let (tool_name, tool_call_id) = ("look".to_owned(), "sim_0_0".to_owned());
+    let call = EventKind::ToolCall {
+        tool_name: tool_name.clone(),
+        tool_call_id: tool_call_id.clone(),
+        arguments: "{}".into(),
     };
-    let tool_call_id = "sim_0_0".to_owned();
-    let (call, answer) = (
-        RunEvent::ToolCall {
-            agent_name: agent_name.clone(),
-            step: 1,
-            tool_name: "look".into(),
-            tool_call_id: tool_call_id.clone(),
-        },
-        RunEvent::ToolResult {
-            agent_name: agent_name.clone(),
-            step: 1,
-            tool_call_id,
-            content: "here".into(),
-            error: false,
-        },
-    );
-    let result = run(&agent, "go").await.unwrap();
-    let expected = [
-        text(1, "calling"),
-        call,
-        answer,
-        text(2, "it "),
-        text(2, "is "),
-        text(2, "here"),
-        RunEvent::Finished(result),
+    let content = "here".into();
+    let answer = EventKind::ToolResult { tool_name, tool_call_id, content, error: false };
+    let shown: Vec<EventKind> = plain.iter().map(|event| event.kind.clone()).collect();
+    let finished = EventKind::Finished { result };
+    let expected =
+        [text("calling"), call.clone(), text("it "), text("is "), text("here"), finished.clone()];
+    assert_eq!(shown, expected);
+
+    let usage = |event: &EventKind| matches!(event, EventKind::Usage { .. });
+    let seen: Vec<&EventKind> =
+        events.iter().map(|event| &event.kind).filter(|event| !usage(event)).collect();
+    let ended = StatusChange::Finished { finish_reason: FinishReason::Stop };
+    let all = [
+        EventKind::Status(StatusChange::Started), EventKind::Step, text("calling"), call, answer,
+        EventKind::Step, text("it "), text("is "), text("here"), EventKind::Status(ended), finished,
     ];
-    assert_eq!(events, expected);
+    assert_eq!(seen, all.iter().collect::<Vec<_>>());
+    assert!(events.iter().map(|event| event.seq).eq(1..=13));
+    assert!(events.iter().all(|event| *event.path == ["actor".to_owned()]));
+    assert!(events.iter().all(|event| &*event.agent_name == "actor"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,13 +204,14 @@ async fn a_stream_says_when_the_model_is_asked_again() {
     let fail = json!({ "status": 529, "times": 2 });
     let agent = scripted(&json!([{ "text": "at last", "fail": fail }])).build().unwrap();
 
-    let events: Vec<RunEvent> = run_stream(&agent, "go").map(Result::unwrap).collect().await;
+    let events: Vec<StreamEvent> = run_stream(&agent, "go").map(Result::unwrap).collect().await;
 
-    let retries = events.iter().filter(|event| matches!(event, RunEvent::Retrying { .. }));
-    assert_eq!(retries.count(), 2);
-    assert!(
-        matches!(events.last(), Some(RunEvent::Finished(result)) if result.output == "at last")
-    );
+    let retrying = |event: &EventKind| {
+        matches!(event, EventKind::Status(StatusChange::Retrying { .. }))
+    };
+    assert_eq!(events.iter().filter(|event| retrying(&event.kind)).count(), 2);
+    assert!(matches!(&events.last().unwrap().kind,
+        EventKind::Finished { result } if result.output == "at last"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 //! head, last. Generic plans are forced on the connection, so each statement has one shape whatever the group's size.
 
 use chrono::{DateTime, Utc};
-use shared_models::{CredentialId, TenantId, UserId};
+use shared_models::{CredentialId, RunId, TenantId, UserId};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
@@ -228,11 +228,11 @@ impl<'a> Columns<'a> {
             columns.seqs.push(row.seq);
             columns.times.push(row.occurred_at);
             columns.actors.push(&row.actor);
-            columns.on_behalf_of.push(row.on_behalf_of.map(|user| user.uuid()));
+            columns.on_behalf_of.push(row.on_behalf_of.map(UserId::uuid));
             columns.actions.push(&row.action);
-            columns.credentials.push(row.credential_id.map(|id| id.uuid()));
+            columns.credentials.push(row.credential_id.map(CredentialId::uuid));
             columns.grantees.push(row.grantee.as_deref());
-            columns.runs.push(row.run_id.map(|run| run.uuid()));
+            columns.runs.push(row.run_id.map(RunId::uuid));
             columns.purposes.push(row.purpose.as_deref());
             columns.hosts.push(row.host.as_deref());
             columns.remotes.push(row.remote.as_deref());

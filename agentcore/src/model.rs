@@ -1,15 +1,20 @@
 //! The edge to a language model: one trait, its request, what streams back and how it can fail.
 
-use std::time::Duration;
+mod error;
+mod tool_set;
+
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
-use shared_models::message::{Message, ToolCall};
+use serde_json::Value;
+use shared_models::message::{Message, Replay, ToolCall};
 use shared_models::usage::Usage;
 
-use crate::conversation::{Failure, FailureCode};
-use crate::tool::ToolSpec;
+pub use self::error::{ModelError, ModelErrorKind};
+pub(crate) use self::tool_set::Spelling;
+pub use self::tool_set::ToolSet;
 
 /// A provider of language models. Calls are independent of each other; nothing is remembered between them.
 pub trait Model: Send + Sync {
@@ -17,7 +22,7 @@ pub trait Model: Send + Sync {
     fn name(&self) -> &str;
 
     /// Asks once. The stream ends after [`ModelEvent::Done`] or the first error; dropping it gives up the call.
-    fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>>;
+    fn stream(&self, request: &ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>>;
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,9 +31,57 @@ pub struct ModelRequest {
     pub model: String,
     /// Everything said so far, instructions first.
     pub messages: Vec<Message>,
-    pub tools: Vec<ToolSpec>,
+    pub tools: ToolSet,
+    pub tool_choice: ToolChoice,
+    /// The form the answer should have. A provider that cannot enforce it is asked in words: check what comes back.
+    pub output: Option<Arc<OutputForm>>,
+    /// How hard a model that can reason should; its own default when left out.
+    pub reasoning: Option<Effort>,
     pub temperature: Option<f32>,
     pub max_tokens: Option<u32>,
+}
+
+/// Whether the model has to call a tool. Says nothing when there are no tools.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolChoice {
+    #[default]
+    Auto,
+    /// None, although there are some.
+    None,
+    /// Any of them.
+    Required,
+    /// The one of this name.
+    Tool(String),
+}
+
+/// A JSON Schema for the answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutputForm {
+    /// 1 to 64 of `[A-Za-z0-9_-]`; some providers show it to the model.
+    pub name: String,
+    pub schema: Value,
+    /// Asks OpenAI to enforce every detail of the schema. It then refuses schemas with optional properties.
+    #[serde(default)]
+    pub strict: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effort {
+    Low,
+    Medium,
+    High,
+}
+
+impl Effort {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -58,6 +111,9 @@ pub struct Reply {
     pub usage: Usage,
     #[serde(default)]
     pub finish: ReplyFinish,
+    /// Belongs into the assistant's message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
 }
 
 /// Why the model stopped talking.
@@ -69,74 +125,16 @@ pub enum ReplyFinish {
     ToolCalls,
     /// `max_tokens` or the window was used up; the reply is cut short.
     Length,
+    /// The model or its provider would not go on.
     ContentFilter,
-}
-
-/// Why a model call failed, sorted by what can be done about it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ModelError {
-    /// Nobody home, or busy: the same request may succeed later. No status means no answer at all.
-    #[error("the model provider is unavailable{}: {message}", in_brackets(*status))]
-    Transient { status: Option<u16>, message: String, retry_after: Option<Duration> },
-    /// The answer broke off in the middle.
-    #[error("the model's answer was cut off: {message}")]
-    Cut { message: String },
-    #[error("the conversation is too long for the model: {message}")]
-    ContextLength { message: String },
-    #[error("the model provider refused the request{}: {message}", in_brackets(Some(*status)))]
-    Rejected { status: u16, message: String },
-    #[error("the model provider refused the key: {message}")]
-    Auth { message: String },
-    #[error("the model provider's answer makes no sense: {message}")]
-    Malformed { message: String },
-}
-
-impl ModelError {
-    /// Sorts an HTTP answer by its status alone.
-    pub fn from_status(status: u16, message: String, retry_after: Option<Duration>) -> Self {
-        match status {
-            401 | 403 => Self::Auth { message },
-            408 | 425 | 429 | 500..=599 => {
-                Self::Transient { status: Some(status), message, retry_after }
-            }
-            _ => Self::Rejected { status, message },
-        }
-    }
-
-    /// Whether the same request may succeed later.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Transient { .. } | Self::Cut { .. } => true,
-            Self::ContextLength { .. }
-            | Self::Rejected { .. }
-            | Self::Auth { .. }
-            | Self::Malformed { .. } => false,
-        }
-    }
-
-    /// How long the provider asked us to stay away.
-    pub fn retry_after(&self) -> Option<Duration> {
-        if let Self::Transient { retry_after, .. } = self { *retry_after } else { None }
-    }
-}
-
-impl From<ModelError> for Failure {
-    fn from(error: ModelError) -> Self {
-        let code = match &error {
-            ModelError::Transient { .. } | ModelError::Cut { .. } => FailureCode::ModelUnavailable,
-            ModelError::ContextLength { .. } => FailureCode::ContextLength,
-            ModelError::Rejected { .. } => FailureCode::ModelRejected,
-            ModelError::Auth { .. } => FailureCode::ModelAuth,
-            ModelError::Malformed { .. } => FailureCode::ModelMalformed,
-        };
-        Self { code, message: error.to_string() }
-    }
+    /// The provider wants a pause: the same conversation, with this reply at its end, goes on.
+    Pause,
 }
 
 /// Asks once and waits for the whole reply, showing each delta to `on_event` on the way.
 pub async fn complete(
     model: &dyn Model,
-    request: ModelRequest,
+    request: &ModelRequest,
     mut on_event: impl FnMut(ModelEvent),
 ) -> Result<Reply, ModelError> {
     let mut events = model.stream(request);
@@ -146,28 +144,5 @@ pub async fn complete(
             delta => on_event(delta),
         }
     }
-    Err(ModelError::Cut { message: "the stream ended without a reply".into() })
-}
-
-fn in_brackets(status: Option<u16>) -> String {
-    status.map(|status| format!(" ({status})")).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_status_says_whether_to_try_again() {
-        let transient = |status| ModelError::from_status(status, "m".into(), None).is_transient();
-
-        assert_eq!([408, 429, 500, 503, 529].map(transient), [true; 5]);
-        assert_eq!([400, 401, 403, 404, 413, 422, 302].map(transient), [false; 7]);
-    }
-
-    #[test]
-    fn an_error_reads_as_one_sentence() {
-        let error = ModelError::from_status(503, "overloaded".into(), None);
-        assert_eq!(error.to_string(), "the model provider is unavailable (503): overloaded");
-    }
+    Err(ModelError::new(ModelErrorKind::Cut, "the stream ended without a reply"))
 }

@@ -1,4 +1,7 @@
 //! When to ask a model again: transient failures only, later each time, never sooner than the provider asked for.
+//!
+//! A call that is made again begins from nothing: what the failed attempt said is void, be it half an answer or half a
+//! tool call, and nothing of it reaches the conversation. [`Progress::Retrying`] tells whoever showed it.
 
 use std::time::Duration;
 
@@ -29,7 +32,7 @@ impl RetryPolicy {
         }
         let full = self.base.saturating_mul(2_u32.saturating_pow(attempt)).min(self.longest);
         let ours = full.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0));
-        match error.retry_after() {
+        match error.retry_after {
             Some(theirs) if theirs > self.longest => None,
             Some(theirs) => Some(ours.max(theirs)),
             None => Some(ours),
@@ -52,14 +55,14 @@ pub enum Progress {
 /// Like [`complete`], asking again as the policy says.
 pub async fn complete_with_retries(
     model: &dyn Model,
-    request: ModelRequest,
+    request: &ModelRequest,
     policy: RetryPolicy,
     mut on_progress: impl FnMut(Progress),
 ) -> Result<Reply, ModelError> {
     let mut attempt = 0;
     loop {
         let on_event = |event| on_progress(Progress::Event(event));
-        let error = match complete(model, request.clone(), on_event).await {
+        let error = match complete(model, request, on_event).await {
             Ok(reply) => return Ok(reply),
             Err(error) => error,
         };
@@ -74,6 +77,7 @@ pub async fn complete_with_retries(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ModelErrorKind;
 
     fn busy(retry_after: Option<u64>) -> ModelError {
         ModelError::from_status(429, "busy".into(), retry_after.map(Duration::from_secs))
@@ -99,8 +103,11 @@ mod tests {
     #[test]
     fn what_will_not_get_better_is_not_tried_again() {
         let policy = RetryPolicy::default();
-        let message = String::new();
-        assert_eq!(policy.delay(0, &ModelError::ContextLength { message }, 0.5), None);
+        for kind in
+            [ModelErrorKind::ContextLength, ModelErrorKind::Quota, ModelErrorKind::Malformed]
+        {
+            assert_eq!(policy.delay(0, &ModelError::new(kind, ""), 0.5), None, "{kind:?}");
+        }
         assert_eq!(policy.delay(0, &ModelError::from_status(400, "no".into(), None), 0.5), None);
     }
 

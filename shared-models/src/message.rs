@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 pub use crate::usage::Usage;
@@ -25,6 +26,8 @@ pub enum Message {
         /// What the model thought before it answered, where a provider shows it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reasoning: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replay: Option<Replay>,
     },
     /// The answer to one tool call of the assistant message before it.
     Tool {
@@ -47,8 +50,22 @@ impl Message {
     }
 
     pub fn assistant(text: impl Into<String>) -> Self {
-        Self::Assistant { content: text.into(), tool_calls: Vec::new(), reasoning: None }
+        Self::Assistant {
+            content: text.into(),
+            tool_calls: Vec::new(),
+            reasoning: None,
+            replay: None,
+        }
     }
+}
+
+/// What a provider wants back, word for word, with the message it came with: signatures of the model's reasoning, say.
+/// Means nothing to any other provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema, JsonSchema)]
+pub struct Replay {
+    /// As before the colon in `anthropic:claude`.
+    pub provider: String,
+    pub data: Value,
 }
 
 /// What a person says: plain text, or blocks when there is more than text.
@@ -137,6 +154,7 @@ mod tests {
                     content: String::new(),
                     tool_calls: vec![call],
                     reasoning: Some("sum".into()),
+                    replay: None,
                 },
                 json!({ "role": "assistant", "content": "", "reasoning": "sum",
                     "tool_calls": [{ "id": "c1", "name": "add", "arguments": "{\"a\":1}" }] }),

@@ -6,23 +6,32 @@
 //!   reports what the tool said.
 //! - `sim:script` plays the turns written in the system prompt between ```` ```sim ```` and ```` ``` ````: see
 //!   [`Turn`].
+//! - `sim:embed` makes vectors out of words without knowing what they mean: see [`Embedder`](super::Embedder).
+//!
+//! A program writes its script with [`Sim::script`].
 
+mod embed;
 mod fill;
+mod heard;
+mod perform;
 mod script;
+mod turn;
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use futures::stream::{self, BoxStream};
-use futures::{StreamExt, TryFutureExt};
-use serde_json::Value;
-use shared_models::message::{Message, ToolCall};
+use futures::stream::BoxStream;
+use shared_models::message::ToolCall;
 use shared_models::usage::Usage;
 
-pub use self::script::{Fail, ScriptedCall, Turn};
-use crate::model::{Model, ModelError, ModelEvent, ModelRequest, Reply, ReplyFinish};
+use self::heard::{Heard, words};
+use self::perform::Performance;
+use self::script::Script;
+pub use self::turn::{Fail, ScriptedCall, Turn};
+use crate::model::{
+    Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply, ReplyFinish,
+};
 
 /// More failing conversations than this at a time are forgotten and begin anew.
 const MOST_FAILING: usize = 10_000;
@@ -33,6 +42,7 @@ pub struct Sim {
     /// How often each conversation has been failed on purpose, so that a scripted failure can pass. This is the only
     /// thing remembered from call to call.
     failed: Arc<Mutex<HashMap<u64, u32>>>,
+    script: Option<Arc<Script>>,
 }
 
 impl Sim {
@@ -42,40 +52,80 @@ impl Sim {
         Self::default()
     }
 
-    async fn reply(self, request: ModelRequest) -> Result<Reply, ModelError> {
-        let heard = Heard::from(&request);
-        let (text, calls) = match request.model.as_str() {
-            "echo" => (heard.input.clone(), Vec::new()),
-            "demo" => demo(&request, &heard),
-            "script" => self.play(&request, &heard).await?,
-            other => {
-                let message =
-                    format!("sim has no model `{other}`; there are echo, demo and script");
-                return Err(ModelError::Rejected { status: 404, message });
-            }
-        };
-        Ok(reply(&request, &heard, text, calls))
+    /// Plays a turn for each call, in the order they come, whatever the model's name and whoever asks; then refuses,
+    /// unless the last one is to [`repeat`](Turn::repeat).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use agentcore::models::sim::{Sim, Turn};
+    /// use agentcore::{Agent, run};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sim = Sim::script([Turn::text("Who is there?")]);
+    /// let agent = Agent::builder("door").model(Arc::new(sim.clone())).build()?;
+    ///
+    /// assert_eq!(run(&agent, "Knock, knock.").await?.output, "Who is there?");
+    /// assert_eq!(sim.asked()[0].messages.len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn script(turns: impl IntoIterator<Item = Turn>) -> Self {
+        let script = Script::new(turns.into_iter().collect());
+        Self { script: Some(Arc::new(script)), ..Self::default() }
     }
 
-    async fn play(
-        &self,
-        request: &ModelRequest,
-        heard: &Heard,
-    ) -> Result<(String, Vec<(String, Value)>), ModelError> {
-        let turns = script::read(&request.messages)
-            .map_err(|message| ModelError::Rejected { status: 400, message })?;
-        let Some(turn) = turns.into_iter().nth(heard.replies) else {
-            return Ok(("The script has ended. (This is a simulated model.)".into(), Vec::new()));
-        };
-        tokio::time::sleep(Duration::from_millis(turn.delay_ms)).await;
+    /// What it was asked with [`Sim::script`] so far.
+    pub fn asked(&self) -> Vec<ModelRequest> {
+        self.script.as_ref().map(|script| script.asked()).unwrap_or_default()
+    }
+
+    fn perform(&self, request: &ModelRequest) -> Performance {
+        let heard = Heard::from(request);
+        if let Some(script) = &self.script {
+            let ended = || ModelError::new(ModelErrorKind::Invalid, "the script has ended");
+            return match script.next(request) {
+                Some(turn) => self.play(turn, request, &heard),
+                None => Performance::refuse(ended()),
+            };
+        }
+        match request.model.as_str() {
+            "echo" => Performance::say(reply(&heard, heard.input.clone(), Vec::new())),
+            "demo" => {
+                let (text, calls) = demo(request, &heard);
+                Performance::say(reply(&heard, text, calls))
+            }
+            "script" => match script::read(&request.messages) {
+                Ok(turns) => match script::nth(&turns, heard.replies) {
+                    Some(turn) => self.play(turn, request, &heard),
+                    None => {
+                        let text = "The script has ended. (This is a simulated model.)";
+                        Performance::say(reply(&heard, text.into(), Vec::new()))
+                    }
+                },
+                Err(why) => Performance::refuse(ModelError::new(ModelErrorKind::Invalid, why)),
+            },
+            other => {
+                let why = format!("sim has no model `{other}`; there are echo, demo and script");
+                let error = ModelError::new(ModelErrorKind::Invalid, why).with_status(404);
+                Performance::refuse(error)
+            }
+        }
+    }
+
+    fn play(&self, turn: &Turn, request: &ModelRequest, heard: &Heard) -> Performance {
         if let Some(fail) = &turn.fail
             && self.fails(request, fail)
         {
-            let message = "a failure of the simulated model, as scripted".to_owned();
-            let retry_after = fail.retry_after.map(Duration::from_secs);
-            return Err(ModelError::from_status(fail.status, message, retry_after));
+            return Performance::refuse(fail.error()).paced_as(turn);
         }
-        Ok(turn.spoken(&heard.input, &heard.last_tool_result))
+        let (text, calls) = turn.spoken(&heard.input, &heard.last_tool_result);
+        let mut reply = reply(heard, text, calls);
+        reply.reasoning = (!turn.reasoning.is_empty()).then(|| turn.reasoning.clone());
+        reply.usage.reasoning_tokens = words(&turn.reasoning);
+        reply.usage = turn.usage.unwrap_or(reply.usage);
+        reply.finish = turn.finish.unwrap_or(reply.finish);
+        Performance::say(reply).paced_as(turn)
     }
 
     /// Fails a conversation as often as the script says, then lets it pass and forgets it.
@@ -102,65 +152,16 @@ impl Model for Sim {
         Self::NAME
     }
 
-    fn stream(&self, request: ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
-        let reply = self.clone().reply(request);
-        reply
-            .map_ok(|reply| stream::iter(events(reply).into_iter().map(Ok)))
-            .try_flatten_stream()
-            .boxed()
+    fn stream(&self, request: &ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>> {
+        self.perform(request).stream()
     }
 }
 
-/// What a simulated model takes in of a conversation.
-struct Heard {
-    /// The last thing the user said.
-    input: String,
-    /// How often the model has answered since.
-    replies: usize,
-    last_tool_result: String,
-    /// Whether that result came since the user spoke, and from which tool.
-    tool_answered: Option<String>,
-    replies_ever: usize,
-}
-
-impl From<&ModelRequest> for Heard {
-    fn from(request: &ModelRequest) -> Self {
-        let mut heard = Self {
-            input: String::new(),
-            replies: 0,
-            last_tool_result: String::new(),
-            tool_answered: None,
-            replies_ever: 0,
-        };
-        for message in &request.messages {
-            match message {
-                Message::System { .. } => {}
-                Message::User { content } => {
-                    heard.input = content.text();
-                    heard.replies = 0;
-                    heard.tool_answered = None;
-                }
-                Message::Assistant { .. } => {
-                    heard.replies += 1;
-                    heard.replies_ever += 1;
-                }
-                Message::Tool { content, tool_name, .. } => {
-                    heard.last_tool_result.clone_from(content);
-                    heard.tool_answered = Some(tool_name.clone());
-                }
-            }
-        }
-        heard
-    }
-}
-
-fn demo(request: &ModelRequest, heard: &Heard) -> (String, Vec<(String, Value)>) {
+fn demo(request: &ModelRequest, heard: &Heard) -> (String, Vec<(String, String)>) {
     if let Some(tool) = &heard.tool_answered {
         let result: String = heard.last_tool_result.chars().take(LONGEST_QUOTE).collect();
-        return (
-            format!("I am a simulated model. The tool `{tool}` answered: {result}"),
-            Vec::new(),
-        );
+        let text = format!("I am a simulated model. The tool `{tool}` answered: {result}");
+        return (text, Vec::new());
     }
     let Some(tool) = request.tools.first() else {
         let input: String = heard.input.chars().take(LONGEST_QUOTE).collect();
@@ -168,68 +169,27 @@ fn demo(request: &ModelRequest, heard: &Heard) -> (String, Vec<(String, Value)>)
     };
     let arguments = fill::arguments(&tool.parameters, &heard.input);
     let text = format!("I am a simulated model and call the tool `{}`.", tool.name);
-    (text, vec![(tool.name.clone(), arguments)])
+    (text, vec![(tool.name.clone(), arguments.to_string())])
 }
 
-fn reply(
-    request: &ModelRequest,
-    heard: &Heard,
-    content: String,
-    calls: Vec<(String, Value)>,
-) -> Reply {
+fn reply(heard: &Heard, content: String, calls: Vec<(String, String)>) -> Reply {
     let turn = heard.replies_ever;
+    let calls = calls.into_iter().enumerate();
     let tool_calls: Vec<ToolCall> = calls
-        .into_iter()
-        .enumerate()
         .map(|(index, (name, arguments))| ToolCall {
             id: format!("sim_{turn}_{index}"),
             name,
-            arguments: arguments.to_string(),
+            arguments,
         })
         .collect();
     let finish = if tool_calls.is_empty() { ReplyFinish::Stop } else { ReplyFinish::ToolCalls };
     let called = tool_calls.iter().map(|call| 1 + words(&call.arguments));
     let usage = Usage {
-        input_tokens: request.messages.iter().map(words_of).sum(),
+        input_tokens: heard.words,
         output_tokens: words(&content) + called.sum::<u64>(),
         ..Usage::default()
     };
-    Reply { content, reasoning: None, tool_calls, usage, finish }
-}
-
-/// Word by word, as a real model would.
-fn events(reply: Reply) -> Vec<ModelEvent> {
-    let mut events: Vec<ModelEvent> = reply
-        .content
-        .split_inclusive(char::is_whitespace)
-        .map(|word| ModelEvent::TextDelta(word.to_owned()))
-        .collect();
-    events.extend(reply.tool_calls.iter().enumerate().map(|(index, call)| {
-        ModelEvent::ToolCallDelta {
-            index,
-            id: Some(call.id.clone()),
-            name: Some(call.name.clone()),
-            arguments: call.arguments.clone(),
-        }
-    }));
-    events.push(ModelEvent::Done(reply));
-    events
-}
-
-/// A word counts as a token.
-fn words(text: &str) -> u64 {
-    text.split_whitespace().count() as u64
-}
-
-fn words_of(message: &Message) -> u64 {
-    match message {
-        Message::System { content } | Message::Tool { content, .. } => words(content),
-        Message::User { content } => words(&content.text()),
-        Message::Assistant { content, tool_calls, .. } => {
-            let called = tool_calls.iter().map(|call| 1 + words(&call.arguments));
-            words(content) + called.sum::<u64>()
-        }
-    }
+    Reply { content, tool_calls, usage, finish, ..Reply::default() }
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use serde_json::json;
 use shared_models::effect::Effect;
+use shared_models::message::Message;
 
 use super::*;
 use crate::model::complete;
@@ -14,8 +17,9 @@ async fn ask(sim: &Sim, model: &str, messages: &[Message]) -> Result<Reply, Mode
         timeout: Duration::from_secs(1),
     };
     let (model, messages) = (model.to_owned(), messages.to_vec());
-    let request = ModelRequest { model, messages, tools: vec![look], ..ModelRequest::default() };
-    complete(sim, request, |_| ()).await
+    let request =
+        ModelRequest { model, messages, tools: vec![look].into(), ..ModelRequest::default() };
+    complete(sim, &request, |_| ()).await
 }
 
 fn result(content: &str) -> Message {
@@ -35,7 +39,7 @@ async fn echo_repeats_the_user_word_by_word() {
     let request = ModelRequest { model: "echo".into(), messages, ..ModelRequest::default() };
 
     let on_event = |_| pieces += 1;
-    let reply = complete(&Sim::new(), request, on_event).await.unwrap();
+    let reply = complete(&Sim::new(), &request, on_event).await.unwrap();
 
     assert_eq!(reply.content, "one two\nthree");
     assert_eq!((reply.usage.input_tokens, reply.usage.output_tokens), (5, 3));
@@ -93,10 +97,7 @@ async fn a_scripted_failure_passes_after_its_times() {
 
     for _ in 0..2 {
         let error = ask(&sim, "script", &messages).await.unwrap_err();
-        assert_eq!(
-            (error.is_transient(), error.retry_after()),
-            (true, Some(Duration::from_secs(3)))
-        );
+        assert_eq!((error.is_transient(), error.retry_after), (true, Some(Duration::from_secs(3))));
     }
     assert_eq!(ask(&sim, "script", &messages).await.unwrap().content, "at last");
     assert!(
@@ -122,4 +123,62 @@ async fn what_sim_cannot_do_is_refused_for_good() {
         let error = ask(&sim, model, &[Message::user("hi")]).await.unwrap_err();
         assert!(!error.is_transient() && error.to_string().contains(part), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_program_plays_what_it_wrote() {
+    let sim = Sim::script([
+        Turn::text("two calls")
+            .reasoning("let me see")
+            .and_call("look", json!({ "for": "{{input}}" }))
+            .and_raw_call("look", "{oops"),
+        Turn::fail(ModelErrorKind::RateLimited),
+        Turn::text("done")
+            .usage(Usage { cache_read_tokens: 7, ..Usage::default() })
+            .finish(ReplyFinish::Length),
+        Turn::text("half a sentence").cut_after(2),
+    ]);
+    let messages = [Message::user("cat")];
+
+    let first = ask(&sim, "any", &messages).await.unwrap();
+    let arguments: Vec<&str> =
+        first.tool_calls.iter().map(|call| call.arguments.as_str()).collect();
+    assert_eq!(arguments, [r#"{"for":"cat"}"#, "{oops"]);
+    assert_eq!((first.reasoning.as_deref(), first.usage.reasoning_tokens), (Some("let me see"), 3));
+
+    let second = ask(&sim, "any", &messages).await.unwrap_err();
+    assert_eq!(second.kind, ModelErrorKind::RateLimited);
+
+    let third = ask(&sim, "any", &messages).await.unwrap();
+    assert_eq!((third.finish, third.usage.total()), (ReplyFinish::Length, 7));
+
+    let mut said = String::new();
+    let request = ModelRequest::default();
+    let see = |event| {
+        if let ModelEvent::TextDelta(text) = event {
+            said.push_str(&text)
+        }
+    };
+    let error = complete(&sim, &request, see).await.unwrap_err();
+    assert_eq!((error.kind, said.as_str()), (ModelErrorKind::Cut, "half a "));
+
+    let ended = ask(&sim, "any", &messages).await.unwrap_err();
+    assert_eq!((ended.kind, sim.asked().len()), (ModelErrorKind::Invalid, 5));
+}
+
+#[tokio::test]
+async fn a_last_turn_may_be_repeated_without_end() {
+    let sim = Sim::script([Turn::text("once"), Turn::call("look", json!({})).repeat()]);
+    ask(&sim, "any", &[]).await.unwrap();
+    for _ in 0..50 {
+        assert_eq!(ask(&sim, "any", &[]).await.unwrap().tool_calls.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scripted_pace_is_kept_word_by_word() {
+    let sim = Sim::script([Turn { pace_ms: 1000, ..Turn::text("one two three") }]);
+    let begin = tokio::time::Instant::now();
+    ask(&sim, "any", &[]).await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 3);
 }

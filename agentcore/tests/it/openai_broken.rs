@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use agentcore::{Agent, RunError, run};
-use agentcore::{FailureCode, ModelError, Progress, RetryPolicy, complete, complete_with_retries};
+use agentcore::{
+    FailureCode, ModelError, ModelErrorKind, Progress, RetryPolicy, complete, complete_with_retries,
+};
 use axum::response::Response;
 use serde_json::json;
 use std::sync::Arc;
@@ -31,8 +33,11 @@ async fn a_busy_server_says_when_to_come_back() {
 
     let error = error_of(busy.body(body.to_string().into()).unwrap()).await;
 
-    let (message, retry_after) = ("slow down".into(), Some(Duration::from_secs(7)));
-    assert_eq!(error, ModelError::Transient { status: Some(429), message, retry_after });
+    assert_eq!((error.kind, error.status), (ModelErrorKind::RateLimited, Some(429)));
+    assert_eq!(
+        (error.message.as_str(), error.retry_after),
+        ("slow down", Some(Duration::from_secs(7)))
+    );
 }
 
 #[tokio::test]
@@ -40,7 +45,7 @@ async fn a_refused_key_is_named_without_being_shown() {
     let body =
         json!({ "error": { "message": format!("bad key {KEY}!"), "code": "invalid_api_key" } });
     let error = error_of(status(401, body.to_string())).await;
-    assert_eq!(error, ModelError::Auth { message: "bad key [key]!".into() });
+    assert_eq!((error.kind, error.message.as_str()), (ModelErrorKind::Auth, "bad key [key]!"));
 
     let model = openai("http://user:hunter2@localhost/v1");
     let shown = format!("{model:?}");
@@ -51,13 +56,13 @@ async fn a_refused_key_is_named_without_being_shown() {
 async fn each_status_is_sorted_by_what_can_be_done_about_it() {
     let too_long = json!({ "error": { "message": "m", "code": "context_length_exceeded" } });
     let error = error_of(status(400, too_long.to_string())).await;
-    assert_eq!(error, ModelError::ContextLength { message: "m".into() });
+    assert_eq!(error.kind, ModelErrorKind::ContextLength);
 
     let error = error_of(status(502, "<html>Bad Gateway</html>")).await;
     assert!(error.is_transient(), "{error:?}");
 
     let error = error_of(status(404, "")).await;
-    assert_eq!(error, ModelError::Rejected { status: 404, message: "no reason given".into() });
+    assert_eq!((error.kind, error.message.as_str()), (ModelErrorKind::Invalid, "no reason given"));
 
     let error = error_of(status(400, "x".repeat(1_000_000))).await;
     assert!(error.to_string().len() < 1000);
@@ -68,7 +73,7 @@ async fn a_reply_that_breaks_off_is_cut_however_it_breaks() {
     let half = || vec![says("Hel")];
     for answer in [pieces(half()), broken(half()), pieces(vec![]), pieces(vec![done()])] {
         let error = error_of(answer).await;
-        assert!(matches!(error, ModelError::Cut { .. }), "{error:?}");
+        assert_eq!(error.kind, ModelErrorKind::Cut, "{error:?}");
     }
 }
 
@@ -89,11 +94,11 @@ async fn nonsense_is_not_asked_for_again() {
     let not_text = b"data: \xff\xfe\n\n".to_vec();
     for answer in [nonsense, not_text] {
         let error = error_of(pieces(vec![says("Hel"), answer, done()])).await;
-        assert!(matches!(error, ModelError::Malformed { .. }), "{error:?}");
+        assert_eq!(error.kind, ModelErrorKind::Malformed, "{error:?}");
     }
     let page = Response::builder().header("content-type", "application/json");
     let error = error_of(page.body("<html>".into()).unwrap()).await;
-    assert!(matches!(error, ModelError::Malformed { .. }), "{error:?}");
+    assert_eq!(error.kind, ModelErrorKind::Malformed, "{error:?}");
 }
 
 #[tokio::test]
@@ -109,7 +114,7 @@ async fn a_server_that_falls_silent_is_given_up() {
     let provider = Provider::start([stuck(vec![says("Hel")]), stuck(vec![])]).await;
     let model = provider.model().patience(Duration::from_millis(50));
     for _ in 0..2 {
-        let error = complete(&model, hello(), |_| ()).await.unwrap_err();
+        let error = complete(&model, &hello(), |_| ()).await.unwrap_err();
         assert!(error.to_string().contains("no answer for 50ms") && error.is_transient());
     }
 }
@@ -120,9 +125,9 @@ async fn nobody_home_is_transient() {
     let base_url = format!("http://{}/v1?token=hunter2", listener.local_addr().unwrap());
     drop(listener);
 
-    let error = complete(&openai(&base_url), hello(), |_| ()).await.unwrap_err();
+    let error = complete(&openai(&base_url), &hello(), |_| ()).await.unwrap_err();
 
-    assert!(matches!(error, ModelError::Transient { status: None, .. }), "{error:?}");
+    assert_eq!(error.kind, ModelErrorKind::Connection, "{error:?}");
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
 
@@ -140,7 +145,7 @@ async fn transient_failures_are_asked_again_and_what_was_streamed_is_void() {
         Progress::Retrying { .. } => seen.push("retrying"),
     };
 
-    let reply = complete_with_retries(&provider.model(), hello(), eager(), see).await.unwrap();
+    let reply = complete_with_retries(&provider.model(), &hello(), eager(), see).await.unwrap();
 
     assert_eq!(reply.content, "Hello");
     assert_eq!(seen, ["retrying", "event", "retrying", "event"]);
@@ -149,11 +154,11 @@ async fn transient_failures_are_asked_again_and_what_was_streamed_is_void() {
 #[tokio::test]
 async fn three_retries_are_enough_and_a_refusal_needs_none() {
     let provider = Provider::start((0..9).map(|_| status(500, "down"))).await;
-    complete_with_retries(&provider.model(), hello(), eager(), |_| ()).await.unwrap_err();
+    complete_with_retries(&provider.model(), &hello(), eager(), |_| ()).await.unwrap_err();
     assert_eq!(provider.asked().len(), 4);
 
     let provider = Provider::start((0..9).map(|_| status(400, "no"))).await;
-    complete_with_retries(&provider.model(), hello(), eager(), |_| ()).await.unwrap_err();
+    complete_with_retries(&provider.model(), &hello(), eager(), |_| ()).await.unwrap_err();
     assert_eq!(provider.asked().len(), 1);
 }
 
@@ -167,7 +172,7 @@ async fn a_run_whose_model_fails_for_good_says_why_and_keeps_its_messages() {
 
     assert_eq!(
         error.to_string(),
-        "the agent `a` failed: the model provider refused the key: who are you?"
+        "the agent `a` failed: the model provider refused the key (401): who are you?"
     );
     let RunError::Failed { failure, result, .. } = error else { panic!("{error}") };
     assert_eq!((failure.code, result.messages.len()), (FailureCode::ModelAuth, 1));

@@ -4,8 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use agentcore::models::anthropic::Anthropic;
+use agentcore::models::gemini::Gemini;
+use agentcore::models::http_client;
 use agentcore::models::openai::OpenAi;
-use agentcore::{Message, ModelError, ModelEvent, ModelRequest, Reply, complete};
+use agentcore::{
+    Effect, Message, Model, ModelError, ModelEvent, ModelRequest, Reply, ToolSpec, complete,
+};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Uri};
@@ -35,7 +40,7 @@ impl Provider {
         let (answers, seen) = (Arc::new(answers), asked.clone());
         let router = Router::new().fallback(move |uri: Uri, headers: HeaderMap, body: Bytes| {
             let body = serde_json::from_slice(&body).unwrap();
-            seen.lock().unwrap().push(Asked { path: uri.path().to_owned(), headers, body });
+            seen.lock().unwrap().push(Asked { path: uri.to_string(), headers, body });
             let answer = answers.lock().unwrap().pop_front();
             async move { answer.unwrap_or_else(|| status(418, "asked too often")) }
         });
@@ -54,21 +59,60 @@ impl Provider {
         openai(&self.base_url)
     }
 
+    pub(crate) fn anthropic(&self) -> Anthropic {
+        Anthropic::new(http_client().unwrap(), self.base_url.parse().unwrap(), Some(KEY.into()))
+    }
+
+    pub(crate) fn gemini(&self) -> Gemini {
+        Gemini::new(http_client().unwrap(), self.base_url.parse().unwrap(), Some(KEY.into()))
+    }
+
     /// Asks once and returns the reply with the deltas before it.
     pub(crate) async fn ask(&self) -> (Result<Reply, ModelError>, Vec<ModelEvent>) {
-        let mut events = Vec::new();
-        let reply = complete(&self.model(), hello(), |event| events.push(event)).await;
-        (reply, events)
+        ask(&self.model(), &hello()).await
+    }
+}
+
+/// Asks once and returns the reply with the deltas before it.
+pub(crate) async fn ask(
+    model: &dyn Model,
+    request: &ModelRequest,
+) -> (Result<Reply, ModelError>, Vec<ModelEvent>) {
+    let mut events = Vec::new();
+    let reply = complete(model, request, |event| events.push(event)).await;
+    (reply, events)
+}
+
+/// What the assistant is remembered to have said.
+pub(crate) fn remembered(reply: Reply) -> Message {
+    let Reply { content, tool_calls, reasoning, replay, .. } = reply;
+    Message::Assistant { content, tool_calls, reasoning, replay }
+}
+
+/// The answer of a tool called `look`.
+pub(crate) fn looked(call: &str, content: &str) -> Message {
+    Message::Tool {
+        tool_call_id: call.into(),
+        tool_name: "look".into(),
+        content: content.into(),
+        error: false,
+    }
+}
+
+pub(crate) fn look() -> ToolSpec {
+    ToolSpec {
+        name: "look".into(),
+        description: "Looks.".into(),
+        parameters: json!({ "type": "object", "properties": { "for": { "type": "string" } } }),
+        effect: Effect::Read,
+        timeout: ToolSpec::DEFAULT_TIMEOUT,
     }
 }
 
 pub(crate) const KEY: &str = "sk-very-secret";
 
 pub(crate) fn openai(base_url: &str) -> OpenAi {
-    // A second one in the same process is refused, and not needed.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    OpenAi::new(http, base_url.parse().unwrap(), Some(KEY.into()))
+    OpenAi::new(http_client().unwrap(), base_url.parse().unwrap(), Some(KEY.into()))
 }
 
 pub(crate) fn hello() -> ModelRequest {
@@ -109,6 +153,11 @@ where
     });
     let response = Response::builder().header("content-type", "text/event-stream");
     response.body(Body::from_stream(one_by_one.chain(then))).unwrap()
+}
+
+/// The events of a stream, each with its data.
+pub(crate) fn events(events: &[Value]) -> Vec<Vec<u8>> {
+    events.iter().map(data).collect()
 }
 
 pub(crate) fn data(data: &Value) -> Vec<u8> {

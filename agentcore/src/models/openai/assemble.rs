@@ -1,13 +1,14 @@
 //! Puts the pieces of a streamed reply together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::Deserialize;
 use serde_json::Value;
 use shared_models::message::ToolCall;
 use shared_models::usage::Usage;
 
-use super::errors::in_band;
+use super::super::errors::{bad_chunk, in_band, in_mid_sentence, malformed};
+use super::super::exchange::Protocol;
 use crate::model::{ModelError, ModelEvent, Reply, ReplyFinish};
 
 /// Takes chunks in the order they came; knows when the reply is complete.
@@ -18,6 +19,8 @@ pub(super) struct Assembler {
     calls: BTreeMap<usize, Call>,
     usage: Usage,
     finish: Option<ReplyFinish>,
+    /// Nothing follows.
+    over: bool,
 }
 
 #[derive(Default)]
@@ -27,34 +30,33 @@ struct Call {
     arguments: String,
 }
 
-impl Assembler {
-    /// One `data` of the stream.
-    pub(super) fn push(&mut self, data: &str) -> Result<Vec<ModelEvent>, ModelError> {
-        self.take(data, false)
+impl Protocol for Assembler {
+    fn take(&mut self, data: &str, events: &mut VecDeque<ModelEvent>) -> Result<(), ModelError> {
+        if data.trim() == "[DONE]" {
+            self.done();
+            return Ok(());
+        }
+        self.take_chunk(data, false, events)
     }
 
-    /// A reply in one piece, from a server that does not stream.
-    pub(super) fn push_whole(&mut self, body: &str) -> Result<Vec<ModelEvent>, ModelError> {
-        self.take(body, true)
+    fn take_whole(
+        &mut self,
+        body: &str,
+        events: &mut VecDeque<ModelEvent>,
+    ) -> Result<(), ModelError> {
+        self.take_chunk(body, true, events)
     }
 
-    /// Whether the model has said that it is finished; only the usage may still follow.
-    pub(super) fn is_complete(&self) -> bool {
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn is_complete(&self) -> bool {
         self.finish.is_some()
     }
 
-    /// The server says that this was all. It need not have said why, if it said anything.
-    pub(super) fn done(&mut self) {
-        if !self.content.is_empty() || !self.calls.is_empty() {
-            self.finish.get_or_insert(ReplyFinish::Stop);
-        }
-    }
-
-    /// The reply, if the model finished it.
-    pub(super) fn finish(&mut self) -> Result<Reply, ModelError> {
-        let Some(finish) = self.finish else {
-            return Err(ModelError::Cut { message: "the stream ended in mid-sentence".into() });
-        };
+    fn finish(&mut self) -> Result<Reply, ModelError> {
+        let Some(finish) = self.finish else { return Err(in_mid_sentence()) };
         let Self { content, reasoning, calls, usage, .. } = std::mem::take(self);
         let calls = calls.into_values();
         let tool_calls: Vec<ToolCall> =
@@ -65,12 +67,26 @@ impl Assembler {
             finish => finish,
         };
         let reasoning = (!reasoning.is_empty()).then_some(reasoning);
-        Ok(Reply { content, reasoning, tool_calls, usage, finish })
+        Ok(Reply { content, reasoning, tool_calls, usage, finish, replay: None })
+    }
+}
+
+impl Assembler {
+    /// The server says that this was all. It need not have said why, if it said anything.
+    fn done(&mut self) {
+        self.over = true;
+        if !self.content.is_empty() || !self.calls.is_empty() {
+            self.finish.get_or_insert(ReplyFinish::Stop);
+        }
     }
 
-    fn take(&mut self, json: &str, whole: bool) -> Result<Vec<ModelEvent>, ModelError> {
-        let chunk: Chunk = serde_json::from_str(json)
-            .map_err(|error| ModelError::Malformed { message: format!("bad chunk: {error}") })?;
+    fn take_chunk(
+        &mut self,
+        json: &str,
+        whole: bool,
+        events: &mut VecDeque<ModelEvent>,
+    ) -> Result<(), ModelError> {
+        let chunk: Chunk = serde_json::from_str(json).map_err(bad_chunk)?;
         if let Some(error) = chunk.error {
             return Err(in_band(&error));
         }
@@ -78,37 +94,33 @@ impl Assembler {
             self.usage = usage.into_buckets();
         }
         let Some(choice) = chunk.choices.unwrap_or_default().into_iter().next() else {
-            if whole {
-                return Err(ModelError::Malformed { message: "a reply without choices".into() });
-            }
-            return Ok(Vec::new());
+            return if whole { Err(malformed("a reply without choices")) } else { Ok(()) };
         };
-        let mut events = Vec::new();
         if let Some(delta) = choice.delta.or(choice.message) {
-            self.take_delta(delta, &mut events);
+            self.take_delta(delta, events);
         }
         if let Some(reason) = choice.finish_reason {
             self.finish = Some(finish(&reason));
         } else if whole {
             self.finish = Some(ReplyFinish::Stop);
         }
-        Ok(events)
+        Ok(())
     }
 
-    fn take_delta(&mut self, delta: Delta, events: &mut Vec<ModelEvent>) {
+    fn take_delta(&mut self, delta: Delta, events: &mut VecDeque<ModelEvent>) {
         if let Some(text) = delta.reasoning_content.or(delta.reasoning).filter(|s| !s.is_empty()) {
             self.reasoning.push_str(&text);
-            events.push(ModelEvent::ReasoningDelta(text));
+            events.push_back(ModelEvent::ReasoningDelta(text));
         }
         // A refusal is what the model says instead of an answer.
         for text in [delta.content, delta.refusal].into_iter().flatten() {
             if !text.is_empty() {
                 self.content.push_str(&text);
-                events.push(ModelEvent::TextDelta(text));
+                events.push_back(ModelEvent::TextDelta(text));
             }
         }
         for piece in delta.tool_calls.unwrap_or_default() {
-            events.push(self.take_call(piece));
+            events.push_back(self.take_call(piece));
         }
     }
 

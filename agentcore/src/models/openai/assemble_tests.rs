@@ -1,14 +1,15 @@
 use serde_json::json;
 
 use super::*;
+use crate::model::ModelErrorKind;
 
 fn assembled(chunks: &[Value]) -> Result<(Vec<ModelEvent>, Reply), ModelError> {
     let mut assembler = Assembler::default();
-    let mut events = Vec::new();
+    let mut events = VecDeque::new();
     for chunk in chunks {
-        events.extend(assembler.push(&chunk.to_string())?);
+        assembler.take(&chunk.to_string(), &mut events)?;
     }
-    Ok((events, assembler.finish()?))
+    Ok((events.into(), assembler.finish()?))
 }
 
 fn delta(delta: Value) -> Value {
@@ -88,7 +89,8 @@ fn a_reply_in_one_piece_is_a_reply_too() {
     let body = json!({ "choices": [{ "message": { "role": "assistant", "content": "Hello",
         "tool_calls": null }, "finish_reason": "length" }], "usage": { "prompt_tokens": 3 } });
 
-    let events = assembler.push_whole(&body.to_string()).unwrap();
+    let mut events = VecDeque::new();
+    assembler.take_whole(&body.to_string(), &mut events).unwrap();
     let reply = assembler.finish().unwrap();
 
     assert_eq!(events, [ModelEvent::TextDelta("Hello".into())]);
@@ -98,18 +100,18 @@ fn a_reply_in_one_piece_is_a_reply_too() {
 #[test]
 fn a_stream_that_ends_before_the_model_did_is_cut() {
     let error = assembled(&[delta(json!({ "content": "Hel" }))]).unwrap_err();
-    assert!(matches!(error, ModelError::Cut { .. }) && error.is_transient(), "{error:?}");
+    assert_eq!(error.kind, ModelErrorKind::Cut);
 }
 
 #[test]
 fn nonsense_is_malformed_and_an_error_object_is_an_error() {
     let mut assembler = Assembler::default();
     for nonsense in ["{\"choices\":[{\"del", "[]", "hello", "{\"choices\":7}"] {
-        let error = assembler.push(nonsense).unwrap_err();
-        assert!(matches!(error, ModelError::Malformed { .. }), "{nonsense}: {error:?}");
+        let error = assembler.take(nonsense, &mut VecDeque::new()).unwrap_err();
+        assert_eq!(error.kind, ModelErrorKind::Malformed, "{nonsense}: {error}");
     }
-    let empty = assembler.push_whole("{}").unwrap_err();
-    assert!(matches!(empty, ModelError::Malformed { .. }), "{empty:?}");
+    let empty = assembler.take_whole("{}", &mut VecDeque::new()).unwrap_err();
+    assert_eq!(empty.kind, ModelErrorKind::Malformed);
     let error = assembled(&[json!({ "error": { "message": "overloaded", "code": 503 } })]);
     assert!(error.unwrap_err().is_transient());
 }

@@ -1,163 +1,223 @@
-//! What is sent to `chat/completions`.
+//! What is sent to `chat/completions`, as OpenAI's "Create chat completion" has it; serialised from where it lies.
 
-use serde_json::{Map, Value, json};
+use serde::ser::SerializeSeq;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use shared_models::message::{Block, Content, Message, ToolCall};
-use url::Url;
 
-use crate::model::ModelRequest;
+use super::super::errors::unwritable;
+use crate::model::{ModelError, ModelRequest, OutputForm, Spelling, ToolChoice};
 use crate::tool::ToolSpec;
 
-pub(super) fn body(request: &ModelRequest, url: &Url) -> Value {
-    let mut body = Map::new();
-    body.insert("model".into(), json!(request.model));
-    body.insert("messages".into(), request.messages.iter().map(message).collect());
-    body.insert("stream".into(), json!(true));
-    body.insert("stream_options".into(), json!({ "include_usage": true }));
-    if !request.tools.is_empty() {
-        body.insert("tools".into(), request.tools.iter().map(ToolSpec::to_openai).collect());
-    }
-    if let Some(temperature) = request.temperature {
-        // Through its shortest spelling: 0.2 as a double is 0.20000000298.
-        let shortest: Option<f64> = temperature.to_string().parse().ok();
-        body.insert("temperature".into(), json!(shortest));
-    }
-    if let Some(max_tokens) = request.max_tokens {
-        // OpenAI's newer models refuse the old name, most compatible servers ignore the new one.
-        let openai = url.host_str().is_some_and(|host| host == "api.openai.com");
-        let name = if openai { "max_completion_tokens" } else { "max_tokens" };
-        body.insert(name.into(), json!(max_tokens));
-    }
-    body.into()
+/// In what servers differ that speak the same protocol.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Manners {
+    pub(super) is_openai: bool,
+    pub(super) replay_reasoning: bool,
 }
 
-fn message(message: &Message) -> Value {
-    match message {
-        Message::System { content } => json!({ "role": "system", "content": content }),
-        Message::User { content: Content::Text(text) } => {
-            json!({ "role": "user", "content": text })
+#[derive(Serialize)]
+pub(super) struct Body<'a> {
+    model: &'a str,
+    messages: Messages<'a>,
+    stream: bool,
+    stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tools: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+#[derive(Serialize)]
+struct ResponseFormat<'a> {
+    r#type: &'static str,
+    json_schema: &'a OutputForm,
+}
+
+impl<'a> Body<'a> {
+    pub(super) fn of(request: &'a ModelRequest, manners: Manners) -> Result<Self, ModelError> {
+        let write =
+            |specs: &[ToolSpec]| -> Vec<Value> { specs.iter().map(ToolSpec::to_openai).collect() };
+        let tools = request.tools.written(Spelling::OpenAi, write).map_err(unwritable)?;
+        let limit = |ours: bool| request.max_tokens.filter(|_| ours);
+        Ok(Self {
+            model: &request.model,
+            messages: Messages::of(&request.messages, manners),
+            stream: true,
+            stream_options: StreamOptions { include_usage: true },
+            tools,
+            tool_choice: tools.and(choice(&request.tool_choice)),
+            response_format: request
+                .output
+                .as_deref()
+                .map(|json_schema| ResponseFormat { r#type: "json_schema", json_schema }),
+            reasoning_effort: request.reasoning.map(crate::model::Effort::name),
+            temperature: request.temperature,
+            max_tokens: limit(!manners.is_openai),
+            max_completion_tokens: limit(manners.is_openai),
+        })
+    }
+}
+
+fn choice(choice: &ToolChoice) -> Option<Value> {
+    match choice {
+        ToolChoice::Auto => None,
+        ToolChoice::None => Some("none".into()),
+        ToolChoice::Required => Some("required".into()),
+        ToolChoice::Tool(name) => Some(json!({ "type": "function", "function": { "name": name } })),
+    }
+}
+
+struct Messages<'a> {
+    messages: &'a [Message],
+    /// From here on the assistant's reasoning goes along.
+    reasoning_from: usize,
+}
+
+impl<'a> Messages<'a> {
+    fn of(messages: &'a [Message], manners: Manners) -> Self {
+        let asked = messages.iter().rposition(|message| matches!(message, Message::User { .. }));
+        let reasoning_from =
+            if manners.replay_reasoning { asked.unwrap_or(0) } else { messages.len() };
+        Self { messages, reasoning_from }
+    }
+}
+
+impl Serialize for Messages<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut sequence = serializer.serialize_seq(Some(self.messages.len()))?;
+        for (index, message) in self.messages.iter().enumerate() {
+            sequence.serialize_element(&Wire::of(message, index >= self.reasoning_from))?;
         }
-        Message::User { content: Content::Blocks(blocks) } => {
-            json!({ "role": "user", "content": blocks.iter().map(block).collect::<Vec<_>>() })
-        }
-        Message::Assistant { content, tool_calls, reasoning: _ } if tool_calls.is_empty() => {
-            json!({ "role": "assistant", "content": content })
-        }
-        Message::Assistant { content, tool_calls, reasoning: _ } => {
-            // Beside tool calls an empty text is refused by some, null by none.
-            let content = (!content.is_empty()).then_some(content);
-            let calls: Vec<Value> = tool_calls.iter().map(call).collect();
-            json!({ "role": "assistant", "content": content, "tool_calls": calls })
-        }
-        Message::Tool { tool_call_id, content, tool_name: _, error: _ } => {
-            json!({ "role": "tool", "tool_call_id": tool_call_id, "content": content })
+        sequence.end()
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+enum Wire<'a> {
+    System {
+        content: &'a str,
+    },
+    User {
+        content: Said<'a>,
+    },
+    Assistant {
+        /// Beside tool calls an empty text is refused by some, null by none.
+        content: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reasoning_content: Option<&'a str>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<Call<'a>>,
+    },
+    Tool {
+        tool_call_id: &'a str,
+        content: &'a str,
+    },
+}
+
+impl<'a> Wire<'a> {
+    fn of(message: &'a Message, with_reasoning: bool) -> Self {
+        match message {
+            Message::System { content } => Self::System { content },
+            Message::User { content } => Self::User { content: Said::of(content) },
+            Message::Assistant { content, tool_calls, reasoning, replay: _ } => Self::Assistant {
+                content: (tool_calls.is_empty() || !content.is_empty()).then_some(content),
+                reasoning_content: reasoning.as_deref().filter(|_| with_reasoning),
+                tool_calls: tool_calls.iter().map(Call::of).collect(),
+            },
+            Message::Tool { tool_call_id, content, tool_name: _, error: _ } => {
+                Self::Tool { tool_call_id, content }
+            }
         }
     }
 }
 
-fn block(block: &Block) -> Value {
-    match block {
-        Block::Text { text } => json!({ "type": "text", "text": text }),
-        Block::Image { url } => json!({ "type": "image_url", "image_url": { "url": url } }),
-        Block::Document { url, name } => {
-            let name = name.as_deref().unwrap_or("document");
-            json!({ "type": "file", "file": { "filename": name, "file_data": url } })
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    Text(&'a str),
+    Parts(Vec<Part<'a>>),
+}
+
+impl<'a> Said<'a> {
+    fn of(content: &'a Content) -> Self {
+        match content {
+            Content::Text(text) => Self::Text(text),
+            Content::Blocks(blocks) => Self::Parts(blocks.iter().map(Part::of).collect()),
         }
     }
 }
 
-fn call(call: &ToolCall) -> Value {
-    let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
-    let function = json!({ "name": call.name, "arguments": arguments });
-    json!({ "id": call.id, "type": "function", "function": function })
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Part<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: Image<'a> },
+    File { file: File<'a> },
+}
+
+#[derive(Serialize)]
+struct Image<'a> {
+    url: &'a str,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    filename: &'a str,
+    file_data: &'a str,
+}
+
+impl<'a> Part<'a> {
+    fn of(block: &'a Block) -> Self {
+        match block {
+            Block::Text { text } => Self::Text { text },
+            Block::Image { url } => Self::ImageUrl { image_url: Image { url } },
+            Block::Document { url, name } => {
+                let filename = name.as_deref().unwrap_or("document");
+                Self::File { file: File { filename, file_data: url } }
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Call<'a> {
+    id: &'a str,
+    r#type: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+impl<'a> Call<'a> {
+    fn of(call: &'a ToolCall) -> Self {
+        let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
+        let function = Function { name: &call.name, arguments };
+        Self { id: &call.id, r#type: "function", function }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use shared_models::effect::Effect;
-
-    use super::*;
-
-    fn url(text: &str) -> Url {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_conversation_is_spelled_the_way_the_wire_wants_it() {
-        let look = ToolCall { id: "c1".into(), name: "look".into(), arguments: String::new() };
-        let request = ModelRequest {
-            model: "m".into(),
-            messages: vec![
-                Message::system("be kind"),
-                Message::User {
-                    content: Content::Blocks(vec![
-                        Block::Text { text: "what is it?".into() },
-                        Block::Image { url: "data:image/png;base64,AA==".into() },
-                        Block::Document {
-                            url: "data:application/pdf;base64,AA==".into(),
-                            name: None,
-                        },
-                    ]),
-                },
-                Message::Assistant {
-                    content: String::new(),
-                    tool_calls: vec![look],
-                    reasoning: Some("hm".into()),
-                },
-                Message::Tool {
-                    tool_call_id: "c1".into(),
-                    tool_name: "look".into(),
-                    content: "a cat".into(),
-                    error: false,
-                },
-            ],
-            tools: vec![ToolSpec {
-                name: "look".into(),
-                description: "Looks.".into(),
-                parameters: json!({ "type": "object" }),
-                effect: Effect::Read,
-                timeout: Duration::from_secs(1),
-            }],
-            temperature: Some(0.2),
-            max_tokens: Some(7),
-        };
-
-        let body = body(&request, &url("http://localhost/v1/chat/completions"));
-
-        assert_eq!(
-            body,
-            json!({
-                "model": "m",
-                "messages": [
-                    { "role": "system", "content": "be kind" },
-                    { "role": "user", "content": [
-                        { "type": "text", "text": "what is it?" },
-                        { "type": "image_url", "image_url": { "url": "data:image/png;base64,AA==" } },
-                        { "type": "file", "file": { "filename": "document",
-                            "file_data": "data:application/pdf;base64,AA==" } },
-                    ] },
-                    { "role": "assistant", "content": null, "tool_calls": [{ "id": "c1",
-                        "type": "function", "function": { "name": "look", "arguments": "{}" } }] },
-                    { "role": "tool", "tool_call_id": "c1", "content": "a cat" },
-                ],
-                "stream": true,
-                "stream_options": { "include_usage": true },
-                "tools": [{ "type": "function", "function": { "name": "look",
-                    "description": "Looks.", "parameters": { "type": "object" } } }],
-                "temperature": 0.2,
-                "max_tokens": 7,
-            })
-        );
-    }
-
-    #[test]
-    fn openai_itself_is_told_the_limit_by_its_new_name() {
-        let request = ModelRequest { max_tokens: Some(7), ..ModelRequest::default() };
-        let body = body(&request, &url("https://api.openai.com/v1/chat/completions"));
-        assert_eq!(
-            (&body["max_completion_tokens"], &body["max_tokens"]),
-            (&json!(7), &Value::Null)
-        );
-    }
-}
+#[path = "request_tests.rs"]
+mod tests;

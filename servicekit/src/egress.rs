@@ -12,11 +12,15 @@ mod policy;
 mod redact;
 mod resolver;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use reqwest::{Client, dns::Resolve, redirect};
+use reqwest::{
+    Client,
+    dns::{Name, Resolve},
+    redirect,
+};
 use url::Url;
 
 pub use hosts::HostPattern;
@@ -137,6 +141,36 @@ impl Egress {
     /// Sends the call and follows its redirects.
     pub async fn send(&self, call: Call) -> Result<Answer, EgressError> {
         exchange::send(self, call).await
+    }
+
+    /// An address of a host that the policy allows on this port: for protocols other than HTTP, which connect to it
+    /// and to nothing else.
+    pub async fn resolve(&self, host: &str, port: u16) -> Result<SocketAddr, EgressError> {
+        let denied = |text: String| EgressError::Denied(text);
+        let url = Url::parse(&format!("http://{host}:{port}/"))
+            .map_err(|error| denied(format!("`{host}` is not a host: {error}")))?;
+        self.policy.check_url(&url).map_err(denied)?;
+        let name: Name = match url.host() {
+            Some(url::Host::Ipv4(ip)) => return Ok((ip, port).into()),
+            Some(url::Host::Ipv6(ip)) => return Ok((ip, port).into()),
+            Some(url::Host::Domain(name)) => {
+                name.parse().map_err(|_| denied(format!("`{host}` is not a host")))?
+            }
+            None => return Err(denied(format!("`{host}` is not a host"))),
+        };
+        let guarded =
+            resolver::Guarded { inner: self.resolver.clone(), policy: self.policy.clone(), port };
+        let found = tokio::time::timeout(CONNECT_TIMEOUT, guarded.resolve(name)).await;
+        let addresses = found
+            .map_err(|_| EgressError::Unreachable(format!("{host} was not found in time")))?
+            .map_err(|error| match error.downcast_ref::<resolver::Forbidden>() {
+                Some(forbidden) => EgressError::Denied(forbidden.to_string()),
+                None => EgressError::Unreachable(format!("{host}: {error}")),
+            })?;
+        let first = addresses.into_iter().next();
+        let first =
+            first.ok_or_else(|| EgressError::Unreachable(format!("{host} has no address")))?;
+        Ok(SocketAddr::new(first.ip(), port))
     }
 
     fn check_url(&self, url: &Url, hosts: &[HostPattern]) -> Result<(), EgressError> {

@@ -14,6 +14,11 @@ pub struct HostPattern {
 }
 
 impl HostPattern {
+    /// Every host: for calls that carry no secret and whose URL nobody has fixed.
+    pub fn any() -> Self {
+        Self { host: String::new(), wildcard: true, port: None }
+    }
+
     /// Reads an entry; none when it is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let (host, port) = split_port(text)?;
@@ -34,7 +39,9 @@ impl HostPattern {
 
     pub(super) fn matches(&self, host: &str, port: u16) -> bool {
         let host = host.trim_end_matches('.');
-        let named = if self.wildcard {
+        let named = if self.host.is_empty() {
+            true
+        } else if self.wildcard {
             host.strip_suffix(&self.host).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
         } else {
             host == self.host
@@ -87,6 +94,11 @@ mod tests {
             let pattern = HostPattern::parse(pattern).unwrap();
             assert_eq!(pattern.matches_url(&url.parse().unwrap()), expected, "{pattern} {url}");
         }
+    }
+
+    #[test]
+    fn any_host_is_every_host() {
+        assert!(HostPattern::any().matches_url(&"https://x.example:8443/".parse().unwrap()));
     }
 
     #[test]

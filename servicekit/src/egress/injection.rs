@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::redact::Redactor;
+use super::{EgressError, redact::Redactor};
 
 /// Where on the request the secret goes.
 #[derive(Clone)]
@@ -72,6 +72,12 @@ impl Injection {
                 }
             }
         }
+    }
+
+    /// The same for requests that [`Egress::send`](super::Egress::send) does not make, such as streams: whoever makes
+    /// them has checked where they go, and redacts what comes back.
+    pub fn put_on(&self, url: &mut Url, headers: &mut HeaderMap) -> Result<(), EgressError> {
+        self.apply(url, headers).map_err(|error| EgressError::Denied(error.to_string()))
     }
 
     pub(super) fn apply(&self, url: &mut Url, headers: &mut HeaderMap) -> Result<(), NotSendable> {

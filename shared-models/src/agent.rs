@@ -65,5 +65,11 @@ crate::text_enum! {
     pub enum ToolKind {
         /// One HTTP request.
         Http = "http",
+        /// A tool of a Model Context Protocol server.
+        Mcp = "mcp",
+        /// Something the platform does itself.
+        Builtin = "builtin",
+        /// Another agent, in a run of its own.
+        Agent = "agent",
     }
 }

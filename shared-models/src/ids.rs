@@ -154,6 +154,10 @@ ids! {
     PriceId = "prc";
     /// Runs of one agent that follow each other and remember.
     ConversationId = "cnv";
+    /// A Model Context Protocol server whose tools agents may call.
+    McpServerId = "mcp";
+    /// An API's description that tools were made of.
+    ToolImportId = "imp";
 }
 
 #[cfg(test)]

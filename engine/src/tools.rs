@@ -1,12 +1,20 @@
 //! What people write down about a tool, and what of it is refused. One module per kind.
 
+pub(crate) mod agent;
+pub(crate) mod builtin;
+pub(crate) mod config;
+pub(crate) mod find;
 pub(crate) mod http;
+pub(crate) mod mcp;
+pub(crate) mod openapi;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use servicekit::FieldError;
 use shared_models::{Effect, ToolKind};
 use utoipa::ToSchema;
+
+pub(crate) use config::ToolConfig;
 
 use crate::definition::unstorable;
 
@@ -22,25 +30,42 @@ pub(crate) struct ToolFields {
     #[schema(max_length = 4096)]
     pub(crate) description: String,
     pub(crate) kind: ToolKind,
-    /// JSON Schema of the arguments.
+    /// JSON Schema of the arguments. Given by the kind for `builtin` and `agent`.
     #[serde(default = "no_parameters")]
     #[schema(value_type = Object)]
     pub(crate) parameters: Value,
     /// What a repeat of a call would do. Unless said: GET and HEAD are `read`, PUT and DELETE `idempotent`, the rest
-    /// `unsafe`.
+    /// `unsafe`. Only for `http`; the other kinds know what they do.
     #[serde(default)]
     pub(crate) effect: Option<Effect>,
     /// A call that takes longer is given up.
     #[serde(default = "half_a_minute")]
     #[schema(minimum = 100, maximum = 600_000)]
     pub(crate) timeout_ms: u32,
-    pub(crate) config: http::HttpConfig,
+    #[schema(value_type = ToolConfig)]
+    pub(crate) config: Value,
 }
 
 impl ToolFields {
-    /// Lists every field that cannot be so.
-    pub(crate) fn check(&self) -> Result<(), Vec<FieldError>> {
-        let mut errors = unstorable(&serde_json::to_value(self).unwrap_or_default(), "");
+    /// The same with every default spelled out; or every field that cannot be so.
+    pub(crate) fn checked(mut self) -> Result<Self, Vec<FieldError>> {
+        let mut errors = unstorable(&serde_json::to_value(&self).unwrap_or_default(), "");
+        let config = match ToolConfig::read(self.kind, &self.config) {
+            Ok(config) => config,
+            Err(error) => {
+                errors.push(error);
+                return Err(errors);
+            }
+        };
+        config.complete(&mut self);
+        errors.extend(self.wrong_fields());
+        errors.extend(config.check(&self.parameters));
+        self.config = config.to_value();
+        if errors.is_empty() { Ok(self) } else { Err(errors) }
+    }
+
+    fn wrong_fields(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
         let mut refuse = |wrong: bool, pointer: &str, message: &str| {
             if wrong {
                 errors.push(FieldError::new(pointer, message));
@@ -54,13 +79,14 @@ impl ToolFields {
         if let Err(why) = agentcore::validate::check_schema(&self.parameters) {
             errors.push(FieldError::new("/parameters", why));
         }
-        errors.extend(self.config.check(&self.parameters));
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        errors
     }
 
-    /// What a repeat of a call would do: as declared, or by the method.
+    /// What a repeat of a call would do: as declared, or by what the tool does.
     pub(crate) fn effect_in_force(&self) -> Effect {
-        self.effect.unwrap_or_else(|| self.config.method.effect())
+        // What cannot be read does nothing; unsafe is the careful reading.
+        ToolConfig::read(self.kind, &self.config)
+            .map_or(Effect::Unsafe, |config| config.effect(self.effect))
     }
 }
 
@@ -70,10 +96,10 @@ pub(crate) fn is_tool_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.chars().all(allowed)
 }
 
-fn no_parameters() -> Value {
+pub(crate) fn no_parameters() -> Value {
     json!({ "type": "object", "properties": {} })
 }
 
-fn half_a_minute() -> u32 {
+pub(crate) fn half_a_minute() -> u32 {
     30_000
 }

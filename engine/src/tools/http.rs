@@ -17,7 +17,9 @@ use servicekit::egress::HostPattern;
 use shared_models::Effect;
 use utoipa::ToSchema;
 
-pub(crate) use call::call;
+pub(crate) use call::{call, secret};
+pub(crate) use credential::injection;
+pub(crate) use config_check::looks_secret;
 
 /// How the request is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +39,13 @@ pub(crate) struct HttpConfig {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     pub(crate) body: Option<Value>,
+    /// How the body is written down.
+    #[serde(default)]
+    pub(crate) encoding: Encoding,
+    /// Arguments that are lists and stand as one text, with what stands between the items: `{"ids": ","}`. Otherwise a
+    /// list in the query is one parameter for each item.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) join: BTreeMap<String, String>,
     /// Whom a call may reach, redirects included: hosts, `*.` wildcards, ports. The URL's host unless said.
     #[serde(default)]
     pub(crate) allowed_hosts: Vec<String>,
@@ -65,6 +74,16 @@ pub(crate) enum Method {
     Put,
     Patch,
     Delete,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Encoding {
+    /// `application/json`.
+    #[default]
+    Json,
+    /// `application/x-www-form-urlencoded`: the body's members, a list once for each item.
+    Form,
 }
 
 /// Where on the request the secret goes, and which field of the credential it is.

@@ -104,7 +104,7 @@ async fn prepare(
 
 /// Fetches the secret. A vault that is being restarted is asked again for a while: nothing has been sent, and a model that
 /// is told of a failure goes on without the call.
-async fn secret(
+pub(crate) async fn secret(
     app: &App,
     wants: &Wants,
     purpose: &str,

@@ -61,6 +61,11 @@ impl HttpConfig {
         if self.body.is_some() && !self.method.has_body() {
             refuse("/config/body".into(), "only POST, PUT and PATCH send a body".into());
         }
+        for name in self.join.keys() {
+            if parameters.get("properties").and_then(|all| all.get(name)).is_none() {
+                refuse(format!("/config/join/{name}"), "not among the tool's parameters".into());
+            }
+        }
         for (pointer, name) in self.named() {
             if parameters.pointer(&format!("/properties/{name}")).is_none() {
                 refuse(pointer, format!("`{{{name}}}` is not among the tool's parameters"));
@@ -106,7 +111,13 @@ fn check_url(url: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_header(name: &str, value: &str) -> Result<(), String> {
+/// Whether a header, in lower case, is one that secrets are sent in.
+pub(crate) fn looks_secret(header: &str) -> bool {
+    let words = ["authorization", "cookie", "api-key", "apikey", "token", "secret", "password"];
+    words.iter().any(|word| header.contains(word))
+}
+
+pub(super) fn check_header(name: &str, value: &str) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
     if HeaderName::from_bytes(lower.as_bytes()).is_err() {
         return Err("not a header's name".into());
@@ -117,15 +128,14 @@ fn check_header(name: &str, value: &str) -> Result<(), String> {
     if RESERVED.contains(&lower.as_str()) {
         return Err("this header is not yours to set".into());
     }
-    let secret = ["authorization", "cookie", "api-key", "apikey", "token", "secret", "password"];
-    if secret.iter().any(|word| lower.contains(word)) {
+    if looks_secret(&lower) {
         return Err("this looks like a secret: attach a credential instead".into());
     }
     Ok(())
 }
 
 impl CredentialPlace {
-    fn check(&self) -> Result<(), (&'static str, String)> {
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         let wrong = |field, why: &str| Err((field, why.to_owned()));
         match (self.place, self.name.as_deref()) {
             (Place::Header, None) => return wrong("name", "which header?"),

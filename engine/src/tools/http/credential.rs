@@ -10,7 +10,7 @@ use crate::clients::credsvc::Secret;
 const USUAL: [&str; 5] = ["api_key", "access_token", "token", "secret", "password"];
 
 /// The error names fields, never values.
-pub(super) fn injection(place: &CredentialPlace, secret: &Secret) -> Result<Injection, String> {
+pub(crate) fn injection(place: &CredentialPlace, secret: &Secret) -> Result<Injection, String> {
     let value = match &place.field {
         Some(field) => {
             secret.field(field).ok_or_else(|| format!("the credential has no field `{field}`"))?

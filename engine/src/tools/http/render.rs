@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use super::{
-    HttpConfig,
+    Encoding, HttpConfig,
     template::{self, Piece},
 };
 
@@ -25,10 +25,18 @@ pub(super) fn render(
     config: &HttpConfig,
     arguments: &Map<String, Value>,
 ) -> Result<Rendered, String> {
+    let joined = joined(config, arguments);
+    let arguments = joined.as_ref().unwrap_or(arguments);
     let mut url = render_url(&config.url, arguments)?;
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
-        let text = template::fill_text(&template::pieces(value), arguments);
+        let pieces = template::pieces(value);
+        if let [Piece::Argument(name)] = pieces.as_slice()
+            && template::text_of(arguments, name).is_none()
+        {
+            continue;
+        }
+        let text = template::fill_text(&pieces, arguments);
         let bad = || format!("the arguments do not fit into the header `{name}`");
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
         headers.insert(name, HeaderValue::from_str(&text).map_err(|_| bad())?);
@@ -36,17 +44,50 @@ pub(super) fn render(
     let mut body = Bytes::new();
     if config.method.has_body() {
         let json = match &config.body {
-            Some(body) => template::fill(body, arguments).unwrap_or_default(),
-            None => Value::Object(rest_of(config, arguments)),
+            Some(body) => template::fill(body, arguments),
+            None => Some(Value::Object(rest_of(config, arguments))),
         };
-        headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-        body = json.to_string().into();
+        if let Some(json) = json {
+            let (kind, text) = encoded(config.encoding, &json)?;
+            headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(kind));
+            body = text.into();
+        }
     } else {
         for (name, value) in rest_of(config, arguments) {
             append_query(&mut url, &name, &value);
         }
     }
     Ok(Rendered { url, headers, body })
+}
+
+/// The arguments with those lists joined that stand as one text; none when there are none to join.
+fn joined(config: &HttpConfig, arguments: &Map<String, Value>) -> Option<Map<String, Value>> {
+    if config.join.is_empty() {
+        return None;
+    }
+    let mut arguments = arguments.clone();
+    for (name, between) in &config.join {
+        if let Some(Value::Array(items)) = arguments.get(name) {
+            let items: Vec<String> = items.iter().map(plain).collect();
+            arguments.insert(name.clone(), items.join(between).into());
+        }
+    }
+    Some(arguments)
+}
+
+/// The body's media type and text.
+fn encoded(encoding: Encoding, body: &Value) -> Result<(&'static str, String), String> {
+    if encoding == Encoding::Json {
+        return Ok(("application/json", body.to_string()));
+    }
+    let fields = body.as_object().ok_or("a form is an object of fields")?;
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields {
+        for item in items_of(value) {
+            form.append_pair(name, &plain(item));
+        }
+    }
+    Ok(("application/x-www-form-urlencoded", form.finish()))
 }
 
 /// The arguments that no template uses.
@@ -109,15 +150,22 @@ fn render_segment(segment: &str, arguments: &Map<String, Value>) -> Result<Strin
 
 /// Adds a query parameter: a list once for each item, nothing for null.
 fn append_query(url: &mut Url, key: &str, value: &Value) {
-    let items = match value {
-        Value::Null => return,
+    for item in items_of(value) {
+        url.query_pairs_mut().append_pair(key, &plain(item));
+    }
+}
+
+/// A list's items, one of a single value, none of null.
+fn items_of(value: &Value) -> &[Value] {
+    match value {
+        Value::Null => &[],
         Value::Array(items) => items.as_slice(),
         single => std::slice::from_ref(single),
-    };
-    for item in items {
-        let text = item.as_str().map_or_else(|| item.to_string(), str::to_owned);
-        url.query_pairs_mut().append_pair(key, &text);
     }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Whether a path segment means this or the upper level, in any spelling.
@@ -189,6 +237,31 @@ mod tests {
 
         assert_eq!(rest, r#"{"name":"n","tags":["a"]}"#);
         assert_eq!(filled, r#"{"item":{"name":"n","tags":["a"]}}"#);
+    }
+
+    #[test]
+    fn what_is_optional_and_missing_is_left_out() {
+        let config = json!({ "method": "POST", "url": "https://h.example/x?a={a}", "body": "{body}",
+            "headers": { "X-Opt": "{opt}", "X-Both": "v{opt}" } });
+        let config: HttpConfig = serde_json::from_value(config).unwrap();
+
+        let rendered = render(&config, json!({}).as_object().unwrap()).unwrap();
+
+        assert_eq!((rendered.url.as_str(), rendered.body.len()), ("https://h.example/x", 0));
+        assert_eq!(rendered.headers.keys().collect::<Vec<_>>(), ["x-both"]);
+    }
+
+    #[test]
+    fn forms_and_joined_lists_are_written_as_their_servers_read_them() {
+        let config = json!({ "method": "POST", "url": "https://h.example/{ids}?f={f}", "encoding": "form",
+            "body": "{body}", "join": { "ids": ",", "f": "|" } });
+        let arguments = json!({ "ids": [1, "a/b"], "f": ["x", "y"],
+            "body": { "a": "1 & 2", "list": ["x", 2], "gone": null, "deep": { "k": 1 } } });
+
+        let (url, body) = rendered(config, &arguments).unwrap();
+
+        assert_eq!(url, "https://h.example/1%2Ca%2Fb?f=x%7Cy");
+        assert_eq!(body, "a=1+%26+2&deep=%7B%22k%22%3A1%7D&list=x&list=2");
     }
 
     #[test]

@@ -1,0 +1,382 @@
+//! `POST /v1/tools/import`
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use axum::{Json, extract::State};
+use bytes::Bytes;
+use dbutil::TenantTx;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use servicekit::{
+    Body, Caller, FieldError,
+    egress::{Call, HostPattern},
+    scope::ToolsWrite,
+};
+use shared_models::{Effect, ProblemBody, ToolId, ToolImportId, UserId};
+use url::Url;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    error::Error,
+    store::{self, tool_import},
+    tools::{
+        ToolFields, http::CredentialPlace, is_tool_name,
+        openapi::{self, DescribedOperation, Wanted},
+    },
+    visibility::Viewer,
+};
+
+/// No description that people write is larger.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
+/// Which description, and what is wanted of it.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "name": "petstore", "url": "https://petstore3.swagger.io/api/v3/openapi.json",
+    "include": ["GET /pet/*"], "prefix": "pets_", "dry_run": true }))]
+pub(crate) struct ImportTools {
+    /// Importing under a name again changes the tools in place.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$")]
+    name: String,
+    /// Where the description is, as JSON or YAML.
+    #[serde(default)]
+    url: Option<String>,
+    /// The description itself: an object, or JSON or YAML as text.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    document: Option<Value>,
+    /// Instead of the description's servers.
+    #[serde(default)]
+    base_url: Option<String>,
+    /// Operations by id, tag, path or `METHOD /path`, with `*` for anything. All of them when empty.
+    #[serde(default)]
+    include: Vec<String>,
+    /// Operations that are left out, in the same way.
+    #[serde(default)]
+    exclude: Vec<String>,
+    /// Stands before the name of every tool.
+    #[serde(default)]
+    prefix: String,
+    /// Only tells what would be done.
+    #[serde(default)]
+    dry_run: bool,
+    /// Deletes tools whose operation is no longer there or no longer wanted; otherwise they are only told.
+    #[serde(default)]
+    prune: bool,
+}
+
+/// What was done, operation by operation.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ImportReport {
+    /// None after a dry run.
+    import_id: Option<ToolImportId>,
+    name: String,
+    title: String,
+    /// The description's own version.
+    api_version: String,
+    dry_run: bool,
+    /// How many operations came to which end.
+    counts: BTreeMap<&'static str, usize>,
+    operations: Vec<OperationReport>,
+}
+
+/// What became of one operation.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct OperationReport {
+    /// Such as `GET /pets/{id}`.
+    operation: String,
+    action: Action,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_id: Option<ToolId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// What a repeat of a call does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effect: Option<Effect>,
+    /// Where a credential goes, once an agent has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credential: Option<CredentialPlace>,
+    /// The parts of the tool that change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changes: Vec<&'static str>,
+    /// Why there is no tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+/// What is done about an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    Created,
+    Updated,
+    Unchanged,
+    /// It cannot be a tool.
+    Skipped,
+    /// A tool of an earlier import whose operation is not there any more; it is still there.
+    Gone,
+    Deleted,
+}
+
+/// Make tools of an OpenAPI document.
+///
+/// One HTTP tool for each operation of an OpenAPI 3.0 or 3.1 document. Imported again under the same name, tools keep
+/// their ids and names, and change where the description has.
+#[utoipa::path(post, path = "/v1/tools/import", tag = "tools", request_body = ImportTools,
+    security(("token" = ["tools:write"])),
+    responses((status = 200, body = ImportReport), (status = "default", body = ProblemBody)))]
+pub(crate) async fn import_tools(
+    State(app): State<App>,
+    caller: Caller<ToolsWrite>,
+    Body(asked): Body<ImportTools>,
+) -> Result<Json<ImportReport>, Error> {
+    let by = caller.person()?;
+    let wanted = asked.check()?;
+    let document = document(&app, &asked, wanted.source.as_ref()).await?;
+    let described =
+        openapi::describe(&document, &wanted).map_err(|why| refused("/document", why))?;
+
+    let mut tx = app.db.begin(caller.tenant).await?;
+    let import = tool_import::hold(&mut tx, &asked.name, by, asked.url.as_deref()).await?;
+    if !Viewer::of(&caller).owns(import.owner) {
+        return Err(Error::NotOwner("only its owner or an administrator imports it again".into()));
+    }
+    let mut work = Work::begin(&mut tx, import.import_id, import.owner, &described.operations).await?;
+    let mut operations = Vec::new();
+    for operation in described.operations {
+        operations.push(work.take(&mut tx, operation).await?);
+    }
+    operations.extend(work.gone(&mut tx, asked.prune).await?);
+    if !asked.dry_run {
+        tx.commit().await?;
+    }
+    if asked.dry_run {
+        // Nothing of this is there: not even the ids.
+        operations.iter_mut().filter(|o| o.action == Action::Created).for_each(|o| o.tool_id = None);
+    }
+    Ok(Json(ImportReport {
+        import_id: (!asked.dry_run).then_some(import.import_id),
+        name: asked.name,
+        title: described.title,
+        api_version: described.version,
+        dry_run: asked.dry_run,
+        counts: counts(&operations),
+        operations,
+    }))
+}
+
+impl ImportTools {
+    fn check(&self) -> Result<Wanted, Error> {
+        let mut errors = Vec::new();
+        let mut url = |pointer: &str, text: &Option<String>| {
+            let parsed = text.as_deref().map(Url::parse).transpose();
+            parsed.unwrap_or_else(|error| {
+                errors.push(FieldError::new(pointer, error.to_string()));
+                None
+            })
+        };
+        let (base_url, source) = (url("/base_url", &self.base_url), url("/url", &self.url));
+        if !is_tool_name(&self.name) {
+            errors.push(FieldError::new("/name", "1 to 64 of A-Z, a-z, 0-9, `_` and `-`"));
+        }
+        if !self.prefix.is_empty() && (!is_tool_name(&self.prefix) || self.prefix.len() > 24) {
+            errors.push(FieldError::new("/prefix", "at most 24 of A-Z, a-z, 0-9, `_` and `-`"));
+        }
+        if self.url.is_some() == self.document.is_some() {
+            errors.push(FieldError::new("/url", "either `url` or `document`"));
+        }
+        if !errors.is_empty() {
+            return Err(Error::Invalid(errors));
+        }
+        Ok(Wanted {
+            base_url,
+            source,
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            prefix: self.prefix.clone(),
+        })
+    }
+}
+
+async fn document(app: &App, asked: &ImportTools, url: Option<&Url>) -> Result<Value, Error> {
+    let parse = |pointer: &str, text: &str| {
+        openapi::parse(text).map_err(|why| refused(pointer, why))
+    };
+    match (&asked.document, url) {
+        (Some(Value::String(text)), _) => parse("/document", text),
+        (Some(document), _) => Ok(document.clone()),
+        (None, Some(url)) => parse("/url", &fetch(app, url).await?),
+        (None, None) => Err(refused("/url", "either `url` or `document`".into())),
+    }
+}
+
+async fn fetch(app: &App, url: &Url) -> Result<String, Error> {
+    let mut headers = HeaderMap::new();
+    let accept = "application/json, application/yaml, text/yaml, */*;q=0.5";
+    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+    let call = Call {
+        method: Method::GET,
+        url: url.clone(),
+        headers,
+        body: Bytes::new(),
+        injection: None,
+        allowed_hosts: vec![HostPattern::any()],
+        timeout: Duration::from_secs(20),
+        max_response_bytes: MOST_BYTES,
+    };
+    let answer = app.egress.send(call).await.map_err(|error| refused("/url", error.to_string()))?;
+    if !answer.status.is_success() {
+        return Err(refused("/url", format!("the server answered HTTP {}", answer.status)));
+    }
+    if answer.truncated {
+        return Err(refused("/url", "larger than 16 MiB".into()));
+    }
+    String::from_utf8(answer.body).map_err(|_| refused("/url", "not text".into()))
+}
+
+fn refused(pointer: &str, why: String) -> Error {
+    Error::Invalid(vec![FieldError::new(pointer, why)])
+}
+
+/// The tools there are, and the names that are given away.
+struct Work {
+    import: ToolImportId,
+    owner: UserId,
+    known: BTreeMap<String, tool_import::Imported>,
+    taken: BTreeSet<String>,
+}
+
+impl Work {
+    async fn begin(
+        tx: &mut TenantTx,
+        import: ToolImportId,
+        owner: UserId,
+        operations: &[DescribedOperation],
+    ) -> Result<Self, Error> {
+        let known = tool_import::tools(tx, import).await?;
+        let known = known.into_iter().map(|tool| (tool.key.clone(), tool)).collect();
+        let tools = operations.iter().filter_map(|operation| operation.tool.as_ref().ok());
+        let names: Vec<String> = tools.map(|tool| tool.name.clone()).collect();
+        let taken = tool_import::taken_names(tx, &names).await?.into_iter().collect();
+        Ok(Self { import, owner, known, taken })
+    }
+
+    async fn take(
+        &mut self,
+        tx: &mut TenantTx,
+        operation: DescribedOperation,
+    ) -> Result<OperationReport, Error> {
+        let DescribedOperation { key, tool, warnings } = operation;
+        let mut fields = match tool {
+            Ok(tool) => *tool,
+            Err(why) => {
+                let report = OperationReport::new(key, Action::Skipped);
+                return Ok(OperationReport { reason: Some(why), warnings, ..report });
+            }
+        };
+        let report = match self.known.remove(&key) {
+            Some(known) => {
+                // Agents and people know it by this name.
+                fields.name.clone_from(&known.fields.name);
+                let changes = changes(&known.fields, &fields);
+                let action =
+                    if changes.is_empty() { Action::Unchanged } else { Action::Updated };
+                if action == Action::Updated {
+                    store::tool::update(tx, known.tool_id, &fields).await?;
+                }
+                let report = OperationReport::new(key, action);
+                OperationReport { tool_id: Some(known.tool_id), changes, ..report }
+            }
+            None => {
+                fields.name = self.free(tx, &fields.name).await?;
+                let made = tool_import::insert(tx, self.import, self.owner, &key, &fields).await?;
+                OperationReport { tool_id: Some(made), ..OperationReport::new(key, Action::Created) }
+            }
+        };
+        let credential = fields.config.get("credential").cloned();
+        Ok(OperationReport {
+            effect: Some(fields.effect_in_force()),
+            credential: credential.and_then(|place| serde_json::from_value(place).ok()),
+            name: Some(fields.name),
+            warnings,
+            ..report
+        })
+    }
+
+    /// The name, or with a number if another tool has it.
+    async fn free(&mut self, tx: &mut TenantTx, wanted: &str) -> Result<String, Error> {
+        loop {
+            let name = openapi::numbered(wanted, |name| self.taken.contains(name));
+            let is_new = self.taken.insert(name.clone());
+            if (name == wanted && is_new)
+                || tool_import::taken_names(tx, std::slice::from_ref(&name)).await?.is_empty()
+            {
+                return Ok(name);
+            }
+        }
+    }
+
+    /// What earlier imports have made and this one has not met.
+    async fn gone(&mut self, tx: &mut TenantTx, prune: bool) -> Result<Vec<OperationReport>, Error> {
+        let mut reports = Vec::new();
+        for (key, tool) in std::mem::take(&mut self.known) {
+            let action = if prune { Action::Deleted } else { Action::Gone };
+            if prune {
+                store::tool::delete(tx, tool.tool_id).await?;
+            }
+            let name = Some(tool.fields.name.clone());
+            let report = OperationReport::new(key, action);
+            reports.push(OperationReport { tool_id: Some(tool.tool_id), name, ..report });
+        }
+        Ok(reports)
+    }
+}
+
+impl OperationReport {
+    fn new(operation: String, action: Action) -> Self {
+        Self {
+            operation,
+            action,
+            tool_id: None,
+            name: None,
+            effect: None,
+            credential: None,
+            changes: Vec::new(),
+            reason: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+fn changes(old: &ToolFields, new: &ToolFields) -> Vec<&'static str> {
+    let parts = [
+        ("description", old.description != new.description),
+        ("parameters", old.parameters != new.parameters),
+        ("effect", old.effect != new.effect),
+        ("config", old.config != new.config),
+    ];
+    parts.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
+fn counts(operations: &[OperationReport]) -> BTreeMap<&'static str, usize> {
+    let mut counts = BTreeMap::new();
+    for operation in operations {
+        let word = match operation.action {
+            Action::Created => "created",
+            Action::Updated => "updated",
+            Action::Unchanged => "unchanged",
+            Action::Skipped => "skipped",
+            Action::Gone => "gone",
+            Action::Deleted => "deleted",
+        };
+        *counts.entry(word).or_insert(0) += 1;
+    }
+    counts
+}

@@ -1,7 +1,7 @@
 //! Calls a tool of a run's snapshot, and says what became of the call.
 
 use serde_json::Value;
-use shared_models::{AgentId, CredentialId, RunId, TenantId, ToolKind, UserId};
+use shared_models::{AgentId, CredentialId, RunId, TenantId, ToolKind, UserId, WaitReason};
 
 use crate::{app::App, clients::credsvc::Wants, snapshot::SnapshotTool, tools};
 
@@ -11,6 +11,8 @@ pub(crate) struct CallCx {
     pub(crate) tenant: TenantId,
     pub(crate) run: RunId,
     pub(crate) call_id: String,
+    /// Until when the run may take; what it starts may not take longer.
+    pub(crate) deadline: tokio::time::Instant,
     /// The agent's owner, in whose name credentials were granted.
     pub(crate) owner: UserId,
     pub(crate) agent_id: AgentId,
@@ -33,6 +35,31 @@ pub(crate) enum Outcome {
     Failed(String),
     /// It may have happened.
     Unknown(String),
+    /// It goes on without us: its answer comes as a signal.
+    Waits(Waiting),
+}
+
+/// Whose answer a call waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// A person's.
+    Input {
+        question: String,
+        /// JSON Schema of the answer.
+        answer: Option<Value>,
+    },
+    /// Another run's.
+    Child(RunId),
+}
+
+impl Waiting {
+    /// What the run waits for meanwhile.
+    pub(crate) fn reason(&self) -> WaitReason {
+        match self {
+            Self::Input { .. } => WaitReason::Input,
+            Self::Child(_) => WaitReason::Child,
+        }
+    }
 }
 
 impl CallCx {
@@ -60,5 +87,8 @@ pub(crate) async fn call(
     tracing::debug!(tool = tool.name, call = cx.call_id, "calling a tool");
     match tool.kind {
         ToolKind::Http => tools::http::call(app, cx, tool, arguments, sent).await,
+        ToolKind::Builtin => tools::builtin::call(app, cx, tool, arguments, sent).await,
+        ToolKind::Mcp => tools::mcp::call(app, cx, tool, arguments, sent).await,
+        ToolKind::Agent => tools::agent::call(app, cx, tool, &arguments).await,
     }
 }

@@ -1,0 +1,123 @@
+//! A tool that is another agent: a run of its own, whose output is the call's answer.
+//!
+//! The child run has the same id for every attempt at the call, so whoever repeats it finds the run that is there. It
+//! stands under the same root, ends with the same deadline and is cancelled with the run it works for.
+
+use std::time::Duration;
+
+use agentcore::Message;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use shared_models::{AgentId, AgentScope, AgentStatus, RunId};
+use sqlx::types::Uuid;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use super::ToolFields;
+use crate::{
+    app::App,
+    committer::printable,
+    create::{self, NewRun, Parent},
+    error::Error,
+    snapshot::{self, RunSnapshot, SnapshotTool},
+    store::child,
+    toolbox::{CallCx, Outcome, Waiting},
+};
+
+/// Runs that work for runs that work for runs: deeper than this, somebody is going round in circles.
+const DEEPEST: i32 = 8;
+
+/// Which agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AgentConfig {
+    pub(crate) agent_id: AgentId,
+}
+
+impl AgentConfig {
+    pub(super) fn complete(fields: &mut ToolFields) {
+        fields.parameters = json!({ "type": "object", "required": ["task"], "additionalProperties": false,
+            "properties": { "task": { "type": "string", "minLength": 1,
+                "description": "What to do. The agent knows nothing but this." } } });
+        if fields.description.is_empty() {
+            fields.description = "Gives a task to another agent and waits for its answer.".into();
+        }
+    }
+}
+
+/// Starts the child run, or finds it. What it ended with, if it has ended, is the answer.
+pub(crate) async fn call(
+    app: &App,
+    cx: &CallCx,
+    tool: &SnapshotTool,
+    arguments: &Value,
+) -> Outcome {
+    let config: AgentConfig = match serde_json::from_value(tool.config.clone()) {
+        Ok(config) => config,
+        Err(error) => {
+            return Outcome::Refused(format!("the tool's configuration is broken: {error}"));
+        }
+    };
+    match begin(app, cx, config.agent_id, arguments).await {
+        Ok(outcome) => outcome,
+        Err(Error::AgentNotFound(_)) => Outcome::Refused("the agent is gone".into()),
+        Err(error) => {
+            tracing::warn!(%error, "a child run could not be started");
+            Outcome::Unknown("the agent could not be reached".into())
+        }
+    }
+}
+
+async fn begin(
+    app: &App,
+    cx: &CallCx,
+    agent: AgentId,
+    arguments: &Value,
+) -> Result<Outcome, Error> {
+    let run = id_of(cx);
+    let mut tx = app.db.begin(cx.tenant).await?;
+    let above = child::place(&mut tx, cx.run).await?;
+    if above.depth >= DEEPEST {
+        return Ok(Outcome::Refused(format!("{DEEPEST} agents are at work above this one already")));
+    }
+    let snapshot = snapshot::build(&mut tx, agent, None).await?.ok_or(Error::AgentNotFound(agent))?;
+    if let Some(why) = refusal(cx, &snapshot) {
+        return Ok(Outcome::Refused(why));
+    }
+    let task = arguments.get("task").and_then(Value::as_str).unwrap_or_default();
+    let new = NewRun {
+        run,
+        principal: above.principal,
+        initiator: above.initiator,
+        firing: None,
+        input: Message::user(task),
+        traceparent: None,
+        deadline: Some(cx.deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1))),
+    };
+    let parent =
+        Parent { root: above.root, run: cx.run, call_id: printable(&cx.call_id), depth: above.depth + 1 };
+    if !create::create_under(&mut tx, &app.runs, (&new, &snapshot), Some(&parent)).await?
+        && let Some(end) = child::end(&mut tx, run).await?
+    {
+        let answer = end.answer();
+        let told = if answer.error { Outcome::Failed } else { Outcome::Done };
+        return Ok(told(answer.content));
+    }
+    tx.commit().await?;
+    app.announce().await;
+    Ok(Outcome::Waits(Waiting::Child(run)))
+}
+
+/// Who owns the agent that calls must be somebody who could start the other one.
+fn refusal(cx: &CallCx, other: &RunSnapshot) -> Option<String> {
+    if other.status != AgentStatus::Active {
+        return Some(format!("the agent is {}: it starts no runs", other.status.as_str()));
+    }
+    let shared = other.scope == AgentScope::Team || other.owner == cx.owner;
+    (!shared).then(|| "the agent belongs to somebody else".to_owned())
+}
+
+/// The same run for every attempt at this call.
+fn id_of(cx: &CallCx) -> RunId {
+    Uuid::new_v5(&cx.run.uuid(), format!("child {}", cx.call_id).as_bytes()).into()
+}

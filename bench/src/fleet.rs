@@ -46,6 +46,7 @@ pub(crate) struct Fleet {
     ports: BTreeMap<&'static str, u16>,
     pub(crate) api: Api,
     pub(crate) tenant: String,
+    switchyard: PathBuf,
     dir: PathBuf,
     _home: Home,
 }
@@ -84,14 +85,12 @@ impl Fleet {
             postgres,
             secrets,
             ports,
+            switchyard: switchyard.to_owned(),
             dir: dir.to_owned(),
             _home: home,
         };
         for &service in Service::ALL {
-            let vars = fleet.environment(service, mock)?;
-            let arguments = vec!["serve".into(), service.name().into()];
-            let program = Program { path: switchyard, arguments, vars, dir };
-            fleet.services.insert(service, program.start(service.name())?);
+            fleet.start_service(service, mock)?;
         }
         fleet.ready().await?;
         Ok(fleet)
@@ -148,6 +147,31 @@ impl Fleet {
         let name = name.to_uppercase();
         let found = self.secrets.get(&name).map(String::as_str);
         found.with_context(|| format!("there is no secret {name}"))
+    }
+
+    /// Stops one service, as a deployment would.
+    pub(crate) async fn stop_service(&mut self, service: Service) -> anyhow::Result<()> {
+        match self.services.remove(&service) {
+            Some(mut process) => process.stop(Signal::SIGTERM).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Starts it again; it may not be ready yet.
+    pub(crate) fn start_service(
+        &mut self,
+        service: Service,
+        mock: SocketAddr,
+    ) -> anyhow::Result<()> {
+        let program = Program {
+            path: &self.switchyard,
+            arguments: vec!["serve".into(), service.name().into()],
+            vars: self.environment(service, mock)?,
+            dir: &self.dir,
+        };
+        let process = program.start(service.name())?;
+        self.services.insert(service, process);
+        Ok(())
     }
 
     /// Stops the services, and then the servers.

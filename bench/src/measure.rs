@@ -1,5 +1,6 @@
 //! What is measured, in order.
 
+mod backlog;
 mod credentials;
 mod entry;
 mod intake;
@@ -14,8 +15,18 @@ mod streams;
 use crate::{bench::Bench, fleet::Fleet, tell};
 
 /// The groups of measurements, by the names `--only` takes.
-pub(crate) const GROUPS: [&str; 9] =
-    ["start", "parts", "library", "memory", "credentials", "entry", "runs", "streams", "intake"];
+pub(crate) const GROUPS: [&str; 10] = [
+    "start",
+    "parts",
+    "library",
+    "memory",
+    "credentials",
+    "entry",
+    "runs",
+    "streams",
+    "intake",
+    "backlog",
+];
 
 /// Measures the groups that are asked for; all, when none is named.
 pub(crate) async fn everything(bench: &mut Bench, only: &[String]) -> anyhow::Result<()> {
@@ -32,15 +43,15 @@ pub(crate) async fn everything(bench: &mut Bench, only: &[String]) -> anyhow::Re
         return Ok(());
     }
     tell("starting the services");
-    let fleet = Fleet::start(&bench.switchyard, &bench.dir, bench.mock_at).await?;
-    let done = with_fleet(bench, &fleet, &wanted).await;
+    let mut fleet = Fleet::start(&bench.switchyard, &bench.dir, bench.mock_at).await?;
+    let done = with_fleet(bench, &mut fleet, &wanted).await;
     fleet.stop().await?;
     done
 }
 
 async fn with_fleet(
     bench: &mut Bench,
-    fleet: &Fleet,
+    fleet: &mut Fleet,
     wanted: &impl Fn(&str) -> bool,
 ) -> anyhow::Result<()> {
     memory::idle(bench, fleet);
@@ -68,6 +79,10 @@ async fn with_fleet(
     if wanted("intake") {
         tell("webhook intake");
         intake::measure(bench, fleet, &scene).await?;
+    }
+    if wanted("backlog") {
+        tell("a backlog");
+        backlog::measure(bench, fleet, &scene).await?;
     }
     memory::loaded(bench, fleet);
     Ok(())

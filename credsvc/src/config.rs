@@ -28,6 +28,8 @@ pub struct Config {
     pub lease_seconds: u32,
     /// `SWITCHYARD_AUDIT_QUEUE`: how many resolves, reads and refusals may wait for their audit entry (1024).
     pub audit_queue: usize,
+    /// `SWITCHYARD_SHRED_DAYS`: days that a deleted credential stays sealed before nothing is left of it (31).
+    pub shred_days: u32,
 }
 
 impl Config {
@@ -54,6 +56,7 @@ impl Config {
             key_cache: Duration::from_secs(env.parse("SWITCHYARD_KEY_CACHE_SECONDS", "300")),
             lease_seconds: env.parse("SWITCHYARD_SECRET_TTL_SECONDS", "60"),
             audit_queue: env.parse("SWITCHYARD_AUDIT_QUEUE", "1024"),
+            shred_days: env.parse("SWITCHYARD_SHRED_DAYS", "31"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use dbutil::Db;
-use pubsub::{Bus, Relay, RelayConfig};
+use pubsub::{Bus, Relay};
 use servicekit::{Lifecycle, Verifier, peer};
 use shared_models::Service;
 use tokio::net::TcpListener;
@@ -27,15 +27,15 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
     life.spawn("credsvc ledger", ledger.run(life.soft()));
 
     // Nobody waits for these events, so no bell is rung: the relay finds them when it looks.
-    let (relay, _bell) = Relay::new(db, bus, RelayConfig::default());
+    let (relay, _bell) = Relay::new(db, bus, config.service.relay.clone());
     let soft = life.soft();
     life.spawn("credsvc relay", async move {
         relay.run(soft).await;
         Ok(())
     });
-    let (store, soft) = (app.db.clone(), life.soft());
+    let (store, days, soft) = (app.db.clone(), config.shred_days, life.soft());
     life.spawn("credsvc shred", async move {
-        workers::shred::run(store, soft).await;
+        workers::shred::run(store, days, soft).await;
         Ok(())
     });
     let (vault, soft) = (app.vault.clone(), life.soft());

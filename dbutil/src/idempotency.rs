@@ -106,8 +106,9 @@ pub async fn remember(
 /// Forgets answers older than a day, up to `limit` of them; says how many.
 pub async fn prune(connection: &mut sqlx::PgConnection, limit: i64) -> Result<u64, sqlx::Error> {
     sqlx::query(
-        "delete from idempotency where ctid in (
-             select ctid from idempotency where created_at < now() - interval '24 hours' limit $1)",
+        "delete from idempotency where ctid = any (array(
+             select ctid from idempotency where created_at < now() - interval '24 hours'
+             order by created_at limit $1 for update skip locked))",
     )
     .bind(limit)
     .execute(connection)

@@ -3,6 +3,7 @@
 //! Invariant: tenant-owned rows are only reachable through a [`TenantTx`] (row-level security by `app.tenants`) or,
 //! for the few cross-tenant jobs, through [`Db::system`], which says why. No service connects as a superuser or owner.
 
+mod batches;
 mod blame;
 mod constraint;
 mod db;
@@ -12,6 +13,7 @@ pub mod page;
 pub mod provision;
 mod tx;
 
+pub use batches::Batches;
 pub use blame::{is_down, is_unstorable};
 pub use constraint::OnConstraint;
 pub use db::{Db, DbConfig, DbError};

@@ -23,6 +23,7 @@ codes! {
     MODEL_UNAVAILABLE = "model_unavailable", 422, "The model is unknown or not enabled here.";
     CREDENTIAL_REFUSED = "credential_refused", 422, "The credential does not exist or may not be used so.";
     RUN_NOT_FOUND = "run_not_found", 404, "There is no such run, or it is not yours to see.";
+    RUN_PRUNED = "run_pruned", 410, "The run ended so long ago that what was said in it has been forgotten.";
     RUN_ENDED = "run_ended", 409, "The run has ended; its status never changes again.";
     EFFECT_NOT_FOUND = "effect_not_found", 404, "The run has made no such call.";
     EFFECT_NOT_IN_DOUBT = "effect_not_in_doubt", 409, "What became of the call is known; nobody is asked.";

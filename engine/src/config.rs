@@ -39,6 +39,12 @@ pub struct RunConfig {
     pub lease: Duration,
     /// How often the sweeper looks for what a lost bell left behind.
     pub sweep: Duration,
+    /// Days that the content of an ended run is kept.
+    pub content_days: i32,
+    /// Days that an ended run itself is kept.
+    pub days: i32,
+    /// How often old runs are looked for.
+    pub prune: Duration,
     /// How long a run may take when nobody says otherwise.
     pub deadline: Duration,
     /// Claims without a new record after which a run is given up as poison.
@@ -60,6 +66,9 @@ impl Default for RunConfig {
             tenant_concurrency: 64,
             lease: Duration::from_secs(10),
             sweep: Duration::from_secs(1),
+            content_days: 30,
+            days: 400,
+            prune: Duration::from_secs(60),
             deadline: Duration::from_secs(3600),
             max_claims: 5,
             coalesce: Duration::from_millis(30),
@@ -95,9 +104,25 @@ fn egress(env: &mut Env) -> EgressPolicy {
     })
 }
 
+/// How many days content and runs are kept.
+fn kept(env: &mut Env, default: &RunConfig) -> (i32, i32) {
+    const CONTENT: &str = "SWITCHYARD_RUN_CONTENT_DAYS";
+    const RUNS: &str = "SWITCHYARD_RUN_DAYS";
+    let content: u32 = env.parse(CONTENT, &default.content_days.to_string());
+    let runs: u32 = env.parse(RUNS, &default.days.to_string());
+    if !(1..=3650).contains(&content) {
+        env.refuse(CONTENT, "must be between 1 and 3650");
+    }
+    if !(content..=3650).contains(&runs) {
+        env.refuse(RUNS, format!("must be between {CONTENT} and 3650"));
+    }
+    (content as i32, runs as i32)
+}
+
 impl RunConfig {
     fn read(env: &mut Env) -> Self {
         let default = Self::default();
+        let kept = kept(env, &default);
         let mut number = |name: &str, default: u64| env.parse::<u64>(name, &default.to_string());
         Self {
             slots: number("SWITCHYARD_RUN_SLOTS", default.slots as u64) as usize,
@@ -105,6 +130,9 @@ impl RunConfig {
                 as i32,
             lease: Duration::from_millis(number("SWITCHYARD_WORKER_LEASE_MS", 10_000)),
             sweep: Duration::from_millis(number("SWITCHYARD_SWEEP_MS", 1_000)),
+            content_days: kept.0,
+            days: kept.1,
+            prune: Duration::from_millis(number("SWITCHYARD_PRUNE_MS", 60_000).max(1)),
             deadline: Duration::from_secs(number("SWITCHYARD_RUN_DEADLINE_SECONDS", 3_600)),
             max_claims: number("SWITCHYARD_RUN_MAX_CLAIMS", default.max_claims as u64) as i32,
             coalesce: Duration::from_millis(number("SWITCHYARD_DELTA_MS", 30)),

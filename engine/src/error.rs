@@ -40,6 +40,8 @@ pub(crate) enum Error {
     CredentialRefused(String),
     #[error("there is no run {0}")]
     RunNotFound(RunId),
+    #[error("what was said in the run {0} has been forgotten: it ended too long ago")]
+    RunPruned(RunId),
     #[error("the run has ended")]
     RunEnded,
     #[error("the run has made no call `{0}`")]
@@ -80,6 +82,7 @@ impl From<Error> for Problem {
             Error::ModelUnavailable(_) => &codes::MODEL_UNAVAILABLE,
             Error::CredentialRefused(_) => &codes::CREDENTIAL_REFUSED,
             Error::RunNotFound(_) => &codes::RUN_NOT_FOUND,
+            Error::RunPruned(_) => &codes::RUN_PRUNED,
             Error::RunEnded => &codes::RUN_ENDED,
             Error::EffectNotFound(_) => &codes::EFFECT_NOT_FOUND,
             Error::EffectNotInDoubt(_) => &codes::EFFECT_NOT_IN_DOUBT,

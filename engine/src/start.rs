@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use dbutil::Db;
-use pubsub::{Bus, Relay, RelayConfig, listen_batch};
+use pubsub::{Bus, Relay, listen_batch};
 use servicekit::peer::internal_http;
 use servicekit::{Lifecycle, Minter, Peer, Probe, SigningKey, Verifier, egress::Egress, serve};
 use shared_models::{Service, WorkerId};
@@ -40,6 +40,7 @@ pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
     life.spawn("worker", workers::claims::run(app.clone(), life.clone()));
     life.spawn("bell", workers::bell::run(app.clone()));
     life.spawn("sweeper", workers::sweeper::run(app.clone()));
+    life.spawn("retention", workers::retention::run(app.clone()));
     life.spawn("grants", workers::grants::run(app.clone()));
     life.spawn("heartbeat", workers::heartbeat::run(app.clone()));
     life.spawn("questions", workers::questions::run(app.clone()));
@@ -54,7 +55,7 @@ async fn build(config: &Config, life: &Lifecycle) -> anyhow::Result<App> {
     let db = Db::connect(Service::Engine.name(), &service.db).await?;
     db.check_migrated(&MIGRATOR).await?;
     let bus = Bus::connect(Service::Engine, &service.nats).await?;
-    let (relay, relay_handle) = Relay::new(db.clone(), bus.clone(), RelayConfig::default());
+    let (relay, relay_handle) = Relay::new(db.clone(), bus.clone(), service.relay.clone());
     let soft = life.soft();
     life.spawn("relay", async move {
         relay.run(soft).await;

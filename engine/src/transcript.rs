@@ -31,7 +31,7 @@ pub(crate) async fn read(
     run: RunId,
     root: RunId,
 ) -> Result<(RunSnapshot, Transcript), Error> {
-    let snapshot = run::snapshot(tx, run).await?.context("the run has no snapshot")?;
+    let snapshot = run::snapshot(tx, run).await?.ok_or(Error::RunPruned(run))?;
     let snapshot: RunSnapshot = serde_json::from_value(snapshot).context("the run's snapshot")?;
     let rows = journal::after(tx, run, 0, i64::MAX).await?;
     let records = rows.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;

@@ -5,4 +5,5 @@ pub(crate) mod claims;
 pub(crate) mod grants;
 pub(crate) mod heartbeat;
 pub(crate) mod questions;
+pub(crate) mod retention;
 pub(crate) mod sweeper;

@@ -12,6 +12,7 @@ use crate::{
     clients::{credsvc::Credsvc, engine::Engine},
     clock::Clock,
     config::Limits,
+    hearing::Hearing,
     hooks::Hooks,
     intake::Committer,
     secrets::Secrets,
@@ -43,6 +44,8 @@ pub struct App {
     pub(crate) stats: Stats,
     /// The database's clock.
     pub(crate) clock: Clock,
+    /// How far the engine has acknowledged and told, minute by minute.
+    pub(crate) hearing: Arc<Hearing>,
     /// What may be used.
     pub(crate) limits: Limits,
     /// Wakes the worker that releases what was held and takes grants back.

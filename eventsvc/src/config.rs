@@ -28,11 +28,19 @@ pub struct Limits {
     pub retention_days: u32,
     /// Minutes without a word of a run after which an acknowledged firing is published again.
     pub unheard_minutes: u32,
+    /// Seconds between two looks at what is lost or old.
+    pub housekeeping_seconds: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { queue: 4096, queue_mib: 64, retention_days: 30, unheard_minutes: 10 }
+        Self {
+            queue: 4096,
+            queue_mib: 64,
+            retention_days: 30,
+            unheard_minutes: 10,
+            housekeeping_seconds: 60,
+        }
     }
 }
 
@@ -48,6 +56,7 @@ impl Config {
                 queue_mib: env.parse("SWITCHYARD_INTAKE_QUEUE_MIB", "64"),
                 retention_days: env.parse("SWITCHYARD_DELIVERY_RETENTION_DAYS", "30"),
                 unheard_minutes: env.parse("SWITCHYARD_UNHEARD_MINUTES", "10"),
+                housekeeping_seconds: env.parse("SWITCHYARD_HOUSEKEEPING_SECONDS", "60"),
             },
         };
         if config.limits.queue == 0 {
@@ -61,6 +70,9 @@ impl Config {
         }
         if !(1..=3650).contains(&config.limits.retention_days) {
             env.refuse("SWITCHYARD_DELIVERY_RETENTION_DAYS", "must be between 1 and 3650");
+        }
+        if config.limits.housekeeping_seconds == 0 {
+            env.refuse("SWITCHYARD_HOUSEKEEPING_SECONDS", "must be at least 1");
         }
         if !(1..=1440).contains(&config.limits.unheard_minutes) {
             env.refuse("SWITCHYARD_UNHEARD_MINUTES", "must be between 1 and 1440");

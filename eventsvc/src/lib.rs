@@ -14,6 +14,7 @@ mod delivery;
 mod error;
 mod event;
 mod filter;
+mod hearing;
 mod hooks;
 mod http;
 pub mod intake;

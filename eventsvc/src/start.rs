@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use dbutil::Db;
-use pubsub::{Bus, Relay, RelayConfig};
+use pubsub::{Bus, Relay};
 use servicekit::{
     Lifecycle, Minter, Peer, Probe, SigningKey, Verifier,
     peer::internal_http,
@@ -49,7 +49,7 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
     let db = Db::connect("eventsvc", &service.db).await.context("connecting to the database")?;
     db.check_migrated(&MIGRATOR).await?;
     let bus = Bus::connect(Service::Eventsvc, &service.nats).await?;
-    let (relay, relay_handle) = Relay::new(db.clone(), bus.clone(), RelayConfig::default());
+    let (relay, relay_handle) = Relay::new(db.clone(), bus.clone(), service.relay.clone());
     let soft = life.soft();
     life.spawn("eventsvc relay", async move {
         relay.run(soft).await;
@@ -79,6 +79,7 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
         relay: relay_handle,
         stats,
         clock,
+        hearing: Arc::default(),
         limits: config.limits,
         bell: Arc::new(Notify::new()),
         db,

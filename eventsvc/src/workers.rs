@@ -26,15 +26,20 @@ pub(crate) async fn chores(app: App, soft: CancellationToken) -> anyhow::Result<
     }
 }
 
-/// What can wait, once a minute.
+/// What can wait, once a minute or as often as is said.
 pub(crate) async fn housekeeping(app: App, soft: CancellationToken) -> anyhow::Result<()> {
+    let pause = Duration::from_secs(app.limits.housekeeping_seconds.into());
     loop {
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(60)) => {}
+            () = tokio::time::sleep(pause) => {}
             () = soft.cancelled() => return Ok(()),
         }
         log("publishing unheard firings again", unheard::activate(&app).await);
-        log("forgetting old deliveries", retention::activate(&app).await);
+        // Years of deliveries may be due: what is under way at the end is rolled back and due again.
+        tokio::select! {
+            forgotten = retention::activate(&app) => log("forgetting old deliveries", forgotten),
+            () = soft.cancelled() => return Ok(()),
+        }
     }
 }
 

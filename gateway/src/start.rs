@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use axum::Router;
 use dbutil::Db;
-use pubsub::{Bus, Relay, RelayConfig};
+use pubsub::{Bus, Relay};
 use servicekit::{
     Lifecycle, Probe, SigningKey, Verifier, peer,
     shell::{self, Shell},
@@ -33,7 +33,7 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
         .with_context(|| format!("cannot listen on {}", config.internal_listen))?;
     let http = peer::internal_http()?;
     let verifier = Verifier::from_url(Service::Gateway, own_jwks(&internal)?, http.clone());
-    let (relay, bell) = Relay::new(db.clone(), bus.clone(), RelayConfig::default());
+    let (relay, bell) = Relay::new(db.clone(), bus.clone(), config.service.relay.clone());
     let keys = Keys::new(db.clone(), config.limits.key_cache);
     let app = App { db: db.clone(), relay: bell, keys, verifier };
     let edge = Edge::new(&config, &app, key, http.clone());

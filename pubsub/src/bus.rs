@@ -14,10 +14,10 @@ use async_nats::{
 };
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
-use shared_models::Service;
+use shared_models::{Service, events::Stream};
 use tokio::sync::watch;
 
-use crate::topology::{Consumer, StreamSpec};
+use crate::topology::{CONSUMERS, Consumer, StreamSpec};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_RECONNECT_DELAY: u64 = 2_000;
@@ -146,9 +146,9 @@ impl Bus {
         })
     }
 
-    /// The last sequence a stream has given out.
-    pub(crate) async fn last_sequence(&self, spec: &StreamSpec) -> Result<u64, BusError> {
-        let name = spec.stream.name();
+    /// The first sequence a stream still has, and the last it has given out.
+    pub(crate) async fn sequences(&self, stream: Stream) -> Result<(u64, u64), BusError> {
+        let name = stream.name();
         let found = self.jetstream.get_stream(name).await;
         let stream = found.map_err(|error| match error.kind() {
             GetStreamErrorKind::JetStream(refusal) if refusal.code() == 404 => {
@@ -156,7 +156,22 @@ impl Bus {
             }
             _ => BusError::Unavailable(error.to_string()),
         })?;
-        Ok(stream.cached_info().state.last_sequence)
+        let state = &stream.cached_info().state;
+        Ok((state.first_sequence, state.last_sequence))
+    }
+
+    /// Up to which sequence every hearer of a stream has acknowledged what concerns it.
+    pub(crate) async fn heard_up_to(&self, spec: &StreamSpec) -> Result<i64, BusError> {
+        let mut heard = i64::MAX;
+        for consumer in CONSUMERS.iter().filter(|consumer| consumer.stream == spec.stream) {
+            let durable = self.consumer(consumer).await?;
+            let info = durable.cached_info();
+            // The floor of one that has caught up stays where the last event was that concerned it.
+            if info.num_pending > 0 || info.num_ack_pending > 0 {
+                heard = heard.min(info.ack_floor.stream_sequence as i64);
+            }
+        }
+        Ok(heard)
     }
 
     /// Changes each time a connection is made.
@@ -169,6 +184,11 @@ impl Bus {
 /// which events will not be delivered again by themselves.
 pub async fn consumer_ack_floor(bus: &Bus, consumer: &Consumer) -> Result<u64, BusError> {
     Ok(bus.consumer(consumer).await?.cached_info().ack_floor.stream_sequence)
+}
+
+/// The last sequence a stream has given out: everything that was published until now is at or below it.
+pub async fn last_sequence(bus: &Bus, stream: Stream) -> Result<u64, BusError> {
+    Ok(bus.sequences(stream).await?.1)
 }
 
 fn tell(service: Service, happening: &Happening) {

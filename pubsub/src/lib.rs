@@ -17,10 +17,10 @@ mod schemas;
 pub mod topology;
 mod trace;
 
-pub use bus::{Bus, BusError, NatsConfig, consumer_ack_floor};
+pub use bus::{Bus, BusError, NatsConfig, consumer_ack_floor, last_sequence};
 pub use emit::{OutboxRow, emit, emit_as, insert_rows, message_id};
 pub use listener::{BatchListener, DependencyDown, Heard, Listener, RawEvent, Refusal};
-pub use relay::{Relay, RelayConfig, RelayHandle, republish, republish_rolled_back};
+pub use relay::{Relay, RelayConfig, RelayHandle, republish, republish_lost};
 pub use runner::{
     ListenOptions,
     batch::{listen_batch, listen_batch_with},

@@ -4,10 +4,10 @@
 //! from the table when the bell rings and once a second, which picks up what a crash left. A row is marked published
 //! only after the broker's acknowledgement; while NATS is away rows just stay.
 
-mod prune;
 mod publish;
 mod rollback;
 mod store;
+mod tidy;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
     topology::{StreamSpec, stream_of},
 };
 use publish::{Published, ToSend};
-pub use rollback::{republish, republish_rolled_back};
+pub use rollback::{republish, republish_lost};
 
 /// Batches that may wait in memory; what does not fit is found in the table.
 const TAKEN: usize = 1_024;
@@ -37,12 +37,19 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 pub struct RelayConfig {
     /// How often the table is looked at although no bell rang.
     pub poll: Duration,
-    /// How often a rolled-back broker is looked for and old rows are pruned.
+    /// How often it is looked whether the broker has lost something.
     pub check: Duration,
     /// Rows published together.
     pub batch: usize,
-    /// How long published rows are kept, so that they can be published again.
+    /// How long published rows are kept at least, so that they can be published again; never less than until every
+    /// hearer has acknowledged them.
     pub keep: Duration,
+    /// Days for which messages are remembered that were taken; longer than a stream keeps them.
+    pub inbox_days: u32,
+    /// Days after which a parked event is given up, unless somebody asked for its replay.
+    pub parked_days: u32,
+    /// How often old rows are looked for.
+    pub tidy: Duration,
     /// The longest wait after a failure.
     pub max_backoff: Duration,
 }
@@ -54,6 +61,9 @@ impl Default for RelayConfig {
             check: Duration::from_secs(10),
             batch: 512,
             keep: Duration::from_secs(24 * 60 * 60),
+            inbox_days: 30,
+            parked_days: 90,
+            tidy: Duration::from_secs(60),
             max_backoff: Duration::from_secs(5),
         }
     }
@@ -119,8 +129,14 @@ impl Relay {
         (Self { db, bus, config, stream, bell, taken, refused: HashMap::new(), high: 0 }, handle)
     }
 
-    /// Publishes until the token is cancelled, then once more what is left.
-    pub async fn run(mut self, token: CancellationToken) {
+    /// Publishes until the token is cancelled, then once more what is left. Forgets old rows meanwhile.
+    pub async fn run(self, token: CancellationToken) {
+        let (db, bus) = (self.db.clone(), self.bus.clone());
+        let tidying = tidy::run(db, bus, (self.stream, self.config.clone()), token.clone());
+        tokio::join!(self.publish_until(token), tidying);
+    }
+
+    async fn publish_until(mut self, token: CancellationToken) {
         let mut poll = interval(self.config.poll);
         let mut check = interval(self.config.check);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -156,11 +172,13 @@ impl Relay {
                 Ok(())
             }
             Wake::Check => {
-                if let Some(last) = rollback::check(&self.db, &self.bus, self.stream).await? {
-                    self.high = last;
+                let lost = rollback::look(&self.db, &self.bus, self.stream).await?;
+                if lost.rolled_back > 0 {
+                    self.high = lost.last;
+                }
+                if lost.rolled_back + lost.dropped > 0 {
                     self.bell.notify_one();
                 }
-                prune::prune(&self.db, self.config.keep).await?;
                 store::measure(&self.db).await?;
                 Ok(())
             }

@@ -8,10 +8,11 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::Path,
     str::FromStr,
+    time::Duration,
 };
 
 use dbutil::DbConfig;
-use pubsub::NatsConfig;
+use pubsub::{NatsConfig, RelayConfig};
 use secrecy::SecretString;
 use shared_models::Service;
 use url::Url;
@@ -217,6 +218,8 @@ pub struct ServiceConfig {
     pub db: DbConfig,
     /// Its message bus.
     pub nats: NatsConfig,
+    /// How its events are published, and how long they are kept.
+    pub relay: RelayConfig,
     /// Its keys.
     pub auth: AuthConfig,
 }
@@ -238,11 +241,33 @@ impl ServiceConfig {
                 user: env.text("SWITCHYARD_NATS_USER", service.name()),
                 password: env.secret("SWITCHYARD_NATS_PASSWORD"),
             },
+            relay: relay(env),
             auth: AuthConfig {
                 jwks_url: env.parse("SWITCHYARD_JWKS_URL", "http://127.0.0.1:8090/internal/jwks"),
                 service_key: env.secret("SWITCHYARD_SERVICE_KEY"),
             },
         }
+    }
+}
+
+fn relay(env: &mut Env) -> RelayConfig {
+    let default = RelayConfig::default();
+    let mut at_least = |name: &str, least: u64, default: u64| -> u64 {
+        let found = env.parse(name, &default.to_string());
+        if found < least {
+            env.refuse(name, format!("must be at least {least}"));
+        }
+        found
+    };
+    RelayConfig {
+        poll: Duration::from_millis(at_least("SWITCHYARD_OUTBOX_POLL_MS", 10, 1_000)),
+        check: Duration::from_millis(at_least("SWITCHYARD_OUTBOX_CHECK_MS", 100, 10_000)),
+        tidy: Duration::from_secs(at_least("SWITCHYARD_TIDY_SECONDS", 1, 60)),
+        keep: Duration::from_secs(at_least("SWITCHYARD_OUTBOX_KEEP_HOURS", 1, 24) * 60 * 60),
+        // Streams keep messages for a week; one that comes twice must be known for longer than that.
+        inbox_days: at_least("SWITCHYARD_INBOX_DAYS", 8, default.inbox_days.into()) as u32,
+        parked_days: at_least("SWITCHYARD_PARKED_DAYS", 1, default.parked_days.into()) as u32,
+        ..default
     }
 }
 

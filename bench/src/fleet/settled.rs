@@ -52,6 +52,21 @@ impl Settled {
         Ok(started.elapsed())
     }
 
+    /// Waits until every delivery is in the stream.
+    pub(crate) async fn published(&mut self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while self.busy(UNPUBLISHED).await? {
+            pause(started).await?;
+        }
+        Ok(())
+    }
+
+    /// How many fired triggers were ever published.
+    pub(crate) async fn fired(&self) -> anyhow::Result<u64> {
+        let stream = self.bus.get_stream("TRIGGERS").await?;
+        Ok(stream.cached_info().state.last_sequence)
+    }
+
     /// The consumers that make runs.
     fn starters(&self) -> Vec<(String, String)> {
         self.consumers.iter().filter(|(stream, _)| stream == "TRIGGERS").cloned().collect()
@@ -73,6 +88,7 @@ impl Settled {
     }
 }
 
+const UNPUBLISHED: &str = "select exists (select from eventsvc.outbox where published_at is null)";
 const RUNS: &str = "
     select exists (select from eventsvc.outbox where published_at is null)
         or exists (select from engine.run where status = 'queued')

@@ -261,12 +261,14 @@ pub(crate) async fn mark_deleted(tx: &mut TenantTx, id: CredentialId) -> Result<
     .map(|done| done.rows_affected() == 1)
 }
 
-/// Removes up to `limit` credentials that were deleted 31 days ago, with their sealed secrets; says how many.
-pub(crate) async fn shred(tx: &mut SystemTx, limit: i64) -> Result<u64, sqlx::Error> {
+/// Removes up to `limit` credentials that were deleted so many days ago, with their sealed secrets; says how many.
+pub(crate) async fn shred(tx: &mut SystemTx, days: i32, limit: i64) -> Result<u64, sqlx::Error> {
     sqlx::query!(
         "delete from credsvc.credential where credential_id in (
              select credential_id from credsvc.credential
-             where deleted_at < now() - interval '31 days' order by deleted_at limit $1)",
+             where deleted_at < now() - make_interval(days => $1)
+             order by deleted_at limit $2 for update skip locked)",
+        days,
         limit,
     )
     .execute(&mut **tx)

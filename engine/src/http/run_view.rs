@@ -47,6 +47,9 @@ pub(crate) struct RunView {
     started_at: Option<DateTime<Utc>>,
     #[serde(serialize_with = "shared_models::wire_time::maybe")]
     finished_at: Option<DateTime<Utc>>,
+    /// When what was said in it was forgotten.
+    #[serde(serialize_with = "shared_models::wire_time::maybe")]
+    content_pruned_at: Option<DateTime<Utc>>,
 }
 
 /// Why a run failed.
@@ -93,6 +96,7 @@ impl RunView {
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
+            content_pruned_at: row.content_pruned_at,
         }
     }
 }

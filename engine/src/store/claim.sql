@@ -1,4 +1,6 @@
--- Tenants are found by hopping over the index, so that a backlog of one tenant costs the others nothing.
+-- Tenants, and in each the lanes of its queue, are found by hopping over the index: a backlog of one tenant costs the
+-- others nothing, and what an agent's own limit holds back stands in nobody else's way. Agents without such a limit
+-- share one lane.
 with recursive tenants as (
     (select tenant_id from engine.run where status = 'queued' order by tenant_id limit 1)
     union all
@@ -10,29 +12,59 @@ with recursive tenants as (
            greatest($3::bigint - (select count(*) from engine.run r
                           where r.tenant_id = t.tenant_id and r.status = 'running'), 0) as free
     from tenants t where t.tenant_id is not null
+), lanes as (
+    select room.tenant_id, '00000000-0000-0000-0000-000000000000'::uuid as lane
+    from room where room.free > 0
+    union all
+    select l.tenant_id, (
+        select case when r.agent_concurrency is null then '00000000-0000-0000-0000-000000000000'::uuid else r.agent_id end
+        from engine.run r
+        where r.status = 'queued' and r.tenant_id = l.tenant_id
+          and case when r.agent_concurrency is null then '00000000-0000-0000-0000-000000000000'::uuid else r.agent_id end
+              > l.lane
+        order by case when r.agent_concurrency is null then '00000000-0000-0000-0000-000000000000'::uuid else r.agent_id end
+        limit 1)
+    from lanes l where l.lane is not null
+), limits as materialized (
+    -- What is left of a lane's own limit, by its oldest run; null when it has none.
+    select l.tenant_id, l.lane, (
+        select r.agent_concurrency
+        from engine.run r
+        where r.tenant_id = l.tenant_id and r.status = 'queued'
+          and case when r.agent_concurrency is null then '00000000-0000-0000-0000-000000000000'::uuid else r.agent_id end
+              = l.lane
+        order by r.queued_at, r.run_id limit 1) as concurrency, (
+        select count(*) from engine.run r
+        where r.tenant_id = l.tenant_id and r.agent_id = l.lane and r.status = 'running') as running
+    from lanes l where l.lane is not null
 ), waiting as (
-    select c.*, row_number() over (partition by c.agent_id order by c.queued_at, c.run_id) as nth_of_agent
-    from room cross join lateral (
+    select c.*, u.running,
+           row_number() over (partition by c.tenant_id, c.agent_id order by c.queued_at, c.run_id) as nth_of_agent
+    from limits u cross join lateral (
         select r.run_id, r.tenant_id, r.agent_id, r.agent_concurrency, r.queued_at
         from engine.run r
-        where r.tenant_id = room.tenant_id and r.status = 'queued'
+        where r.tenant_id = u.tenant_id and r.status = 'queued'
+          and case when r.agent_concurrency is null then '00000000-0000-0000-0000-000000000000'::uuid else r.agent_id end
+              = u.lane
         order by r.queued_at, r.run_id
-        -- More than fits, for those an agent's own limit holds back.
-        limit case when room.free > 0 then $2::bigint + 64 else 0 end) c
+        limit case when u.concurrency is null then $2::bigint
+                   else greatest(least($2::bigint, u.concurrency - u.running), 0) end) c
 ), allowed as (
     select w.run_id, w.tenant_id, w.queued_at,
            row_number() over (partition by w.tenant_id order by w.queued_at, w.run_id) as turn
     from waiting w
-    where w.agent_concurrency is null
-       or w.nth_of_agent <= w.agent_concurrency - (select count(*) from engine.run r
-              where r.tenant_id = w.tenant_id and r.agent_id = w.agent_id and r.status = 'running')
+    where w.agent_concurrency is null or w.nth_of_agent <= w.agent_concurrency - w.running
 ), ending as (
-    -- What was cancelled or is too late ends at once: no limit holds that back.
-    select r.run_id from engine.run r
-    where r.status = 'queued' and r.run_id in (
-        select s.run_id from engine.run_signal s where s.drained_at is null and s.signal ->> 'signal' = 'cancel'
-        union all
-        select t.run_id from engine.run_timer t where t.name = 'deadline' and t.due_at <= now())
+    -- What was cancelled or is too late ends at once: no limit holds that back. Never more than fits.
+    (select r.run_id
+     from engine.run_signal s join engine.run r on r.run_id = s.run_id and r.status = 'queued'
+     where s.drained_at is null and s.signal ->> 'signal' = 'cancel'
+     limit $2::bigint)
+    union all
+    (select r.run_id
+     from engine.run_timer t join engine.run r on r.run_id = t.run_id and r.status = 'queued'
+     where t.name = 'deadline' and t.due_at <= now()
+     order by t.due_at limit $2::bigint)
 ), picked as (
     select a.run_id, a.turn, a.queued_at
     from allowed a join room on room.tenant_id = a.tenant_id

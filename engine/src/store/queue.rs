@@ -1,9 +1,9 @@
-//! Runs as a queue with leases: who may take one, who must let go, who is woken.
+//! Runs as a queue with leases: who may take one, who must let go, who is woken. What a lost bell left is in `sweep`.
 //!
 //! These statements cross tenants and use the system login. Rows are locked with `skip locked` throughout, so that no
 //! process waits for another's group of journal records.
 
-use dbutil::{Db, SystemTx, TenantTx};
+use dbutil::{SystemTx, TenantTx};
 use shared_models::{AgentId, EventId, RunId, TenantId, TriggerId, WorkerId, events::run::RunRef};
 
 /// A run as its new owner gets it.
@@ -53,9 +53,12 @@ pub(crate) async fn claim(
     most: i64,
     tenant_limit: i32,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
-    // A process that is stopped while it holds the lock must not stop the others.
+    // A process that is stopped while it holds the lock must not stop the others; and the planner is kept to the indexes,
+    // whatever it believes about a fast-growing table.
     sqlx::query!(
-        "select set_config('idle_in_transaction_session_timeout', '2000', true), pg_advisory_xact_lock($1)::text",
+        "select set_config('idle_in_transaction_session_timeout', '2000', true) as patience,
+                set_config('enable_seqscan', 'off', true) as seqscan, set_config('jit', 'off', true) as jit,
+                pg_advisory_xact_lock($1)::text as held",
         CLAIMING,
     )
     .fetch_one(&mut **tx)
@@ -95,51 +98,6 @@ pub(crate) async fn release(
     .map(drop)
 }
 
-/// Queues the runs of workers whose lease has ended. Says how many.
-pub(crate) async fn requeue_orphans(db: &Db) -> Result<u64, sqlx::Error> {
-    sqlx::query!(
-        "update engine.run set status = 'queued', worker_id = null, queued_at = now()
-         where run_id in (
-             select r.run_id from engine.run r
-             where r.status = 'running' and not exists (
-                 select from engine.worker w where w.worker_id = r.worker_id and w.lease_until > now())
-             limit 1000 for update skip locked)"
-    )
-    .execute(db.system_pool())
-    .await
-    .map(|done| done.rows_affected())
-}
-
-/// Queues waiting runs that have been told something. Says how many.
-pub(crate) async fn requeue_signalled(db: &Db) -> Result<u64, sqlx::Error> {
-    sqlx::query!(
-        "update engine.run set status = 'queued', wait_reason = null, queued_at = now()
-         where run_id in (
-             select r.run_id from engine.run r
-             where r.status = 'waiting' and r.run_id in (
-                 select s.run_id from engine.run_signal s where s.drained_at is null)
-             limit 1000 for update skip locked)"
-    )
-    .execute(db.system_pool())
-    .await
-    .map(|done| done.rows_affected())
-}
-
-/// Queues waiting runs whose moment has come. Says how many.
-pub(crate) async fn requeue_due(db: &Db) -> Result<u64, sqlx::Error> {
-    sqlx::query!(
-        "update engine.run set status = 'queued', wait_reason = null, queued_at = now()
-         where run_id in (
-             select r.run_id from engine.run r
-             where r.status = 'waiting' and r.run_id in (
-                 select t.run_id from engine.run_timer t where t.due_at <= now())
-             limit 1000 for update skip locked)"
-    )
-    .execute(db.system_pool())
-    .await
-    .map(|done| done.rows_affected())
-}
-
 /// Queues one waiting run, because somebody has just told it something.
 pub(crate) async fn wake(tx: &mut TenantTx, run: RunId) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
@@ -152,40 +110,4 @@ pub(crate) async fn wake(tx: &mut TenantTx, run: RunId) -> Result<(), sqlx::Erro
     .execute(&mut **tx)
     .await
     .map(drop)
-}
-
-/// Which of a worker's own runs have been told something.
-pub(crate) async fn signalled(db: &Db, worker: WorkerId) -> Result<Vec<RunId>, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select distinct s.run_id as "run: RunId"
-           from engine.run_signal s join engine.run r using (run_id)
-           where s.drained_at is null and r.worker_id = $1 and r.status = 'running'"#,
-        worker as _,
-    )
-    .fetch_all(db.system_pool())
-    .await
-}
-
-/// What the database believes a worker to be working on: run and epoch, each with its tenant.
-pub(crate) async fn owned(
-    db: &Db,
-    worker: WorkerId,
-) -> Result<Vec<(TenantId, RunId, i32)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"select tenant_id as "tenant: TenantId", run_id as "run: RunId", epoch from engine.run
-           where status = 'running' and worker_id = $1"#,
-        worker as _,
-    )
-    .fetch_all(db.system_pool())
-    .await?;
-    Ok(rows.into_iter().map(|row| (row.tenant, row.run, row.epoch)).collect())
-}
-
-/// Whether anything waits for a worker.
-pub(crate) async fn anything_queued(db: &Db) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select exists (select from engine.run where status = 'queued') as "any!""#
-    )
-    .fetch_one(db.system_pool())
-    .await
 }

@@ -36,6 +36,7 @@ pub(crate) struct Row {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) started_at: Option<DateTime<Utc>>,
     pub(crate) finished_at: Option<DateTime<Utc>>,
+    pub(crate) content_pruned_at: Option<DateTime<Utc>>,
     pub(crate) in_doubt: Json<Vec<Doubt>>,
 }
 

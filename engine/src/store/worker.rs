@@ -30,11 +30,3 @@ pub(crate) async fn leave(db: &Db, worker: WorkerId) -> Result<(), sqlx::Error> 
         .await
         .map(drop)
 }
-
-/// Forgets workers that have been silent for an hour.
-pub(crate) async fn prune(db: &Db) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from engine.worker where lease_until < now() - interval '1 hour'")
-        .execute(db.system_pool())
-        .await
-        .map(drop)
-}

@@ -1,51 +1,60 @@
 //! Finds what a lost bell or a dead process left behind: orphans, waiting runs that were told something or whose moment
 //! has come, queued runs, signals to our own, and runs that are ours by the database but that nothing here works on.
+//!
+//! What concerns everybody is looked for by one process per period, however many there are; it rings for all. That
+//! something is queued each process finds out for itself, so nobody rings for it.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use shared_models::RunId;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
-use crate::store::{queue, worker};
-
-const PRUNE_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+use crate::store::{queue, sweep};
 
 /// Sweeps until the process stops.
 pub(crate) async fn run(app: App) -> anyhow::Result<()> {
-    let mut ticks = interval(app.runs.sweep);
+    let mut ticks = interval(app.runs.sweep.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut pruned = Instant::now();
     let mut strays = HashSet::new();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = app.draining.cancelled() => return Ok(()),
         }
-        if let Err(error) = sweep(&app, &mut strays).await {
+        if let Err(error) = activate(&app, &mut strays).await {
             tracing::warn!(%error, "the sweep failed; the next one will see the same");
-        }
-        if pruned.elapsed() > PRUNE_EVERY {
-            pruned = Instant::now();
-            if let Err(error) = worker::prune(&app.db).await {
-                tracing::warn!(%error, "old workers were not forgotten");
-            }
         }
     }
 }
 
-async fn sweep(app: &App, strays: &mut HashSet<(RunId, i32)>) -> Result<(), sqlx::Error> {
+async fn activate(app: &App, strays: &mut HashSet<(RunId, i32)>) -> Result<(), sqlx::Error> {
     put_strays_back(app, strays).await?;
-    let orphans = queue::requeue_orphans(&app.db).await?;
+    // A little early rather than a period late: timers of two processes never tick alike.
+    if sweep::turn(&app.db, app.runs.sweep.mul_f32(0.9)).await? {
+        sweep_for_all(app).await?;
+    }
+    for run in sweep::signalled(&app.db, app.worker).await? {
+        app.stage.nudge(run);
+    }
+    if sweep::anything_queued(&app.db).await? {
+        app.bell.ring_here();
+    }
+    Ok(())
+}
+
+async fn sweep_for_all(app: &App) -> Result<(), sqlx::Error> {
+    let mut tx = app.db.system("sweeping runs of all tenants").await?;
+    sweep::mind_the_indexes(&mut tx).await?;
+    let orphans = sweep::requeue_orphans(&mut tx).await?;
+    let woken = sweep::requeue_signalled(&mut tx).await? + sweep::requeue_due(&mut tx).await?;
+    tx.commit().await?;
     if orphans > 0 {
         tracing::info!(orphans, "runs of dead workers are queued again");
         metrics::counter!("engine_runs_orphaned_total").increment(orphans);
     }
-    let woken = queue::requeue_signalled(&app.db).await? + queue::requeue_due(&app.db).await?;
-    for run in queue::signalled(&app.db, app.worker).await? {
-        app.stage.nudge(run);
-    }
-    if orphans + woken > 0 || queue::anything_queued(&app.db).await? {
+    if orphans + woken > 0 {
         app.bell.ring().await;
     }
     Ok(())
@@ -55,7 +64,7 @@ async fn sweep(app: &App, strays: &mut HashSet<(RunId, i32)>) -> Result<(), sqlx
 /// place for as long as this process lives. What is a stray in two sweeps in a row is put back: within one, it may be a
 /// claim that is just being taken up.
 async fn put_strays_back(app: &App, strays: &mut HashSet<(RunId, i32)>) -> Result<(), sqlx::Error> {
-    let mut owned = queue::owned(&app.db, app.worker).await?;
+    let mut owned = sweep::owned(&app.db, app.worker).await?;
     owned.retain(|(_, run, _)| !app.stage.has(*run));
     for &(tenant, run, epoch) in
         owned.iter().filter(|(_, run, epoch)| strays.contains(&(*run, *epoch)))

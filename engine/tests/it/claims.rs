@@ -72,6 +72,30 @@ async fn a_backlog_of_one_tenant_does_not_keep_another_waiting() {
 }
 
 #[tokio::test]
+async fn what_an_agents_own_limit_holds_back_does_not_keep_the_tenants_other_agents_waiting() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    sleepers(&api, &json!({ "max_concurrent_runs": 1 }), 1).await;
+    // Many more than one claim looks at, all older than the other agent's.
+    sqlx::query(
+        "insert into engine.run
+         select (jsonb_populate_record(r, jsonb_build_object('run_id', copy.id, 'root_run_id', copy.id,
+             'queued_at', r.queued_at + interval '1 microsecond'))).*
+         from engine.run r, (select gen_random_uuid() as id from generate_series(1, 1000)) copy",
+    )
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
+    let other = scene::agent(&api, &json!({ "name": "other", "model": "sim:echo" })).await;
+    let late = scene::start(&api, &other).await;
+
+    let _node = app.node().await;
+
+    scene::until(&api, &late, "succeeded").await;
+    settled(&api, 1).await;
+}
+
+#[tokio::test]
 async fn a_queued_run_can_be_cancelled_although_its_tenant_is_at_its_limit() {
     let app = TestApp::without_workers().await;
     let api = app.person(&app.trust.owner());

@@ -18,6 +18,7 @@ mod grants;
 mod harness;
 mod http_tool;
 mod plans;
+mod retention;
 mod runs;
 mod scene;
 mod tools;

@@ -1,13 +1,19 @@
 //! The hot statements, planned as their own login: row-level security must not keep them from their indexes.
 
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use crate::harness::TestApp;
+use crate::{harness::TestApp, scene};
 
 const GROUP: &str = include_str!("../../src/committer/group.sql");
 const CREATE: &str = include_str!("../../src/create.sql");
 const FIND: &str = include_str!("../../src/store/run_find.sql");
 const CLAIM: &str = include_str!("../../src/store/claim.sql");
+const ORPHANS: &str = include_str!("../../src/store/requeue_orphans.sql");
+const SIGNALLED: &str = include_str!("../../src/store/requeue_signalled.sql");
+const DUE: &str = include_str!("../../src/store/requeue_due.sql");
+const CONTENT: &str = include_str!("../../src/store/forget_content.sql");
+const RUNS: &str = include_str!("../../src/store/forget_runs.sql");
 
 #[tokio::test]
 async fn the_hot_statements_use_their_indexes_under_row_level_security() {
@@ -25,7 +31,72 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
     }
     let mut tx = db.system("a test").await.unwrap();
     let claim = plan(&mut tx, CLAIM, 3).await;
-    check("a claim", &claim, &["run_queued_idx", "run_running_idx", "run_pkey"]);
+    check("a claim", &claim, &["run_lane_idx", "run_running_idx", "run_pkey"]);
+}
+
+/// With many runs that have ended or wait, and statistics that say so.
+#[tokio::test]
+async fn claims_sweeps_and_pruning_never_read_all_runs() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
+    scene::start(&api, &agent).await;
+    sqlx::raw_sql(MANY).execute(&mut app.db.admin().await).await.unwrap();
+    let db = app.db.db("engine").await;
+
+    for (name, sql, values, indexes) in [
+        (
+            "a claim",
+            CLAIM,
+            "gen_random_uuid(), 64, 64",
+            &["run_lane_idx", "run_running_idx", "run_pkey"][..],
+        ),
+        ("the sweep for orphans", ORPHANS, "", &["run_running_idx"]),
+        ("the sweep for signals", SIGNALLED, "", &["run_signal_open_idx", "run_pkey"]),
+        ("the sweep for timers", DUE, "", &["run_timer_due_idx", "run_pkey"]),
+        (
+            "forgetting content",
+            CONTENT,
+            "30, 200",
+            &["run_ended_idx", "run_child_idx", "content_pkey", "journal_pkey"],
+        ),
+        ("forgetting runs", RUNS, "400, 200", &["run_bare_idx", "effect_pkey", "run_pkey"]),
+    ] {
+        let mut tx = db.system("a test").await.unwrap();
+        let plan = plan_of(&mut tx, sql, values).await;
+        assert!(!plan.contains("Seq Scan on run"), "{name}:\n{plan}");
+        for index in indexes {
+            assert!(plan.contains(index), "{name} does not use {index}:\n{plan}");
+        }
+    }
+}
+
+/// Copies of one run: 60,000 have ended, 20,000 wait, 20,000 are queued.
+const MANY: &str = "
+    insert into engine.run
+    select (jsonb_populate_record(r, jsonb_build_object('run_id', copy.id, 'root_run_id', copy.id,
+        'status', case when copy.n % 5 < 3 then 'succeeded' when copy.n % 5 = 3 then 'waiting' else 'queued' end,
+        'wait_reason', case when copy.n % 5 = 3 then 'input' end,
+        'finished_at', case when copy.n % 5 < 3 then now() - copy.n * interval '1 minute' end))).*
+    from engine.run r, (select n, gen_random_uuid() as id from generate_series(1, 100000) as n) copy;
+    insert into engine.run_timer (run_id, name, tenant_id, due_at)
+    select run_id, 'deadline', tenant_id, now() + interval '1 hour' from engine.run where status <> 'succeeded'
+    on conflict do nothing;
+    analyze engine.run, engine.run_timer, engine.run_signal, engine.worker";
+
+/// The plan for these values, as the service would get it: what it sets is set here.
+async fn plan_of(connection: &mut sqlx::PgConnection, sql: &str, values: &str) -> String {
+    sqlx::raw_sql("set local enable_seqscan = off; set local jit = off")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    let prepare = AssertSqlSafe(format!("prepare these as {sql}"));
+    sqlx::raw_sql(prepare).execute(&mut *connection).await.unwrap();
+    let values = if values.is_empty() { String::new() } else { format!("({values})") };
+    let explain = AssertSqlSafe(format!("explain execute these{values}"));
+    let plan: Vec<String> = sqlx::query_scalar(explain).fetch_all(&mut *connection).await.unwrap();
+    sqlx::raw_sql("deallocate these").execute(connection).await.unwrap();
+    plan.join("\n")
 }
 
 async fn plan(connection: &mut sqlx::PgConnection, sql: &str, parameters: usize) -> String {

@@ -1,7 +1,7 @@
-//! Deliveries: reading and pruning. They are written by groups, in `group`.
+//! Deliveries, read. They are written by groups, in `group`, and forgotten in `retention`.
 
 use chrono::{DateTime, Utc};
-use dbutil::{Cursor, SystemTx, TenantTx};
+use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
 use shared_models::{DeliveryId, SourceId, TriggerId};
 
@@ -142,25 +142,4 @@ pub(crate) async fn mark_fired(tx: &mut TenantTx, id: DeliveryId) -> Result<(), 
     .execute(&mut **tx)
     .await
     .map(drop)
-}
-
-/// Forgets up to `limit` deliveries older than `days`, with what they fired; says how many.
-pub(crate) async fn prune(tx: &mut SystemTx, days: i32, limit: i64) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query!(
-        "with old as (
-             delete from eventsvc.delivery where delivery_id in (
-                 select delivery_id from eventsvc.delivery
-                 where received_at < now() - make_interval(days => $1)
-                 order by received_at limit $2 for update skip locked)
-             returning delivery_id
-         ), f as (
-             delete from eventsvc.firing where delivery_id in (select delivery_id from old)
-         )
-         select count(*) from old",
-        days,
-        limit,
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    Ok(done.count.unwrap_or_default() as u64)
 }

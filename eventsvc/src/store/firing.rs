@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use dbutil::{SystemTx, TenantTx};
-use shared_models::{DeliveryId, EventId, MessageId, RunId, TenantId, TriggerId, UserId};
+use shared_models::{DeliveryId, EventId, RunId, TenantId, TriggerId, UserId};
 use uuid::Uuid;
 
 use crate::viewer::Viewer;
@@ -239,42 +239,5 @@ pub(crate) async fn refuse(
         reason,
     )
     .fetch_optional(&mut **tx)
-    .await
-}
-
-/// A firing the engine was given and never spoke of.
-#[derive(Clone, Debug)]
-pub(crate) struct Unheard {
-    pub tenant_id: TenantId,
-    pub event_id: EventId,
-    pub delivery_id: DeliveryId,
-    pub attempt: i32,
-    pub message_id: MessageId,
-}
-
-/// Firings that were published at least `minutes` ago, that the engine's consumer has acknowledged (everything up to
-/// `floor` is), and of which no run was heard. What is merely waiting is above the floor. Each wait is at least as long
-/// as all before it: what the engine cannot take is not sent to it for ever.
-pub(crate) async fn unheard(
-    tx: &mut SystemTx,
-    floor: i64,
-    minutes: i32,
-    limit: i64,
-) -> Result<Vec<Unheard>, sqlx::Error> {
-    sqlx::query_as!(
-        Unheard,
-        r#"select f.tenant_id as "tenant_id: TenantId", f.event_id as "event_id: EventId",
-                  f.delivery_id as "delivery_id: DeliveryId", f.attempt, o.message_id as "message_id: MessageId"
-           from eventsvc.firing f
-           join eventsvc.outbox o on o.event_id = f.event_id and o.attempt = f.attempt
-           where f.status = 'fired' and f.arrived_at is null and f.fired_at < now() - make_interval(mins => $2)
-             and o.published_at < now() - greatest(make_interval(mins => $2), o.published_at - f.fired_at)
-             and o.stream = 'TRIGGERS' and o.stream_seq <= $1
-           order by f.fired_at limit $3"#,
-        floor,
-        minutes,
-        limit,
-    )
-    .fetch_all(&mut **tx)
     .await
 }

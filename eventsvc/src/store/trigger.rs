@@ -279,25 +279,3 @@ pub(crate) async fn mark_revoked(tx: &mut TenantTx, id: TriggerId) -> Result<(),
     .await
     .map(drop)
 }
-
-/// Forgets deleted triggers of which no delivery is left, and sources nobody needs.
-pub(crate) async fn prune(tx: &mut SystemTx, days: i32) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query!(
-        "delete from eventsvc.trigger t
-         where t.deleted_at < now() - make_interval(days => $1) and t.revoked_at is not null
-           and not exists (select from eventsvc.firing f where f.trigger_id = t.trigger_id)",
-        days,
-    )
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query!(
-        "delete from eventsvc.source s
-         where s.updated_at < now() - make_interval(days => $1)
-           and not exists (select from eventsvc.trigger t where t.source_id = s.source_id)
-           and not exists (select from eventsvc.delivery d where d.source_id = s.source_id)",
-        days,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(done.rows_affected())
-}

@@ -61,7 +61,8 @@ async fn a_row_that_a_crash_left_unpublished_is_found_and_published() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_firing_that_was_taken_and_led_to_nothing_is_published_again() {
-    let world = World::with(Limits { unheard_minutes: 1, ..Limits::default() }).await;
+    // It is due as soon as it is acknowledged; what the time in between does is tested in `hearing`.
+    let world = World::with(Limits { unheard_minutes: 0, ..Limits::default() }).await;
     let hook = world.open_trigger(json!({})).await;
     let accepted = world.send(hook, &json!({})).await.expect(202);
     let engine = world.engine().await;
@@ -131,12 +132,99 @@ async fn old_deliveries_are_forgotten_with_what_they_fired() {
         .execute(&mut world.db.admin().await)
         .await
         .unwrap();
+    sqlx::query("update eventsvc.firing set arrived_at = now()")
+        .execute(&mut world.db.admin().await)
+        .await
+        .unwrap();
 
     assert_eq!(eventsvc::forget_old(&world.app).await.unwrap(), 1);
 
     assert_eq!(world.delivery(&kept).await["status"], "fired");
     assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 1);
     assert_eq!(world.count("select count(*) from eventsvc.firing").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_is_held_or_that_the_engine_has_yet_to_take_keeps_its_payload() {
+    let world = World::start().await;
+    let (hook, paused) =
+        (world.open_trigger(json!({})).await, world.open_trigger(json!({ "paused": true })).await);
+    let waiting = world.send(hook, &json!({})).await.expect(202);
+    let held = world.send(paused, &json!({})).await.expect(202);
+    let given_up = world.send(hook, &json!({})).await.expect(202);
+    let bare = |delivery: &serde_json::Value| {
+        delivery["delivery_id"].as_str().unwrap().split_once('_').unwrap().1.to_owned()
+    };
+    let mut admin = world.db.admin().await;
+    sqlx::raw_sql(
+        "update eventsvc.delivery set received_at = now() - interval '40 days';
+         update eventsvc.firing set fired_at = fired_at - interval '40 days'",
+    )
+    .execute(&mut admin)
+    .await
+    .unwrap();
+    sqlx::query("update eventsvc.firing set fired_at = now() - interval '61 days' where delivery_id = $1::uuid")
+        .bind(bare(&given_up))
+        .execute(&mut admin)
+        .await
+        .unwrap();
+
+    assert_eq!(eventsvc::forget_old(&world.app).await.unwrap(), 1);
+
+    for (delivery, status) in [(waiting, "fired"), (held, "held")] {
+        let delivery = world.delivery(&delivery).await;
+        assert_eq!((&delivery["status"], &delivery["payload"]), (&json!(status), &json!({})));
+    }
+    let path = format!("/v1/deliveries/{}", given_up["delivery_id"].as_str().unwrap());
+    assert_eq!(world.mine().get(&path).await.refusal(), (404, "not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_hours_backlog_nothing_is_published_again_while_it_waits_or_is_worked_off() {
+    const COPIES: usize = 2_000;
+    let world = World::with(Limits { unheard_minutes: 1, ..Limits::default() }).await;
+    let hook = world.open_trigger(json!({})).await;
+    world.send(hook, &json!({})).await.expect(202);
+    let mut rows = Vec::with_capacity(COPIES);
+    for _ in 0..COPIES {
+        let event = shared_models::EventId::mint().uuid();
+        rows.push((event, pubsub::message_id(event, 1).uuid()));
+    }
+    let (events, messages): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    let copy = "with f as (
+            insert into eventsvc.firing (event_id, tenant_id, delivery_id, trigger_id, attempt, status, fired_at)
+            select e, tenant_id, gen_random_uuid(), trigger_id, attempt, status, fired_at
+            from eventsvc.firing, unnest($1::uuid[]) e
+        )
+        insert into eventsvc.outbox (message_id, tenant_id, event_id, attempt, subject, envelope)
+        select m, tenant_id, e, attempt, subject, envelope || jsonb_build_object('id', 'msg_' || replace(m::text, '-', ''))
+        from eventsvc.outbox, unnest($1::uuid[], $2::uuid[]) as n (e, m)";
+    let mut admin = world.db.admin().await;
+    sqlx::query(copy).bind(&events).bind(&messages).execute(&mut admin).await.unwrap();
+    let published = "select count(*) from eventsvc.outbox where published_at is not null";
+    eventually("the backlog in the stream", async || {
+        (world.count(published).await == COPIES as i64 + 1).then_some(())
+    })
+    .await;
+    sqlx::raw_sql(
+        "update eventsvc.outbox set published_at = published_at - interval '61 minutes';
+         update eventsvc.firing set fired_at = fired_at - interval '61 minutes'",
+    )
+    .execute(&mut admin)
+    .await
+    .unwrap();
+
+    assert_eq!(eventsvc::republish_unheard(&world.app).await.unwrap(), 0, "it waits");
+    let engine = world.engine().await;
+    for _ in 0..4 {
+        // Taken, but nothing is told of the runs yet: the engine is busy.
+        engine.take(COPIES / 4).await;
+        assert_eq!(eventsvc::republish_unheard(&world.app).await.unwrap(), 0, "it was just taken");
+    }
+    engine.take(1).await;
+
+    assert_eq!(eventsvc::republish_unheard(&world.app).await.unwrap(), 0);
+    assert_eq!(world.count(published).await, COPIES as i64 + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

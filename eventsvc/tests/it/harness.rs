@@ -82,6 +82,7 @@ impl World {
                 listen: ([127, 0, 0, 1], 0).into(),
                 db: db.config("eventsvc"),
                 nats: nats.config(Service::Eventsvc),
+                relay: pubsub::RelayConfig::default(),
                 auth: AuthConfig {
                     jwks_url: "http://unused.invalid".parse().unwrap(),
                     service_key: Trust::seed(Service::Eventsvc).into(),

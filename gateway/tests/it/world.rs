@@ -192,6 +192,7 @@ async fn config(db: &TestDb, nats: &TestNats, upstreams: Upstreams) -> Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             db: db.config("gateway"),
             nats: nats.config(Service::Gateway),
+            relay: pubsub::RelayConfig::default(),
             auth: AuthConfig {
                 jwks_url: "http://unused.invalid".parse().unwrap(),
                 service_key: Trust::seed(Service::Gateway).into(),

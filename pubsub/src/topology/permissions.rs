@@ -49,6 +49,8 @@ fn may_publish(service: Service) -> Vec<String> {
     }
     for own in CONSUMERS.iter().filter(|consumer| consumer.service == service) {
         let (stream, durable) = (own.stream.name(), own.durable);
+        // How far behind it is.
+        subjects.push(format!("$JS.API.STREAM.INFO.{stream}"));
         subjects.push(format!("$JS.API.CONSUMER.INFO.{stream}.{durable}"));
         subjects.push(format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"));
         subjects.push(format!("$JS.ACK.{stream}.{durable}.>"));

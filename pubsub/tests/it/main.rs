@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should stop"
 )]
 
+mod backlog;
 mod batch;
 mod failures;
 mod outages;

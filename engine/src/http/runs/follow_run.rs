@@ -13,6 +13,7 @@ use shared_models::{ProblemBody, RunId};
 
 use super::{visible, watch::Watch};
 use crate::app::App;
+use crate::error::Error;
 use crate::store::journal;
 
 /// Follow a run: its records from the beginning, or from after `Last-Event-ID`, and then live until its end.
@@ -35,6 +36,9 @@ pub(crate) async fn follow_run(
     let last = last_event_id(&headers);
     let mut tx = app.db.begin(caller.tenant).await?;
     let row = visible(&mut tx, &caller, run_id).await?;
+    if row.content_pruned_at.is_some() {
+        return Err(Error::RunPruned(run_id).into());
+    }
     let newest = journal::last_seq(&mut tx, run_id).await?;
     if row.status().terminal() && last >= newest {
         return Ok(StatusCode::NO_CONTENT.into_response());

@@ -120,8 +120,8 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
             return release(cx).await;
         }
         let stop = match next {
-            Some(Command::CallModel) => {
-                let call = interrupt::unless_stopped(cx, model::call(cx, run));
+            Some(command @ (Command::CallModel | Command::Summarise { .. })) => {
+                let call = interrupt::unless_stopped(cx, model::carry_out(cx, run, &command));
                 tokio::select! {
                     stop = call => stop?,
                     () = out_of_patience(cx) => return release(cx).await,

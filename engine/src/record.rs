@@ -3,7 +3,7 @@
 //! A record never changes once written, and old ones stay readable: a new field gets a default, another meaning gets
 //! another kind or a higher [`VERSION`]. Whatever was said is not in the record but in `content`, once, and referred to.
 
-use agentcore::{Failure, FinishReason};
+use agentcore::{Failure, FinishReason, ReplyFinish};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -66,7 +66,18 @@ pub(crate) enum Record {
     /// The model is about to be asked, with the instructions and the first `read` messages.
     ModelCalled { step: u32, model: String, attempt: u32, read: usize },
     /// The model answered.
-    ModelReplied { step: u32, message: ContentRef, usage: Usage },
+    ModelReplied {
+        step: u32,
+        message: ContentRef,
+        usage: Usage,
+        /// Older records do not say: then the calls of the message do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        finish: Option<ReplyFinish>,
+    },
+    /// The first `upto` messages are no longer sent; what the message says stands for them.
+    Summarised { upto: usize, message: ContentRef, usage: Usage },
+    /// The conversation has become long, and there is no summary to be had.
+    NotSummarised { error: String },
     /// The model did not answer; it is asked again, or another one is.
     ModelRetried { step: u32, attempt: u32, error: String, delay_ms: u64 },
     /// The model did not answer, and asking again is of no use.
@@ -125,6 +136,7 @@ impl Record {
         match self {
             Self::Input { message }
             | Self::ModelReplied { message, .. }
+            | Self::Summarised { message, .. }
             | Self::ToolAnswered { message, .. } => Some(*message),
             Self::Finished { message, .. } => *message,
             Self::Created { .. }
@@ -133,6 +145,7 @@ impl Record {
             | Self::ModelCalled { .. }
             | Self::ModelRetried { .. }
             | Self::ModelFailed { .. }
+            | Self::NotSummarised { .. }
             | Self::ToolIntended { .. }
             | Self::ToolRepeated { .. }
             | Self::ToolInDoubt { .. }

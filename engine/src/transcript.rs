@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish, step};
+use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish, Window, step};
 use anyhow::Context as _;
 use dbutil::TenantTx;
 use shared_models::{RunId, Usage};
@@ -31,7 +31,7 @@ pub(crate) async fn read(
     run: RunId,
     root: RunId,
 ) -> Result<(RunSnapshot, Transcript), Error> {
-    let snapshot = run::snapshot(tx, run).await?.ok_or(Error::RunPruned(run))?;
+    let snapshot = run::snapshot(tx, run).await?.context("the run has no snapshot")?;
     let snapshot: RunSnapshot = serde_json::from_value(snapshot).context("the run's snapshot")?;
     let rows = journal::after(tx, run, 0, i64::MAX).await?;
     let records = rows.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
@@ -85,7 +85,9 @@ pub(crate) fn fold(
     said: &HashMap<ContentRef, Message>,
 ) -> anyhow::Result<Transcript> {
     let mut told = Transcript {
-        state: Conversation::new(&snapshot.instructions).with_max_steps(snapshot.max_steps),
+        state: Conversation::new(&snapshot.instructions)
+            .with_max_steps(snapshot.max_steps)
+            .with_window(Window::of_model(&snapshot.model)),
         doubts: BTreeMap::new(),
         output: None,
         started: false,
@@ -115,12 +117,22 @@ fn apply(told: &mut Transcript, record: &Record, message: Option<Message>) -> an
     let gone = "the journal refers to something that is gone";
     match record {
         Record::Started { .. } => told.started = true,
-        Record::ModelReplied { message: reference, usage, .. } => {
-            let reply = reply(message.context(gone)?, *usage)?;
+        Record::ModelReplied { message: reference, usage, finish, .. } => {
+            let reply = reply(message.context(gone)?, *usage, *finish)?;
             if !reply.content.is_empty() {
                 told.output = Some(*reference);
             }
             step(&mut told.state, Happened::Replied(reply));
+        }
+        Record::Summarised { upto, usage, .. } => {
+            let Message::Assistant { content: text, .. } = message.context(gone)? else {
+                anyhow::bail!("a summary refers to something else");
+            };
+            let summarised = Happened::Summarised { upto: *upto, text, usage: *usage };
+            step(&mut told.state, summarised);
+        }
+        Record::NotSummarised { .. } => {
+            step(&mut told.state, Happened::NotSummarised);
         }
         Record::ModelFailed { failure } => {
             step(&mut told.state, Happened::ModelFailed(failure.clone()));
@@ -151,12 +163,17 @@ fn apply(told: &mut Transcript, record: &Record, message: Option<Message>) -> an
     Ok(())
 }
 
-fn reply(message: Message, usage: Usage) -> anyhow::Result<Reply> {
-    let Message::Assistant { content, tool_calls, reasoning } = message else {
+fn reply(
+    message: Message,
+    usage: Usage,
+    finish: Option<ReplyFinish>,
+) -> anyhow::Result<Reply> {
+    let Message::Assistant { content, tool_calls, reasoning, replay } = message else {
         anyhow::bail!("a reply refers to something else");
     };
-    let finish = if tool_calls.is_empty() { ReplyFinish::Stop } else { ReplyFinish::ToolCalls };
-    Ok(Reply { content, reasoning, tool_calls, usage, finish })
+    let told = if tool_calls.is_empty() { ReplyFinish::Stop } else { ReplyFinish::ToolCalls };
+    let finish = finish.unwrap_or(told);
+    Ok(Reply { content, reasoning, tool_calls, usage, finish, replay })
 }
 
 fn answer(message: Message) -> anyhow::Result<Answer> {

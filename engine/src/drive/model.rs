@@ -4,20 +4,60 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::{
-    Failure, FailureCode, Happened, Message, Model, ModelError, ModelEvent, ModelRequest, Reply,
-    RetryPolicy, ToolSpec, split_model_name,
+    Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest,
+    Reply, RetryPolicy, complete_with_retries, split_model_name,
 };
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
-use super::{Cx, Run};
+use super::{Cx, Run, deferral};
 use crate::error::Error;
 use crate::live::{Part, Stage};
 use crate::models;
 use crate::record::Record;
+use crate::snapshot::RunSnapshot;
+
+/// Asks for what the loop wants to hear.
+pub(super) async fn carry_out(
+    cx: &Cx<'_>,
+    run: &mut Run,
+    command: &Command,
+) -> Result<(), Error> {
+    match command {
+        Command::Summarise { upto } => summarise(cx, run, *upto).await,
+        Command::CallModel | Command::CallTools(_) | Command::Finish(_) => call(cx, run).await,
+    }
+}
+
+/// Has the oldest messages summarised. Without a summary the run goes on with all of them.
+async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error> {
+    let name = &cx.snapshot.model;
+    let (_, model) = split_model_name(name);
+    let messages = run.state.summary_prompt(upto);
+    let request = ModelRequest { model: model.to_owned(), messages, ..ModelRequest::default() };
+    let reply = match resolve(cx, name).await {
+        Ok(model) => {
+            complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await
+        }
+        Err(error) => Err(error),
+    };
+    match reply {
+        Ok(Reply { content: text, usage, .. }) if !text.trim().is_empty() => {
+            let kept = cx.journal.keep(&Message::assistant(&text)).map_err(anyhow::Error::from)?;
+            cx.journal.note(Record::Summarised { upto, message: kept, usage });
+            run.step(Happened::Summarised { upto, text, usage });
+        }
+        other => {
+            let error = other.err().map_or_else(|| "it is empty".into(), |error| error.to_string());
+            cx.journal.note(Record::NotSummarised { error });
+            run.step(Happened::NotSummarised);
+        }
+    }
+    Ok(())
+}
 
 /// Asks until there is a reply or no hope, and takes it in.
-pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
+async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
     let fallback = cx.snapshot.fallback_model.iter();
     let names: Vec<&String> = std::iter::once(&cx.snapshot.model).chain(fallback).collect();
     let mut attempt = 0;
@@ -45,7 +85,7 @@ fn no_model() -> Failure {
 }
 
 fn replied(cx: &Cx<'_>, run: &mut Run, reply: Reply) -> Result<(), Error> {
-    let (usage, spoke) = (reply.usage, !reply.content.is_empty());
+    let (usage, spoke, finish) = (reply.usage, !reply.content.is_empty(), reply.finish);
     run.step(Happened::Replied(reply));
     // Kept as the loop has taken it in: with the ids it has given to calls that had none.
     let said = run
@@ -60,7 +100,7 @@ fn replied(cx: &Cx<'_>, run: &mut Run, reply: Reply) -> Result<(), Error> {
         run.output = Some(message);
     }
     let step = run.state.steps;
-    cx.journal.note(Record::ModelReplied { step, message, usage });
+    cx.journal.note(Record::ModelReplied { step, message, usage, finish: Some(finish) });
     let total = run.state.usage;
     cx.journal.change(|change| {
         change.usage = Some(total);
@@ -109,7 +149,7 @@ async fn ask(
 async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Reply, ModelError> {
     let model = resolve(cx, name).await?;
     let started = Instant::now();
-    let mut events = model.stream(request(cx, run, name));
+    let mut events = model.stream(&request(cx, run, name));
     Stage::open_block(cx.active, block);
     let mut deltas = Deltas::new(cx.app.runs.coalesce);
     loop {
@@ -131,55 +171,54 @@ async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Reply, M
                 return Ok(reply);
             }
             None => {
-                return Err(ModelError::Cut { message: "the stream ended without a reply".into() });
+                let why = "the stream ended without a reply";
+                return Err(ModelError::new(ModelErrorKind::Cut, why));
             }
         }
     }
 }
 
 async fn resolve(cx: &Cx<'_>, name: &str) -> Result<Arc<dyn Model>, ModelError> {
-    let mut snapshot = cx.snapshot.clone();
-    name.clone_into(&mut snapshot.model);
-    let resolved = models::resolve(cx.app, cx.claimed.tenant, cx.claimed.run, &snapshot).await;
+    let (tenant, run) = (cx.claimed.tenant, cx.claimed.run);
+    let resolved = if name == cx.snapshot.model {
+        models::resolve(cx.app, tenant, run, &cx.snapshot).await
+    } else {
+        let mut snapshot = RunSnapshot::clone(&cx.snapshot);
+        name.clone_into(&mut snapshot.model);
+        models::resolve(cx.app, tenant, run, &snapshot).await
+    };
     resolved.map_err(|error| match error {
         Error::Peer(error) if error.passing() => {
-            ModelError::Transient { status: None, message: error.to_string(), retry_after: None }
+            ModelError::new(ModelErrorKind::Connection, error.to_string())
         }
-        Error::Db(error) => {
-            ModelError::Transient { status: None, message: error.to_string(), retry_after: None }
-        }
-        error => ModelError::Rejected { status: 422, message: error.to_string() },
+        Error::Db(error) => ModelError::new(ModelErrorKind::Connection, error.to_string()),
+        error => ModelError::new(ModelErrorKind::Invalid, error.to_string()).with_status(422),
     })
 }
 
 fn request(cx: &Cx<'_>, run: &Run, name: &str) -> ModelRequest {
-    let spec = |tool: &crate::snapshot::SnapshotTool| ToolSpec {
-        name: tool.name.clone(),
-        description: tool.description.clone(),
-        parameters: tool.parameters.clone(),
-        effect: tool.effect,
-        timeout: Duration::from_millis(tool.timeout_ms.into()),
-    };
     let (_, model) = split_model_name(name);
     ModelRequest {
         model: model.to_owned(),
         messages: run.state.prompt(),
-        tools: cx.snapshot.tools.iter().map(spec).collect(),
+        tools: deferral::shown(cx, run).into(),
         temperature: Some(cx.snapshot.temperature),
         max_tokens: cx.snapshot.max_tokens,
+        ..ModelRequest::default()
     }
 }
 
-/// Gathers words for a moment before viewers get them.
+/// Gathers words that come close upon each other; the first after a pause is shown at once.
 struct Deltas {
     pause: Duration,
+    shown: Option<Instant>,
     due: Option<Instant>,
     waiting: Option<(Part, String)>,
 }
 
 impl Deltas {
     fn new(pause: Duration) -> Self {
-        Self { pause, due: None, waiting: None }
+        Self { pause, shown: None, due: None, waiting: None }
     }
 
     async fn due(&self) {
@@ -195,12 +234,19 @@ impl Deltas {
         }
         let (_, waiting) = self.waiting.get_or_insert_with(|| (part, String::new()));
         waiting.push_str(text);
-        self.due.get_or_insert_with(|| Instant::now() + self.pause);
+        if self.due.is_none() {
+            let now = Instant::now();
+            match self.shown.map(|shown| shown + self.pause).filter(|due| *due > now) {
+                Some(due) => self.due = Some(due),
+                None => self.show(cx).await,
+            }
+        }
     }
 
     async fn show(&mut self, cx: &Cx<'_>) {
         self.due = None;
         if let Some((part, text)) = self.waiting.take() {
+            self.shown = Some(Instant::now());
             cx.app.stage.say(cx.active, part, &text).await;
         }
     }

@@ -4,6 +4,7 @@
 //! a serialisable [`SwarmState`] and a plain [`Plan`]: a durable runner drives it from a journal.
 
 mod build;
+mod builder;
 mod deliver;
 mod group;
 mod handoff;
@@ -16,7 +17,8 @@ mod team;
 mod tools;
 mod workflow;
 
-pub use self::build::{Member, Swarm, SwarmBuilder};
+pub use self::build::{Member, Swarm};
+pub use self::builder::SwarmBuilder;
 pub use self::group::{ParallelGroup, SerialGroup};
 pub use self::path::Path;
 pub use self::plan::{AgentPlan, Plan, PlanError, SwarmPlan, Topology, Work};

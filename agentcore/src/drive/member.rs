@@ -98,7 +98,11 @@ impl<'a> Member<'a> {
     }
 
     /// Tells that it has ended; fails when a hook does not agree.
-    pub(crate) async fn end(&mut self, state: Conversation, outcome: &Outcome) -> Result<(), Failure> {
+    pub(crate) async fn end(
+        &mut self,
+        state: Conversation,
+        outcome: &Outcome,
+    ) -> Result<(), Failure> {
         self.drive.state = state;
         let agreed = match &outcome.error {
             None => self.drive.conclude(0).await,

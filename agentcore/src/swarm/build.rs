@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use shared_models::flow::{Flow, SwarmMode};
+use shared_models::flow::Flow;
 
+use super::builder::SwarmBuilder;
 use super::plan::{self, AgentPlan, Plan, PlanError, SwarmPlan, Topology, Work};
 use crate::agent::Agent;
 use crate::conversation::Conversation;
@@ -33,15 +34,15 @@ pub struct Swarm {
 
 #[derive(Clone)]
 pub(super) struct Inner {
-    name: String,
-    description: String,
+    pub(super) name: String,
+    pub(super) description: String,
     pub(super) members: Vec<Member>,
-    shape: Shape,
-    max_steps: u32,
+    pub(super) shape: Shape,
+    pub(super) max_steps: u32,
 }
 
 #[derive(Clone)]
-enum Shape {
+pub(super) enum Shape {
     Workflow { order: Order, separator: String },
     Handoff { max_handoffs: u32 },
     Team,
@@ -66,16 +67,7 @@ impl Swarm {
     pub const SEPARATOR: &str = "\n\n";
 
     pub fn builder() -> SwarmBuilder {
-        SwarmBuilder {
-            name: "swarm".into(),
-            description: String::new(),
-            members: Vec::new(),
-            flow: None,
-            mode: SwarmMode::Workflow,
-            separator: Self::SEPARATOR.into(),
-            max_handoffs: SwarmPlan::DEFAULT_MAX_HANDOFFS,
-            max_steps: SwarmPlan::DEFAULT_MAX_STEPS,
-        }
+        SwarmBuilder::new()
     }
 
     /// Members in the order of a list, not checked yet.
@@ -119,8 +111,10 @@ impl Swarm {
         opening: &dyn Fn(&Agent) -> Result<Conversation, E>,
     ) -> Result<Plan, E> {
         let Inner { name, description, members, shape, max_steps } = &*self.inner;
-        let members =
-            members.iter().map(|member| member.plan_with(opening)).collect::<Result<Vec<_>, E>>()?;
+        let members = members
+            .iter()
+            .map(|member| member.plan_with(opening))
+            .collect::<Result<Vec<_>, E>>()?;
         let topology = shape.topology(&members)?;
         let work = Work::Swarm(SwarmPlan { members, topology, max_steps: *max_steps });
         Ok(Plan { name: name.clone(), description: description.clone(), work })
@@ -217,108 +211,5 @@ impl fmt::Debug for Swarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<&str> = self.members().iter().map(Member::name).collect();
         write!(f, "Swarm({}: {})", self.name(), names.join(", "))
-    }
-}
-
-/// Puts a swarm together. What is said twice holds as said last; members add up.
-#[derive(Clone)]
-pub struct SwarmBuilder {
-    name: String,
-    description: String,
-    members: Vec<Member>,
-    flow: Option<String>,
-    mode: SwarmMode,
-    separator: String,
-    max_handoffs: u32,
-    max_steps: u32,
-}
-
-impl SwarmBuilder {
-    /// By which a swarm around it knows it; `swarm` unless told otherwise.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Tells those who may pass work on what it is for.
-    #[must_use]
-    pub fn description(mut self, description: impl Into<String>) -> Self {
-        self.description = description.into();
-        self
-    }
-
-    #[must_use]
-    pub fn agent(mut self, agent: impl Into<Member>) -> Self {
-        self.members.push(agent.into());
-        self
-    }
-
-    /// Agents, groups or swarms. The first one begins or leads.
-    #[must_use]
-    pub fn agents<M: Into<Member>>(mut self, agents: impl IntoIterator<Item = M>) -> Self {
-        self.members.extend(agents.into_iter().map(Into::into));
-        self
-    }
-
-    /// Who works after whom: `a >> (b | c) >> d`; in order of the list without it. Where members pass work on
-    /// themselves it only says who comes first.
-    #[must_use]
-    pub fn flow(mut self, flow: impl Into<String>) -> Self {
-        self.flow = Some(flow.into());
-        self
-    }
-
-    #[must_use]
-    pub fn mode(mut self, mode: SwarmMode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// Between the outputs of members that work at the same time.
-    #[must_use]
-    pub fn separator(mut self, separator: impl Into<String>) -> Self {
-        self.separator = separator.into();
-        self
-    }
-
-    /// How often control may move; 10 unless told otherwise.
-    #[must_use]
-    pub fn max_handoffs(mut self, max_handoffs: u32) -> Self {
-        self.max_handoffs = max_handoffs;
-        self
-    }
-
-    /// How many model replies all members may have together; 200 unless told otherwise.
-    #[must_use]
-    pub fn max_steps(mut self, max_steps: u32) -> Self {
-        self.max_steps = max_steps;
-        self
-    }
-
-    pub fn build(mut self) -> Result<Swarm, PlanError> {
-        let is_member = |name: &str| self.members.iter().any(|member| member.name() == name);
-        let flow = self.flow.map(|text| Flow::parse_for(&text, is_member)).transpose()?;
-        let shape = match self.mode {
-            SwarmMode::Workflow => {
-                let order = flow.map_or(Order::Listed, Order::Flow);
-                Shape::Workflow { order, separator: self.separator }
-            }
-            mode => {
-                if let Some(flow) = flow {
-                    let place = |member: &Member| flow.names().position(|name| name == member.name());
-                    self.members.sort_by_key(|member| place(member).unwrap_or(usize::MAX));
-                }
-                match mode {
-                    SwarmMode::Team => Shape::Team,
-                    _ => Shape::Handoff { max_handoffs: self.max_handoffs },
-                }
-            }
-        };
-        let Self { name, description, members, max_steps, .. } = self;
-        let swarm =
-            Swarm { inner: Arc::new(Inner { name, description, members, shape, max_steps }) };
-        swarm.plan()?;
-        Ok(swarm)
     }
 }

@@ -6,7 +6,7 @@ use shared_models::run::FinishReason;
 use super::node::{Cx, Node, SwarmNode};
 use super::path::Path;
 use super::plan::{Topology, Work};
-use crate::conversation::{Failure, FailureCode, Outcome};
+use crate::conversation::{Failure, FailureCode};
 use crate::step::{Command, Happened, step};
 
 impl SwarmNode {
@@ -135,9 +135,5 @@ impl SwarmNode {
             }
             _ => false,
         }
-    }
-
-    pub(super) fn outcome_of(&self, index: usize) -> Option<&Outcome> {
-        self.turns.get(index)?.node.outcome()
     }
 }

@@ -115,11 +115,11 @@ impl Node {
     ) {
         match self {
             Self::Agent(conversation) => visit(at, conversation),
-            Self::Swarm(swarm) => swarm
-                .turns
-                .iter()
-                .enumerate()
-                .for_each(|(index, turn)| turn.node.conversations(swarm.path(&at, index), visit)),
+            Self::Swarm(swarm) => {
+                for (index, turn) in swarm.turns.iter().enumerate() {
+                    turn.node.conversations(swarm.path(&at, index), visit);
+                }
+            }
         }
     }
 
@@ -221,9 +221,10 @@ impl SwarmNode {
         error: Failure,
     ) {
         self.close(cx, "another member failed");
-        let message = match path.is_root() {
-            true => error.message.clone(),
-            false => format!("`{path}` failed: {}", error.message),
+        let message = if path.is_root() {
+            error.message.clone()
+        } else {
+            format!("`{path}` failed: {}", error.message)
         };
         let failure = Failure { message, ..error.clone() };
         self.failed = Some((path, error));
@@ -284,7 +285,11 @@ impl SwarmNode {
     }
 }
 
-pub(super) fn ended(output: String, finish_reason: FinishReason, error: Option<Failure>) -> Outcome {
+pub(super) fn ended(
+    output: String,
+    finish_reason: FinishReason,
+    error: Option<Failure>,
+) -> Outcome {
     Outcome { output, finish_reason, error, parsed: None }
 }
 

@@ -64,7 +64,9 @@ pub enum Topology {
 pub enum PlanError {
     #[error("a swarm needs members")]
     NoMembers,
-    #[error("`{0}` is no name for a member: leave out `>`, `|`, `(`, `)`, `/`, `#` and outer spaces")]
+    #[error(
+        "`{0}` is no name for a member: leave out `>`, `|`, `(`, `)`, `/`, `#` and outer spaces"
+    )]
     MemberName(String),
     #[error("two members are called `{0}`")]
     DuplicateMember(String),
@@ -195,7 +197,8 @@ impl SwarmPlan {
     fn check_handoffs(&self, names: &HashSet<&str>) -> Result<(), PlanError> {
         for member in &self.members {
             let Work::Agent(agent) = &member.work else { continue };
-            if let Some(target) = agent.handoffs.iter().find(|name| !names.contains(name.as_str())) {
+            if let Some(target) = agent.handoffs.iter().find(|name| !names.contains(name.as_str()))
+            {
                 let (agent, target) = (member.name.clone(), target.clone());
                 return Err(PlanError::UnknownHandoff { agent, target });
             }

@@ -157,24 +157,27 @@ impl<'a> Tree<'a> {
     fn begin(&mut self, path: Path, command: Command) -> Result<(), RunError> {
         let Some(conversation) = self.state.conversation(&path).cloned() else { return Ok(()) };
         let (handle, registration) = AbortHandle::new_pair();
-        let job = match self.idle.remove(&path) {
-            Some(driven) => go_on(path.clone(), driven, conversation, command).boxed(),
-            None => {
-                let Some(agent) = agent_at(self.swarm, &path) else { return Ok(()) };
-                let cx = self.contexts.enter(&path);
-                if let Some(from) = self.state.handed_over_by(&self.plan, &path) {
-                    let name = |path: &Path| path.name().unwrap_or_default().to_owned();
-                    let (from, to) = (name(&from), name(&path));
-                    cx.watch().emit(0, || EventKind::Handoff { from, to });
-                }
-                let beside = self.plan.tools_at(&path);
-                let driven = Driven::new(agent, &self.options, cx, beside)?;
-                set_out(path.clone(), driven, conversation, command).boxed()
-            }
+        let job = if let Some(driven) = self.idle.remove(&path) {
+            go_on(path.clone(), driven, conversation, command).boxed()
+        } else {
+            let Some(driven) = self.enter(&path)? else { return Ok(()) };
+            set_out(path.clone(), driven, conversation, command).boxed()
         };
         self.flights.insert(path, handle);
         self.jobs.push(Abortable::new(job, registration).boxed());
         Ok(())
+    }
+
+    /// A member that has not worked before; none when there is no agent at that path.
+    fn enter(&mut self, path: &Path) -> Result<Option<Driven<'a>>, RunError> {
+        let Some(agent) = agent_at(self.swarm, path) else { return Ok(None) };
+        let cx = self.contexts.enter(path);
+        if let Some(from) = self.state.handed_over_by(&self.plan, path) {
+            let name = |path: &Path| path.name().unwrap_or_default().to_owned();
+            let (from, to) = (name(&from), name(path));
+            cx.watch().emit(0, || EventKind::Handoff { from, to });
+        }
+        Driven::new(agent, &self.options, cx, self.plan.tools_at(path)).map(Some)
     }
 
     fn told(&mut self, done: Done<'a>) -> Vec<(Path, Command)> {

@@ -25,6 +25,24 @@ pub struct SwarmState {
 ///
 /// Passing work on happens within: a `Finish` says that the conversation at that path is done, and whatever else is
 /// under way there is to be given up; the tree is done with the `Finish` at the root, always the last one.
+///
+/// ```
+/// use agentcore::swarm::{Path, SwarmState, step};
+/// use agentcore::{Agent, Command, Happened, Message, Reply, Swarm};
+///
+/// let agent = |name: &str| Agent::builder(name).model("sim:echo").build();
+/// let plan = Swarm::builder().agents([agent("a")?, agent("b")?]).build()?.plan()?;
+/// let mut state = SwarmState::new();
+/// let start = Happened::Started { input: vec![Message::user("go")] };
+///
+/// let due = step(&plan, &mut state, &Path::root(), start);
+/// assert_eq!(due, [("a".parse()?, Command::CallModel)]);
+///
+/// let reply = Reply { content: "first".into(), ..Reply::default() };
+/// let due = step(&plan, &mut state, &"a".parse()?, Happened::Replied(reply));
+/// assert_eq!(due.last(), Some(&("b".parse()?, Command::CallModel)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn step(
     plan: &Plan,
     state: &mut SwarmState,
@@ -36,10 +54,10 @@ pub fn step(
         (None, Happened::Started { input }) if path.is_root() => {
             state.root = Some(Node::start(plan, &root, input, &mut out));
         }
-        (Some(node), Happened::Cancelled { reason }) if path.is_root() => {
-            if node.outcome().is_none() {
-                node.cancel(plan, &root, &reason, &mut out);
-            }
+        (Some(node), Happened::Cancelled { reason })
+            if path.is_root() && node.outcome().is_none() =>
+        {
+            node.cancel(plan, &root, &reason, &mut out);
         }
         (Some(Node::Swarm(swarm)), Happened::Aborted(failure)) if path.is_root() => {
             if let (None, Work::Swarm(plan)) = (&swarm.outcome, &plan.work) {
@@ -54,7 +72,11 @@ pub fn step(
         }
         (Some(Node::Swarm(swarm)), happened) if swarm.outcome.is_none() => {
             if let Work::Swarm(plan) = &plan.work {
-                swarm.deliver(&mut Cx { plan, at: &root, out: &mut out }, path.segments(), happened);
+                swarm.deliver(
+                    &mut Cx { plan, at: &root, out: &mut out },
+                    path.segments(),
+                    happened,
+                );
                 out.extend(swarm.outcome.clone().map(|outcome| (root, Command::Finish(outcome))));
             }
         }
@@ -127,7 +149,9 @@ impl SwarmState {
     pub fn conversations(&self) -> Vec<(Path, &Conversation)> {
         let mut all = Vec::new();
         if let Some(root) = &self.root {
-            root.conversations(Path::root(), &mut |path, conversation| all.push((path, conversation)));
+            root.conversations(Path::root(), &mut |path, conversation| {
+                all.push((path, conversation));
+            });
         }
         all
     }
@@ -174,7 +198,9 @@ impl SwarmState {
         match (&self.root, &plan.work) {
             (Some(Node::Agent(conversation)), _) => conversation.messages.clone(),
             (Some(Node::Swarm(swarm)), Work::Swarm(plan)) => match plan.topology {
-                Topology::Workflow { .. } => swarm.turns.iter().flat_map(SwarmNode::said_in).collect(),
+                Topology::Workflow { .. } => {
+                    swarm.turns.iter().flat_map(SwarmNode::said_in).collect()
+                }
                 Topology::Handoff { .. } => swarm.said_in_control(),
                 Topology::Team => swarm.turns.first().map(SwarmNode::said_in).unwrap_or_default(),
             },

@@ -20,9 +20,10 @@ impl Target<'_> {
     pub(super) fn spec(&self, topology: &Topology) -> ToolSpec {
         let Plan { name, description, .. } = self.plan;
         let (what, parameters) = match topology {
-            Topology::Team => {
-                (format!("Gives a task to `{name}`, who works on it alone and reports back."), task())
-            }
+            Topology::Team => (
+                format!("Gives a task to `{name}`, who works on it alone and reports back."),
+                task(),
+            ),
             Topology::Handoff { .. } | Topology::Workflow { .. } => {
                 let nothing = json!({ "type": "object", "properties": {} });
                 (format!("Hands the conversation over to `{name}`."), nothing)
@@ -50,10 +51,7 @@ pub(super) fn task_of(arguments: &str) -> Result<String, String> {
 }
 
 /// A tool for each, with a name that providers take and no other here has.
-pub(super) fn targets<'a>(
-    prefix: &str,
-    plans: impl Iterator<Item = &'a Plan>,
-) -> Vec<Target<'a>> {
+pub(super) fn targets<'a>(prefix: &str, plans: impl Iterator<Item = &'a Plan>) -> Vec<Target<'a>> {
     let mut targets: Vec<Target<'a>> = Vec::new();
     for plan in plans {
         let is_free = |tool: &String| targets.iter().all(|target| target.tool != *tool);
@@ -68,8 +66,7 @@ pub(super) fn targets<'a>(
 }
 
 fn tool_name(prefix: &str, name: &str, suffix: &str) -> String {
-    let fitting =
-        |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
+    let fitting = |c: char| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' };
     let room = LONGEST.saturating_sub(suffix.len());
     let name: String = prefix.chars().chain(name.chars().map(fitting)).take(room).collect();
     name + suffix
@@ -88,7 +85,8 @@ mod tests {
 
     #[test]
     fn each_member_has_a_tool_name_that_providers_take() {
-        let plans = [plan("billing"), plan("Zürich bot"), plan("Z_rich_bot"), plan(&"x".repeat(99))];
+        let plans =
+            [plan("billing"), plan("Zürich bot"), plan("Z_rich_bot"), plan(&"x".repeat(99))];
 
         let targets = targets("transfer_to_", plans.iter());
 

@@ -45,9 +45,8 @@ impl Contexts {
             level.counts = Some(counts);
         }
         let parent = path.segments().split_last().map(|(_, parent)| parent);
-        let is_beside = |level: &Level| {
-            level.path.segments().split_last().map(|(_, parent)| parent) == parent
-        };
+        let is_beside =
+            |level: &Level| level.path.segments().split_last().map(|(_, parent)| parent) == parent;
         if self.open.iter().filter(|level| is_beside(level)).any(|level| level.counts.is_none()) {
             return;
         }

@@ -5,11 +5,13 @@ with due as (
     where r.finished_at < now() - make_interval(days => $1) and r.content_pruned_at is null
       and r.root_run_id = r.run_id
       and r.status in ('succeeded', 'failed', 'cancelled', 'timed_out')
+      and (r.conversation_id is null or r.remembered)
       and not exists (select from engine.effect e where e.run_id = r.run_id and e.state = 'in_doubt')
       and not exists (
           select from engine.run c
           where c.root_run_id = r.run_id and c.parent_run_id is not null
             and (c.finished_at is null or c.finished_at >= now() - make_interval(days => $1)
+                 or (c.conversation_id is not null and not c.remembered)
                  or exists (select from engine.effect e where e.run_id = c.run_id and e.state = 'in_doubt')))
     order by r.finished_at, r.run_id
     limit $2

@@ -5,39 +5,50 @@
 //! journal; all it does goes through the journal; and an append that is refused because somebody else owns the run
 //! now ends the task on the spot.
 
+mod deferral;
 mod doubt;
 mod finish;
 mod interrupt;
 mod load;
 mod model;
 mod tools;
+mod waits;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::step::{due, step};
-use agentcore::{Command, Conversation, Happened, Status, ToolCall};
+use agentcore::{Command, Conversation, Happened, Message, Status, ToolCall};
 use shared_models::WaitReason;
 use shared_models::events::run::{RunStarted, RunWaiting};
 
 use crate::app::App;
+use crate::catalogue::Pinned;
 use crate::committer::AppendError;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::live::Active;
 use crate::record::{ContentRef, Record};
-use crate::snapshot::RunSnapshot;
 use crate::store::effect;
 use crate::store::queue::{self, Claimed, Counted};
+use crate::transcript::Waited;
 
 /// What stays the same while a run is driven.
 struct Cx<'a> {
     app: &'a App,
     claimed: &'a Claimed,
     active: &'a Active,
-    snapshot: RunSnapshot,
+    snapshot: Arc<Pinned>,
     journal: Journal,
     deadline: tokio::time::Instant,
+}
+
+/// What a run that was made by this process just now begins with.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    pub(crate) pinned: Arc<Pinned>,
+    pub(crate) input: Message,
 }
 
 /// Where the run stands.
@@ -49,6 +60,10 @@ struct Run {
     doubts: BTreeMap<String, String>,
     /// Calls that may still be under way with an owner before us, and for how many milliseconds.
     lingering: BTreeMap<String, i64>,
+    /// Calls whose answer comes as a signal.
+    waiting: BTreeMap<String, Waited>,
+    /// Tools that were looked for and found, in that order.
+    found: Vec<String>,
     /// Calls under way with us.
     flights: HashMap<String, tools::Flight>,
     /// The last reply that said something.
@@ -56,6 +71,19 @@ struct Run {
 }
 
 impl Run {
+    fn new(state: Conversation) -> Self {
+        Self {
+            state,
+            known: HashMap::new(),
+            doubts: BTreeMap::new(),
+            lingering: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            found: Vec::new(),
+            flights: HashMap::new(),
+            output: None,
+        }
+    }
+
     fn step(&mut self, happened: Happened) {
         // What is to be done next is read from the state, by whoever drives it then.
         step(&mut self.state, happened);
@@ -64,15 +92,22 @@ impl Run {
     /// The calls of this turn that nobody has answered and nobody is asked about.
     fn callable(&self) -> Vec<ToolCall> {
         let open = |call: &&ToolCall| {
-            !self.doubts.contains_key(&call.id) && !self.lingering.contains_key(&call.id)
+            !self.doubts.contains_key(&call.id)
+                && !self.lingering.contains_key(&call.id)
+                && !self.waiting.contains_key(&call.id)
         };
         self.state.unanswered().filter(open).cloned().collect()
     }
 }
 
 /// Drives a run as far as it goes now.
-pub(crate) async fn drive(app: &App, claimed: &Claimed, active: &Active) -> Result<(), Error> {
-    let driven = match begin(app, claimed, active).await? {
+pub(crate) async fn drive(
+    app: &App,
+    claimed: &Claimed,
+    active: &Active,
+    fresh: Option<Fresh>,
+) -> Result<(), Error> {
+    let driven = match begin(app, claimed, active, fresh).await? {
         Some((cx, mut run)) => Box::pin(go(&cx, &mut run)).await,
         None => Ok(()),
     };
@@ -90,13 +125,17 @@ async fn begin<'a>(
     app: &'a App,
     claimed: &'a Claimed,
     active: &'a Active,
+    fresh: Option<Fresh>,
 ) -> Result<Option<(Cx<'a>, Run)>, Error> {
     let journal = Journal::new(claimed, app.committer.clone(), app.stage.clone());
     if claimed.claims > app.runs.max_claims {
         finish::poisoned(app, claimed, &journal).await?;
         return Ok(None);
     }
-    let loaded = load::load(app, claimed).await?;
+    let loaded = match fresh {
+        Some(fresh) => load::fresh(fresh),
+        None => load::load(app, claimed).await?,
+    };
     let left = Duration::from_millis(claimed.deadline_ms.max(0) as u64);
     let deadline = tokio::time::Instant::now() + left;
     let (worker, epoch) = (app.worker, claimed.epoch);
@@ -144,7 +183,7 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
 /// to say that they are.
 async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
     let soonest = run.lingering.values().min();
-    let reason = if soonest.is_some() { WaitReason::Timer } else { WaitReason::Doubt };
+    let reason = if soonest.is_some() { WaitReason::Timer } else { waits::reason(run) };
     if let Some(millis) = soonest {
         cx.journal.set_timer(doubt::TIMER, *millis);
     }
@@ -156,6 +195,7 @@ async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
     let event = RunWaiting { run: cx.claimed.reference(), reason };
     cx.journal.emit(&event).map_err(anyhow::Error::from)?;
     cx.journal.commit().await?;
+    cx.app.stage.settled(cx.claimed.run);
     tracing::info!(%reason, "the run waits");
     metrics::counter!("engine_runs_waiting_total", "reason" => reason.as_str()).increment(1);
     Ok(())

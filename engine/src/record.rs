@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared_models::{
-    AgentId, Effect, EventId, MicroUsd, RunStatus, TriggerId, Usage, UserId, WaitReason, WorkerId,
+    AgentId, Effect, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason, WorkerId,
 };
 use uuid::Uuid;
 
@@ -86,6 +86,21 @@ pub(crate) enum Record {
     ToolIntended { call_id: String, tool_name: String, effect: Effect, idempotency_key: Uuid },
     /// A call whose outcome a crash has hidden is made again: that does no harm.
     ToolRepeated { call_id: String, tool_name: String },
+    /// Tools that the model has looked for; it may call them from now on.
+    ToolsFound { call_id: String, names: Vec<String> },
+    /// The call goes on outside: a person is asked, or another run works on it.
+    ToolWaiting {
+        call_id: String,
+        tool_name: String,
+        reason: WaitReason,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        question: Option<String>,
+        /// JSON Schema of the answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer: Option<Value>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child_run_id: Option<RunId>,
+    },
     /// Nobody here knows whether the call happened.
     ToolInDoubt { call_id: String, tool_name: String, reason: String },
     /// A tool call came to an end.
@@ -120,10 +135,13 @@ pub(crate) enum Record {
 impl Record {
     /// The record as the journal's columns: its kind, and the rest as JSON text.
     pub(crate) fn columns(&self) -> Result<(String, String), serde_json::Error> {
-        let mut value = serde_json::to_value(self)?;
-        let data = value.get_mut("data").map(Value::take).unwrap_or_default();
-        let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default();
-        Ok((kind.to_owned(), data.to_string()))
+        // Adjacent tagging writes the kind and then the data, and a kind has nothing to escape.
+        let text = serde_json::to_string(self)?;
+        let columns = text
+            .strip_prefix(r#"{"kind":""#)
+            .and_then(|rest| rest.split_once(r#"","data":"#))
+            .and_then(|(kind, data)| Some((kind.to_owned(), data.strip_suffix('}')?.to_owned())));
+        columns.ok_or_else(|| serde::ser::Error::custom("a record without data"))
     }
 
     /// Reads what [`Record::columns`] wrote.
@@ -148,6 +166,8 @@ impl Record {
             | Self::NotSummarised { .. }
             | Self::ToolIntended { .. }
             | Self::ToolRepeated { .. }
+            | Self::ToolsFound { .. }
+            | Self::ToolWaiting { .. }
             | Self::ToolInDoubt { .. }
             | Self::DoubtAnswered { .. }
             | Self::Waiting { .. }

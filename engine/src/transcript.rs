@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish, Window, step};
 use anyhow::Context as _;
 use dbutil::TenantTx;
-use shared_models::{RunId, Usage};
+use shared_models::{RunId, Usage, WaitReason};
 
 use crate::error::Error;
 use crate::live::RunEvent;
@@ -19,10 +19,21 @@ pub(crate) struct Transcript {
     pub(crate) state: Conversation,
     /// Calls in doubt that nobody has answered for, and why.
     pub(crate) doubts: BTreeMap<String, String>,
+    /// Calls whose answer comes as a signal, and what they wait for.
+    pub(crate) waiting: BTreeMap<String, Waited>,
+    /// Tools that were looked for and found, in that order.
+    pub(crate) found: Vec<String>,
     /// The last reply that said something.
     pub(crate) output: Option<ContentRef>,
     /// A worker has had the run before.
     pub(crate) started: bool,
+}
+
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waited {
+    pub(crate) reason: WaitReason,
+    pub(crate) child: Option<RunId>,
 }
 
 /// Reads a run back: what it was started with, and where it stands.
@@ -31,7 +42,7 @@ pub(crate) async fn read(
     run: RunId,
     root: RunId,
 ) -> Result<(RunSnapshot, Transcript), Error> {
-    let snapshot = run::snapshot(tx, run).await?.context("the run has no snapshot")?;
+    let snapshot = run::snapshot(tx, run).await?.ok_or(Error::RunPruned(run))?;
     let snapshot: RunSnapshot = serde_json::from_value(snapshot).context("the run's snapshot")?;
     let rows = journal::after(tx, run, 0, i64::MAX).await?;
     let records = rows.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
@@ -85,10 +96,10 @@ pub(crate) fn fold(
     said: &HashMap<ContentRef, Message>,
 ) -> anyhow::Result<Transcript> {
     let mut told = Transcript {
-        state: Conversation::new(&snapshot.instructions)
-            .with_max_steps(snapshot.max_steps)
-            .with_window(Window::of_model(&snapshot.model)),
+        state: opening(snapshot),
         doubts: BTreeMap::new(),
+        waiting: BTreeMap::new(),
+        found: Vec::new(),
         output: None,
         started: false,
     };
@@ -104,6 +115,13 @@ pub(crate) fn fold(
     }
     begin(&mut told.state, &mut input);
     Ok(told)
+}
+
+/// The conversation before anything was said.
+pub(crate) fn opening(snapshot: &RunSnapshot) -> Conversation {
+    Conversation::new(&snapshot.instructions)
+        .with_max_steps(snapshot.max_steps)
+        .with_window(Window::of_model(&snapshot.model))
 }
 
 /// The conversation begins with the first record after its input.
@@ -140,11 +158,17 @@ fn apply(told: &mut Transcript, record: &Record, message: Option<Message>) -> an
         Record::ToolAnswered { call_id, .. } => {
             let answer = answer(message.context(gone)?)?;
             told.doubts.remove(call_id);
+            told.waiting.remove(call_id);
             let call_id = call_id.clone();
             step(&mut told.state, Happened::Answered { call_id, answer });
         }
         Record::ToolInDoubt { call_id, reason, .. } => {
             told.doubts.insert(call_id.clone(), reason.clone());
+        }
+        Record::ToolsFound { names, .. } => told.found.extend(names.iter().cloned()),
+        Record::ToolWaiting { call_id, reason, child_run_id, .. } => {
+            let waited = Waited { reason: *reason, child: *child_run_id };
+            told.waiting.insert(call_id.clone(), waited);
         }
         Record::Stopped { reason, .. } => {
             step(&mut told.state, Happened::Cancelled { reason: reason.clone() });

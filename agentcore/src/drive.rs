@@ -16,6 +16,7 @@ use crate::conversation::{Conversation, Failure, FailureCode, Outcome};
 use crate::event::{EventKind, StatusChange};
 use crate::hooks::{HookData, HookPoint};
 use crate::instructions::InstructionsCx;
+use crate::model::ToolSet;
 use crate::options::{Input, RunOptions};
 use crate::result::{RunError, RunResult};
 use crate::retry::RetryPolicy;
@@ -38,6 +39,8 @@ struct Drive<'a> {
     offload: OnceLock<Offload>,
     /// Tools the model is offered and nobody here calls: those by which a member of a swarm passes work on.
     beside: Vec<ToolSpec>,
+    /// Both together, as long as there are no others.
+    with_beside: OnceLock<ToolSet>,
 }
 
 pub(crate) async fn drive(
@@ -63,6 +66,7 @@ pub(crate) async fn drive(
         state: Conversation::new(String::new()),
         offload: OnceLock::new(),
         beside: Vec::new(),
+        with_beside: OnceLock::new(),
     };
     drive.cx.watch.emit(0, || EventKind::Status(StatusChange::Started));
     let mut remembered = 0;

@@ -56,6 +56,7 @@ impl<'a> Member<'a> {
             state: Conversation::new(String::new()),
             offload: OnceLock::new(),
             beside,
+            with_beside: OnceLock::new(),
         };
         Ok(Self { drive })
     }

@@ -31,7 +31,8 @@ impl Drive<'_> {
         if self.beside.is_empty() {
             return own;
         }
-        own.iter().chain(&self.beside).cloned().collect()
+        let all = || own.iter().chain(&self.beside).cloned().collect();
+        if self.offload.get().is_some() { all() } else { self.with_beside.get_or_init(all).clone() }
     }
 
     fn own_tools(&self) -> ToolSet {

@@ -53,7 +53,9 @@ impl SwarmNode {
                         cx.out.push((at.clone(), Command::CallTools(calls)));
                     }
                 }
-                Command::CallModel if self.next.is_some() => self.give_up_control(cx, index),
+                Command::CallModel | Command::Summarise { .. } if self.next.is_some() => {
+                    self.give_up_control(cx, index);
+                }
                 Command::Finish(outcome) => {
                     cx.out.push((at.clone(), Command::Finish(outcome)));
                     self.turn_ended(cx, index);

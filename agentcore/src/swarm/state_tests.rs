@@ -50,7 +50,7 @@ fn start(plan: &Plan) -> (SwarmState, Vec<(Path, Command)>) {
     (state, commands)
 }
 
-/// What is asked of whom: `a?` a model call, `a!tool` a tool call, `a.` an end.
+/// What is asked of whom: `a?` a model call, `a~` a summary, `a!tool` a tool call, `a.` an end.
 fn shown(commands: &[(Path, Command)]) -> Vec<String> {
     let mut shown = Vec::new();
     for (path, command) in commands {
@@ -171,6 +171,32 @@ fn used_up_steps_do_not_keep_control_from_moving() {
     let error = tree.state.outcome().unwrap().error.clone().unwrap();
     assert_eq!(error.code, FailureCode::TooManyHandoffs);
     assert_eq!(error.message, "more than 1 handoffs: the last was from `billing` to `triage`");
+}
+
+#[test]
+fn nothing_is_summarised_for_a_member_that_has_passed_control_on() {
+    let mut triage = agent("triage", &["billing"]);
+    if let Work::Agent(plan) = &mut triage.work {
+        plan.opening = plan.opening.clone().with_window(Some(crate::window::Window::new(60)));
+    }
+    let members = vec![triage, agent("billing", &[])];
+    let mut tree = Tree::start(swarm("desk", Topology::Handoff { max_handoffs: 1 }, members));
+    let answer =
+        |id: String| Happened::Answered { call_id: id, answer: Answer::ok("word ".repeat(100)) };
+    let mut summaries = 0;
+    for turn in 0..8 {
+        let (id, arguments) = (format!("call{turn}"), turn.to_string());
+        tree.tell("triage", asks(&[(&id, "look", &arguments)]));
+        if tree.tell("triage", answer(id)) == ["triage~"] {
+            summaries += 1;
+            tree.tell("triage", Happened::NotSummarised);
+        }
+    }
+    assert!(summaries > 0, "the conversation is long enough");
+
+    tree.tell("triage", asks(&[("last", "look", "{}"), ("3", "transfer_to_billing", "{}")]));
+
+    assert_eq!(tree.tell("triage", answer("last".into())), ["triage.", "billing?"]);
 }
 
 #[test]

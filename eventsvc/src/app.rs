@@ -50,6 +50,8 @@ pub struct App {
     pub(crate) limits: Limits,
     /// Wakes the worker that releases what was held and takes grants back.
     pub(crate) bell: Arc<Notify>,
+    /// Wakes the task that fires timers.
+    pub(crate) timers: Arc<Notify>,
 }
 
 impl FromRef<App> for Verifier {

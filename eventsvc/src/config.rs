@@ -30,6 +30,8 @@ pub struct Limits {
     pub unheard_minutes: u32,
     /// Seconds between two looks at what is lost or old.
     pub housekeeping_seconds: u32,
+    /// Milliseconds after which the scheduler looks at the timers anew when nothing wakes it earlier.
+    pub timer_poll_ms: u32,
 }
 
 impl Default for Limits {
@@ -40,6 +42,7 @@ impl Default for Limits {
             retention_days: 30,
             unheard_minutes: 10,
             housekeeping_seconds: 60,
+            timer_poll_ms: 1000,
         }
     }
 }
@@ -57,6 +60,7 @@ impl Config {
                 retention_days: env.parse("SWITCHYARD_DELIVERY_RETENTION_DAYS", "30"),
                 unheard_minutes: env.parse("SWITCHYARD_UNHEARD_MINUTES", "10"),
                 housekeeping_seconds: env.parse("SWITCHYARD_HOUSEKEEPING_SECONDS", "60"),
+                timer_poll_ms: env.parse("SWITCHYARD_TIMER_POLL_MS", "1000"),
             },
         };
         if config.limits.queue == 0 {
@@ -76,6 +80,9 @@ impl Config {
         }
         if !(1..=1440).contains(&config.limits.unheard_minutes) {
             env.refuse("SWITCHYARD_UNHEARD_MINUTES", "must be between 1 and 1440");
+        }
+        if !(10..=60_000).contains(&config.limits.timer_poll_ms) {
+            env.refuse("SWITCHYARD_TIMER_POLL_MS", "must be between 10 and 60000");
         }
         config
     }

@@ -33,6 +33,9 @@ pub(crate) const NOT_OWNER: Code = Code::new(
     403,
     "Only the trigger's owner and administrators of the tenant may change it.",
 );
+/// Only a timer has slots.
+pub(crate) const NOT_A_TIMER: Code =
+    Code::new("not_a_timer", 409, "The trigger is no timer: it fires when something is delivered.");
 /// Reading the body took too long.
 pub(crate) const TOO_SLOW: Code =
     Code::new("request_timeout", 408, "The body did not arrive in time.");
@@ -45,6 +48,7 @@ pub const CODES: &[&Code] = &[
     &BUSY,
     &NOT_REPLAYABLE,
     &NOT_OWNER,
+    &NOT_A_TIMER,
     &TOO_SLOW,
 ];
 

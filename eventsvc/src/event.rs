@@ -19,6 +19,7 @@ const SURELY_SMALL: usize = LARGEST_PAYLOAD / 6;
 pub(crate) struct Parts<'a> {
     pub tenant_id: TenantId,
     pub trigger_id: TriggerId,
+    pub system: &'a str,
     pub target: Target,
     pub owner: UserId,
     pub delivery_id: DeliveryId,
@@ -41,6 +42,7 @@ pub(crate) fn of(
     let parts = Parts {
         tenant_id: received.tenant_id,
         trigger_id: trigger.trigger_id,
+        system: received.system.as_str(),
         target: trigger.target,
         owner: trigger.owner_id,
         delivery_id: received.delivery_id,
@@ -65,7 +67,7 @@ impl Parts<'_> {
                 TargetKind::Agent => self.target.id.map(AgentId::from),
                 TargetKind::Swarm | TargetKind::Workflow | TargetKind::Route => None,
             },
-            system: "webhook".into(),
+            system: self.system.to_owned(),
             timestamp: self.fired_at,
             payload: travels.then(|| self.payload.clone()),
             payload_in: (!travels).then_some(self.delivery_id),

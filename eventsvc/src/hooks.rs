@@ -7,11 +7,15 @@ use std::{sync::Arc, time::Duration};
 use dbutil::Db;
 use moka::future::Cache;
 use servicekit::Problem;
-use shared_models::{CredentialId, SourceId, TenantId, TriggerId, UserId, events::trigger::Target};
+use shared_models::{
+    CredentialId, SourceId, TenantId, TriggerId, UserId, events::trigger::Target,
+    text_enum::UnknownWord,
+};
 use uuid::Uuid;
 
 use crate::{
     filter::Filter,
+    intake::{Origin, System},
     options::WebhookOptions,
     store::{self, hook::Row},
 };
@@ -32,6 +36,14 @@ pub(crate) struct Hook {
     pub options: WebhookOptions,
     /// Who listens, oldest first; never empty.
     pub triggers: Vec<HookTrigger>,
+}
+
+impl Hook {
+    /// Where its deliveries come from.
+    pub(crate) fn origin(&self) -> Origin {
+        let (tenant_id, source_id) = (self.tenant_id, self.source_id);
+        Origin { tenant_id, source_id, system: System::Webhook }
+    }
 }
 
 /// A trigger as intake sees it.
@@ -100,7 +112,15 @@ fn hook(rows: Vec<Row>) -> Result<Option<Hook>, sqlx::Error> {
     }))
 }
 
-fn trigger(row: Row) -> Result<HookTrigger, sqlx::Error> {
+/// One stored trigger by itself, and where what it is tried out with comes from.
+pub(crate) fn one(row: Row) -> Result<(Origin, HookTrigger), sqlx::Error> {
+    let (tenant_id, source_id) = (row.tenant_id, row.source_id);
+    let system = row.system.parse().map_err(decode)?;
+    Ok((Origin { tenant_id, source_id, system }, trigger(row)?))
+}
+
+/// A stored trigger as intake sees it.
+pub(crate) fn trigger(row: Row) -> Result<HookTrigger, sqlx::Error> {
     Ok(HookTrigger {
         trigger_id: row.trigger_id,
         target: target(&row.target_kind, row.target_id)?,
@@ -113,8 +133,9 @@ fn trigger(row: Row) -> Result<HookTrigger, sqlx::Error> {
 
 /// A stored target.
 pub(crate) fn target(kind: &str, id: Option<Uuid>) -> Result<Target, sqlx::Error> {
-    let kind = kind.parse().map_err(|error: shared_models::text_enum::UnknownWord| {
-        sqlx::Error::Decode(error.into())
-    })?;
-    Ok(Target { kind, id })
+    Ok(Target { kind: kind.parse().map_err(decode)?, id })
+}
+
+fn decode(error: UnknownWord) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
 }

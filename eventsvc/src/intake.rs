@@ -13,8 +13,9 @@ use pubsub::OutboxRow;
 use serde_json::Value;
 use shared_models::{DeliveryId, EventId, SourceId, TenantId, TriggerId};
 
+pub use crate::trigger::System;
 pub use committer::{Committer, Outcome};
-pub(crate) use decide::{Draft, Trial, decide};
+pub(crate) use decide::{Draft, Origin, decide, dedupe_key};
 pub(crate) use receive::{Answer, receive};
 
 shared_models::text_enum! {
@@ -66,9 +67,11 @@ pub struct Received {
     pub tenant_id: TenantId,
     /// Where it came.
     pub source_id: SourceId,
+    /// The kind of source.
+    pub system: System,
     /// How a repetition is told, if it can be.
     pub dedupe: Option<DedupeKey>,
-    /// The scheme that proved its origin.
+    /// What proved its origin: the scheme of a hook, or our own clock.
     pub verified_by: &'static str,
     /// The body's content type.
     pub content_type: Option<String>,

@@ -4,7 +4,8 @@
 //! travel. Stores sources, triggers, deliveries as they came, firings and their events. Never stores a signing secret, a
 //! signature or an authorization header.
 //!
-//! The way of a delivery: `http/receive_hook` → [`intake`] → `intake/committer` → `store/group`, then the relay.
+//! The way of a delivery: `http/receive_hook` → [`intake`] → `intake/committer` → `store/group`, then the relay. A timer's
+//! begins at `timer/scheduler`.
 
 mod app;
 mod clients;
@@ -29,6 +30,7 @@ mod secrets;
 mod start;
 mod stats;
 mod store;
+mod timer;
 mod trigger;
 pub mod verify;
 mod viewer;
@@ -38,6 +40,7 @@ pub use app::App;
 pub use config::{Config, Limits};
 pub use error::CODES;
 pub use start::{open, openapi, router, run, start};
+pub use timer::scheduler::Scheduler;
 pub use workers::{retention::activate as forget_old, unheard::activate as republish_unheard};
 
 /// The migrations of the `eventsvc` schema.

@@ -1,10 +1,12 @@
-//! What a webhook trigger may say about its source: how a delivery proves where it comes from, how a repetition is
-//! told, how large it may be.
+//! What a trigger may say about its source. A webhook: how a delivery proves where it comes from, how a repetition is
+//! told, how large it may be. A timer's are in [`crate::timer`].
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use servicekit::FieldError;
 use utoipa::ToSchema;
+
+use crate::{timer::TimerOptions, trigger::System};
 
 shared_models::text_enum! {
     /// How a delivery proves where it comes from.
@@ -50,6 +52,35 @@ pub(crate) const BODY_CAP: u32 = 10 * 1024 * 1024;
 pub(crate) const BODY_DEFAULT: u32 = 1024 * 1024;
 const TOLERANCE_CAP: u32 = 24 * 60 * 60;
 const WINDOW_CAP: u32 = 7 * 24 * 60 * 60;
+
+/// The options of a trigger, as its system has them.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum TriggerOptions {
+    /// Of a `webhook`.
+    Webhook(WebhookOptions),
+    /// Of a `timer`.
+    Timer(TimerOptions),
+}
+
+impl TriggerOptions {
+    /// Reads options; every refused field is named by its pointer within a trigger.
+    pub(crate) fn parse(system: System, value: &Value) -> Result<Self, Vec<FieldError>> {
+        match system {
+            System::Webhook => WebhookOptions::parse(value).map(Self::Webhook),
+            System::Timer => TimerOptions::parse(value).map(Self::Timer),
+        }
+    }
+}
+
+/// Reads the form of options; the field that does not fit is named.
+pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Vec<FieldError>> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string().replace('.', "/");
+        let pointer = if path == "/" { "/options".into() } else { format!("/options/{path}") };
+        vec![FieldError::new(pointer, error.inner().to_string())]
+    })
+}
 
 /// The options of a `webhook` trigger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -147,11 +178,7 @@ pub(crate) struct Challenge {
 impl WebhookOptions {
     /// Reads options; every refused field is named by its pointer within a trigger.
     pub(crate) fn parse(value: &Value) -> Result<Self, Vec<FieldError>> {
-        let options: Self = serde_path_to_error::deserialize(value).map_err(|error| {
-            let path = error.path().to_string().replace('.', "/");
-            let pointer = if path == "/" { "/options".into() } else { format!("/options/{path}") };
-            vec![FieldError::new(pointer, error.inner().to_string())]
-        })?;
+        let options: Self = read(value)?;
         let errors = options.errors();
         if errors.is_empty() { Ok(options) } else { Err(errors) }
     }

@@ -23,6 +23,7 @@ pub(crate) async fn fire(
     let parts = Parts {
         tenant_id: tx.tenant(),
         trigger_id: again.trigger_id,
+        system: &again.system,
         target: hooks::target(&again.target_kind, again.target_id)?,
         owner: again.owner_id,
         delivery_id: again.delivery_id,

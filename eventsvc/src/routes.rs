@@ -6,8 +6,8 @@ use crate::{
     app::App,
     http::{
         create_trigger, delete_trigger, get_delivery, get_payload, get_trigger, list_deliveries,
-        list_parked, list_triggers, receive_hook, replay_delivery, replay_parked, test_trigger,
-        update_trigger,
+        list_fires, list_parked, list_triggers, preview_timer, receive_hook, replay_delivery,
+        replay_parked, test_trigger, update_trigger,
     },
 };
 
@@ -25,6 +25,8 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
             delete_trigger::delete_trigger_v1
         ))
         .routes(routes!(test_trigger::test_trigger))
+        .routes(routes!(list_fires::list_fires))
+        .routes(routes!(preview_timer::preview_timer))
         // Intake
         .routes(routes!(receive_hook::receive_hook))
         // The ledger

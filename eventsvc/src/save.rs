@@ -4,6 +4,7 @@
 //! trigger that does not exist, which opens nothing.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use rand::RngExt;
 use secrecy::SecretString;
@@ -16,10 +17,11 @@ use crate::{
     clients::engine::Agent,
     error::Error,
     filter::Filter,
-    options::{Scheme, WebhookOptions},
+    options::{Scheme, TriggerOptions, WebhookOptions},
     secrets,
-    store::{source, trigger::Saved},
-    trigger::TargetRef,
+    store::{source, trigger as stored, trigger::Saved},
+    timer::{self, TimerOptions},
+    trigger::{System, TargetRef},
 };
 
 const LONGEST_NAME: usize = 200;
@@ -27,6 +29,7 @@ const LONGEST_NAME: usize = 200;
 /// What a person says about a trigger, new or patched.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
+    pub system: System,
     pub name: Option<String>,
     pub target: Option<TargetRef>,
     pub credential_id: Option<CredentialId>,
@@ -40,7 +43,7 @@ pub(crate) struct Wish {
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
     pub agent: AgentId,
-    pub options: WebhookOptions,
+    options: TriggerOptions,
     wish: Wish,
 }
 
@@ -48,13 +51,21 @@ pub(crate) struct Checked {
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
     pub saved: Saved,
+    system: System,
+    /// A timer's schedule.
+    timer: Option<TimerOptions>,
     pub options_key: String,
     /// The signing secret, when it was made just now: shown once.
     pub signing_secret: Option<SecretString>,
 }
 
-/// Checks everything that can be checked without asking anybody; names every refused field.
-pub(crate) fn check(wish: Wish) -> Result<Checked, Error> {
+/// Checks everything that can be checked without asking anybody; names every refused field. `present` is what the
+/// trigger's options are: a schedule that stays may have come to its end.
+pub(crate) fn check(
+    wish: Wish,
+    present: Option<&Value>,
+    now: DateTime<Utc>,
+) -> Result<Checked, Error> {
     let mut errors = Vec::new();
     if wish.name.as_ref().is_some_and(|name| name.is_empty() || name.chars().count() > LONGEST_NAME)
     {
@@ -69,7 +80,16 @@ pub(crate) fn check(wish: Wish) -> Result<Checked, Error> {
     let target = wish.target.as_ref();
     let agent = target
         .map_or_else(|| Err(FieldError::new("/agent_id", "name the agent")), TargetRef::as_agent);
-    let options = WebhookOptions::parse(&wish.options);
+    if wish.system == System::Timer && wish.credential_id.is_some() {
+        errors.push(FieldError::new("/credential_id", "a timer receives nothing to verify"));
+    }
+    let options = TriggerOptions::parse(wish.system, &wish.options);
+    if let Ok(TriggerOptions::Timer(timer)) = &options {
+        let present = present.and_then(|present| TimerOptions::parse(present).ok());
+        if !present.is_some_and(|present| present.same_slots(timer)) {
+            errors.extend(timer.check_future(now).err());
+        }
+    }
     match (agent, options) {
         (Ok(agent), Ok(options)) if errors.is_empty() => Ok(Checked { agent, options, wish }),
         (agent, options) => {
@@ -100,29 +120,14 @@ pub(crate) async fn prepare<S>(
     agent: &Agent,
 ) -> Result<Ready, Error> {
     let Checked { agent: agent_id, options, wish } = checked;
-    let mut signing_secret = None;
-    let credential_id = match wish.credential_id {
-        Some(credential) if present == Some(credential) => Some(credential),
-        Some(credential) => {
-            grant(app, caller, owner, id, credential).await?;
-            check_fields(app, caller, owner, id, credential, options.verify.scheme).await?;
-            Some(credential)
+    let (credential_id, signing_secret, timer) = match &options {
+        TriggerOptions::Webhook(options) => {
+            let wanted = (wish.credential_id, present);
+            let (credential, secret) =
+                credential(app, caller, (id, owner), wanted, options).await?;
+            (credential, secret, None)
         }
-        None if !options.needs_secret() => None,
-        None if options.verify.scheme == Scheme::Basic => {
-            let message = "HTTP Basic needs a credential with `username` and `password`";
-            return Err(Error::Invalid(vec![FieldError::new("/credential_id", message)]));
-        }
-        // The vault stores a person's secret only for that person.
-        None if caller.user() != Some(owner) => return Err(Error::NotOwner),
-        None => {
-            let secret = make_secret();
-            let made = app.credsvc.store(caller.tenant, caller.token(), owner, id, &secret).await;
-            let credential = made.map_err(|error| away(Service::Credsvc, error))?;
-            grant(app, caller, owner, id, credential).await?;
-            signing_secret = Some(secret);
-            Some(credential)
-        }
+        TriggerOptions::Timer(options) => (None, None, Some(options.clone())),
     };
     let stored_options = serde_json::to_value(&options).map_err(anyhow::Error::from)?;
     // Without a secret there is nothing that two triggers could have in common; with one, a source is shared by
@@ -141,7 +146,52 @@ pub(crate) async fn prepare<S>(
         scope: if agent.team_id.is_some() { agent.scope.clone() } else { "user".into() },
         team_id: agent.team_id,
     };
-    Ok(Ready { saved, options_key, signing_secret })
+    Ok(Ready { saved, system: wish.system, timer, options_key, signing_secret })
+}
+
+/// The credential a hook is verified with, and the secret in it when it was made just now.
+async fn credential<S>(
+    app: &App,
+    caller: &Caller<S>,
+    (id, owner): (TriggerId, UserId),
+    (wanted, present): (Option<CredentialId>, Option<CredentialId>),
+    options: &WebhookOptions,
+) -> Result<(Option<CredentialId>, Option<SecretString>), Error> {
+    match wanted {
+        Some(credential) if present == Some(credential) => Ok((Some(credential), None)),
+        Some(credential) => {
+            grant(app, caller, owner, id, credential).await?;
+            check_fields(app, caller, owner, id, credential, options.verify.scheme).await?;
+            Ok((Some(credential), None))
+        }
+        None if !options.needs_secret() => Ok((None, None)),
+        None if options.verify.scheme == Scheme::Basic => {
+            let message = "HTTP Basic needs a credential with `username` and `password`";
+            Err(Error::Invalid(vec![FieldError::new("/credential_id", message)]))
+        }
+        // The vault stores a person's secret only for that person.
+        None if caller.user() != Some(owner) => Err(Error::NotOwner),
+        None => {
+            let secret = make_secret();
+            let made = app.credsvc.store(caller.tenant, caller.token(), owner, id, &secret).await;
+            let credential = made.map_err(|error| away(Service::Credsvc, error))?;
+            grant(app, caller, owner, id, credential).await?;
+            Ok((Some(credential), Some(secret)))
+        }
+    }
+}
+
+/// Winds the clock of a timer that was just inserted or updated; `before` is the trigger as it was.
+pub(crate) async fn timer(
+    tx: &mut TenantTx,
+    id: TriggerId,
+    before: Option<&stored::Trigger>,
+    ready: &Ready,
+) -> Result<(), Error> {
+    match &ready.timer {
+        Some(options) => timer::arm(tx, id, before, &ready.saved, options).await,
+        None => Ok(()),
+    }
 }
 
 /// Finds or makes the source; a changed trigger takes its own along if nobody else needs it.
@@ -152,7 +202,7 @@ pub(crate) async fn source(
     ready: &Ready,
 ) -> Result<SourceId, sqlx::Error> {
     let key = source::Key {
-        system: "webhook",
+        system: ready.system.as_str(),
         credential_id: ready.saved.credential_id,
         options: &ready.saved.options,
         options_key: &ready.options_key,

@@ -27,7 +27,7 @@ use crate::{
     routes,
     secrets::Secrets,
     stats::Stats,
-    workers,
+    timer, workers,
 };
 
 const ABOUT: &str = "Triggers, webhook intake and the ledger of deliveries.";
@@ -82,6 +82,7 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
         hearing: Arc::default(),
         limits: config.limits,
         bell: Arc::new(Notify::new()),
+        timers: Arc::new(Notify::new()),
         db,
         bus,
     })
@@ -90,6 +91,7 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
 /// Everything else that runs beside requests.
 pub fn run(app: &App, life: &Lifecycle) {
     life.spawn("eventsvc chores", workers::chores(app.clone(), life.soft()));
+    life.spawn("eventsvc timers", timer::scheduler::run(app.clone(), life.soft()));
     life.spawn("eventsvc housekeeping", workers::housekeeping(app.clone(), life.soft()));
     life.spawn("eventsvc counting", workers::counting(app.clone(), life.soft()));
     let runs = pubsub::listen(app.db.clone(), app.bus.clone(), Arc::new(RunLifecycle), life.soft());

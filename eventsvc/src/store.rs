@@ -10,5 +10,6 @@ pub(crate) mod retention;
 pub(crate) mod source;
 pub(crate) mod stat;
 pub(crate) mod step;
+pub(crate) mod timer;
 pub(crate) mod trigger;
 pub(crate) mod unheard;

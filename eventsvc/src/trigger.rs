@@ -10,10 +10,17 @@ use shared_models::{
 };
 use utoipa::ToSchema;
 
-use crate::store::trigger as stored;
+use crate::{store::trigger as stored, timer};
 
-/// The systems a trigger can listen to.
-pub(crate) const SYSTEMS: &[&str] = &["webhook"];
+shared_models::text_enum! {
+    /// What a trigger listens to.
+    pub enum System {
+        /// Deliveries at a hook.
+        Webhook = "webhook",
+        /// The clock.
+        Timer = "timer",
+    }
+}
 
 /// What a trigger starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -64,8 +71,8 @@ pub(crate) struct Trigger {
     pub agent_id: Option<AgentId>,
     /// The credential deliveries are verified with.
     pub credential_id: Option<CredentialId>,
-    /// How the source is listened to.
-    #[schema(value_type = crate::options::WebhookOptions)]
+    /// How the source is listened to, as its system has it.
+    #[schema(value_type = crate::options::TriggerOptions)]
     pub options: Value,
     /// A CEL expression over `payload`, `headers` and `system`; only what passes fires.
     pub filter: Option<String>,
@@ -81,8 +88,8 @@ pub(crate) struct Trigger {
     pub team_id: Option<TeamId>,
     /// The source it shares with triggers of the same owner, credential and options.
     pub source_id: SourceId,
-    /// Where deliveries are sent to.
-    pub hook_url: String,
+    /// Where deliveries are sent to; a timer has no such place.
+    pub hook_url: Option<String>,
     /// Raised by each edit; the `ETag`.
     pub version: i32,
     /// When it was made.
@@ -98,8 +105,14 @@ pub(crate) struct Trigger {
 /// How a trigger is doing. Counters are written once a second.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct TriggerStatus {
-    /// `listening`, `paused` or `inactive`.
+    /// `listening` (a timer: `scheduled`), `paused`, `inactive`, or `completed`: a timer of which no slot is left.
     pub state: &'static str,
+    /// Why it is completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// Where a timer stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timer: Option<TimerStatus>,
     /// Why it is paused, when nobody asked for it: its agent was deleted.
     pub paused_why: Option<String>,
     /// When the last delivery was stored.
@@ -122,14 +135,63 @@ pub(crate) struct TriggerStatus {
     pub refused: i64,
 }
 
+/// Where a timer stands.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct TimerStatus {
+    /// The slot that fires next, also while the trigger is paused.
+    #[serde(serialize_with = "wire_time::maybe")]
+    pub next_slot_at: Option<DateTime<Utc>>,
+    /// When it will fire: the slot with its jitter; none while it is paused.
+    #[serde(serialize_with = "wire_time::maybe")]
+    pub next_due_at: Option<DateTime<Utc>>,
+    /// The slot that fired last.
+    #[serde(serialize_with = "wire_time::maybe")]
+    pub last_slot_at: Option<DateTime<Utc>>,
+    /// When that was.
+    #[serde(serialize_with = "wire_time::maybe")]
+    pub last_fired_at: Option<DateTime<Utc>>,
+    /// Slots that passed without firing; at least so many when more than 10,000 passed at once.
+    pub missed: i64,
+    /// When that was last noticed.
+    #[serde(serialize_with = "wire_time::maybe")]
+    pub last_missed_at: Option<DateTime<Utc>>,
+    /// When the last of its slots was dealt with.
+    #[serde(serialize_with = "wire_time::maybe")]
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+impl TimerStatus {
+    fn of(row: &stored::Trigger) -> Option<Self> {
+        Some(Self {
+            missed: row.missed?,
+            next_slot_at: row.next_slot_at,
+            next_due_at: row.next_due_at,
+            last_slot_at: row.last_slot_at,
+            last_fired_at: row.last_fired_at,
+            last_missed_at: row.last_missed_at,
+            ended_at: row.ended_at,
+        })
+    }
+}
+
+/// The state in one word, and why it is that when it is the end.
+pub(crate) fn state(row: &stored::Trigger) -> (&'static str, Option<&'static str>) {
+    match (row.active, row.end_reason.as_deref(), row.paused) {
+        (false, ..) => ("inactive", None),
+        (true, Some(reason), _) => ("completed", Some(timer::end_in_words(reason))),
+        (true, None, true) => ("paused", None),
+        (true, None, false) if row.missed.is_some() => ("scheduled", None),
+        (true, None, false) => ("listening", None),
+    }
+}
+
 impl From<stored::Trigger> for Trigger {
     fn from(row: stored::Trigger) -> Self {
+        let (state, reason) = state(&row);
         let status = TriggerStatus {
-            state: match (row.active, row.paused) {
-                (false, _) => "inactive",
-                (true, true) => "paused",
-                (true, false) => "listening",
-            },
+            state,
+            reason,
+            timer: TimerStatus::of(&row),
             paused_why: row.paused_why.clone(),
             last_delivery_at: row.last_delivery_at,
             last_refused_at: row.last_refused_at,
@@ -141,6 +203,7 @@ impl From<stored::Trigger> for Trigger {
             refused: row.refused,
         };
         let target = target(&row);
+        let hooked = row.system == System::Webhook.as_str();
         Self {
             id: row.trigger_id,
             tenant_id: row.tenant_id,
@@ -157,7 +220,7 @@ impl From<stored::Trigger> for Trigger {
             scope: row.scope,
             team_id: row.team_id,
             source_id: row.source_id,
-            hook_url: format!("/v1/hooks/{}", row.trigger_id),
+            hook_url: hooked.then(|| format!("/v1/hooks/{}", row.trigger_id)),
             version: row.version,
             created_at: row.created_at,
             updated_at: row.updated_at,

@@ -15,18 +15,26 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     error::Error,
-    options::WebhookOptions,
+    options::TriggerOptions,
     save::{self, Ready, Wish},
     store,
-    trigger::{SYSTEMS, TargetRef, Trigger},
+    trigger::{System, TargetRef, Trigger},
     viewer::Viewer,
 };
 
 /// A trigger to make.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(
+    json!({ "system": "webhook", "agent_id": "agt_01900000000070008000000000000000", "filter": "payload.action == 'opened'" }),
+    json!({ "system": "timer", "agent_id": "agt_01900000000070008000000000000000",
+        "options": { "cron": "0 9 * * MON-FRI", "timezone": "Europe/Berlin", "payload": { "task": "report" } } }),
+    json!({ "system": "timer", "agent_id": "agt_01900000000070008000000000000000",
+        "options": { "interval_seconds": 900, "jitter_seconds": 60, "misfire": "skip" } })
+))]
 pub(crate) struct NewTrigger {
-    /// The kind of source: `webhook`.
+    /// The kind of source: `webhook` or `timer`.
+    #[schema(value_type = System)]
     pub system: String,
     /// What people call it.
     #[serde(default)]
@@ -40,9 +48,9 @@ pub(crate) struct NewTrigger {
     /// The credential deliveries are verified with. Without one a signing secret is made and answered once.
     #[serde(default)]
     pub credential_id: Option<CredentialId>,
-    /// How the source is listened to.
+    /// How the source is listened to, as its system has it.
     #[serde(default = "no_options")]
-    #[schema(value_type = WebhookOptions)]
+    #[schema(value_type = TriggerOptions)]
     pub options: Value,
     /// A CEL expression over `payload`, `headers` and `system`; only what passes fires.
     #[serde(default)]
@@ -126,7 +134,7 @@ async fn create(
     // Ended here and now, not when the connection is next used: the key is begun again below.
     tx.commit().await?;
     let id = TriggerId::mint();
-    let checked = save::check(wish(&new)?)?;
+    let checked = save::check(wish(&new)?, None, app.clock.now())?;
     let agent = save::agent(app, caller, checked.agent).await?;
     let agent = agent.ok_or_else(|| no_agent(&new))?;
     let ready = save::prepare(app, caller, (id, owner), None, checked, &agent).await?;
@@ -137,11 +145,13 @@ async fn create(
     }
     let source = save::source(&mut tx, id, None, &ready).await?;
     store::trigger::insert(&mut tx, id, source, &new.system, owner, &ready.saved).await?;
+    save::timer(&mut tx, id, None, &ready).await?;
     let made = store::trigger::find(&mut tx, &Viewer::of(caller), id).await?;
     let trigger = Trigger::from(made.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?);
     once.remember(&mut tx, StatusCode::CREATED, &trigger).await?;
     tx.commit().await?;
     app.hooks.forget();
+    app.timers.notify_one();
 
     Ok(Created(answer(trigger, &ready)).into_response())
 }
@@ -153,18 +163,18 @@ pub(crate) fn answer(trigger: Trigger, ready: &Ready) -> SavedTrigger {
 
 fn wish(new: &NewTrigger) -> Result<Wish, Error> {
     let mut errors = Vec::new();
-    if !SYSTEMS.contains(&new.system.as_str()) {
-        let message =
-            format!("`{}` cannot be listened to; known: {}", new.system, SYSTEMS.join(", "));
-        errors.push(FieldError::new("/system", message));
+    let system = new.system.parse::<System>();
+    if let Err(unknown) = &system {
+        errors.push(FieldError::new("/system", unknown.to_string()));
     }
     if new.agent_id.is_some() && new.target.is_some() {
         errors.push(FieldError::new("/target", "say agent_id or target, not both"));
     }
-    if !errors.is_empty() {
+    let (Ok(system), true) = (system, errors.is_empty()) else {
         return Err(Error::Invalid(errors));
-    }
+    };
     Ok(Wish {
+        system,
         name: new.name.clone(),
         target: new.target.clone().or(new.agent_id.map(TargetRef::agent)),
         credential_id: new.credential_id,

@@ -1,11 +1,9 @@
 //! Trying a trigger out with a payload of one's own.
 
-use std::sync::LazyLock;
-
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -17,10 +15,10 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     error::Error,
-    intake::{Draft, Status, Trial, decide},
+    hooks,
+    intake::{Draft, Status, decide},
     options::BODY_CAP,
-    payload, store,
-    verify::Verified,
+    payload, store, timer,
     viewer::Viewer,
 };
 
@@ -28,9 +26,10 @@ use crate::{
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TestFire {
-    /// What the trigger shall believe it received.
-    #[schema(value_type = Object)]
-    payload: Value,
+    /// What the trigger shall believe it received. Without it, null at a hook, and what a timer would hand over now.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    payload: Option<Value>,
     /// Headers as the filter shall see them.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -71,11 +70,16 @@ pub(crate) async fn test_trigger(
     }
     let missing = || Error::NotFound(format!("trigger {id}"));
     store::trigger::find(&mut tx, &Viewer::of(&caller), id).await?.ok_or_else(missing)?;
+    let row = store::hook::of_trigger(&mut tx, id).await?.ok_or_else(missing)?;
     // Ended here and now, not when the connection is next used: the key is begun again below.
     tx.commit().await?;
-    let hook = app.hooks.find(id.uuid()).await?.ok_or_else(missing)?;
-    let own: Vec<_> = hook.triggers.iter().filter(|one| one.trigger_id == id).cloned().collect();
-    let received = decide(&hook, &own, draft(&app, test.clone())?).await;
+    let payload = match &test.payload {
+        Some(payload) => payload.clone(),
+        None => timer::sample(&row, app.clock.now()),
+    };
+    let draft = draft(&app, payload, test.headers.clone())?;
+    let (origin, trigger) = hooks::one(row)?;
+    let received = decide(origin, &[trigger], draft).await;
     let verdict = received.verdict();
     let answer = TestFired {
         delivery_id: received.delivery_id,
@@ -95,18 +99,14 @@ pub(crate) async fn test_trigger(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-static JSON_HEADERS: LazyLock<HeaderMap> = LazyLock::new(|| {
-    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))])
-});
-
-fn draft(app: &App, test: TestFire) -> Result<Draft<'static>, Problem> {
-    let body = serde_json::to_vec(&test.payload).map_err(Problem::internal)?;
+fn draft(app: &App, payload: Value, headers: Map<String, Value>) -> Result<Draft, Problem> {
+    let body = serde_json::to_vec(&payload).map_err(Problem::internal)?;
     if body.len() > BODY_CAP as usize {
         return Err(Problem::validation(vec![FieldError::new("/payload", "larger than 10 MiB")]));
     }
     // The same checks as for what comes from outside.
     let payload = payload::parse(Some("application/json"), &body)?;
-    if let Some((name, _)) = test.headers.iter().find(|(name, value)| {
+    if let Some((name, _)) = headers.iter().find(|(name, value)| {
         name.contains('\0') || value.as_str().is_none_or(|text| text.contains('\0'))
     }) {
         return Err(Problem::validation(vec![FieldError::new(
@@ -114,7 +114,15 @@ fn draft(app: &App, test: TestFire) -> Result<Draft<'static>, Problem> {
             "must be plain text",
         )]));
     }
-    let (kept, now, verified) = (test.headers, app.clock.now(), Verified::default());
-    let headers = &JSON_HEADERS;
-    Ok(Draft { headers, kept, body: body.into(), payload, verified, now, trial: Trial::Yes })
+    let now = app.clock.now();
+    Ok(Draft {
+        dedupe: None,
+        verified_by: "test",
+        content_type: Some("application/json".into()),
+        headers,
+        body: body.into(),
+        payload,
+        occurred_at: now,
+        now,
+    })
 }

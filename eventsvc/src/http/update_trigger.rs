@@ -19,7 +19,7 @@ use crate::{
     app::App,
     clients::engine::Agent,
     error::Error,
-    options::WebhookOptions,
+    options::TriggerOptions,
     save::{self, Ready, Wish},
     store::{self, trigger as stored},
     trigger::{TargetRef, Trigger, target},
@@ -40,9 +40,9 @@ pub(crate) struct TriggerPatch {
     /// The credential deliveries are verified with.
     #[serde(default)]
     credential_id: Option<CredentialId>,
-    /// How the source is listened to.
+    /// How the source is listened to, as its system has it. A timer that was given another schedule goes by it from now.
     #[serde(default)]
-    #[schema(value_type = WebhookOptions)]
+    #[schema(value_type = TriggerOptions)]
     options: Value,
     /// A CEL expression over `payload`, `headers` and `system`.
     #[serde(default)]
@@ -109,10 +109,12 @@ async fn update(
             "the trigger was changed at the same moment; read it again",
         ));
     }
+    save::timer(&mut tx, id, Some(&row), &ready).await?;
     let changed = store::trigger::find(&mut tx, &viewer, id).await?;
     let trigger = Trigger::from(changed.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?);
     tx.commit().await?;
     app.hooks.forget();
+    app.timers.notify_one();
     if let Some(credential) = row.credential_id {
         app.secrets.forget(credential, id).await;
     }
@@ -143,7 +145,8 @@ async fn patched(
         paused: row.paused,
     };
     let edited: TriggerPatch = merge_patch(&present, &with_target(patch)?)?;
-    let checked = save::check(Wish {
+    let wish = Wish {
+        system: row.system.parse().map_err(Problem::internal)?,
         name: edited.name,
         target: edited.target,
         credential_id: edited.credential_id,
@@ -151,7 +154,8 @@ async fn patched(
         filter: edited.filter,
         active: edited.active,
         paused: edited.paused,
-    })?;
+    };
+    let checked = save::check(wish, Some(&row.options), app.clock.now())?;
     let agent = agent(app, caller, row, checked.agent).await?;
     let whose = (row.trigger_id, row.owner_id);
     Ok(save::prepare(app, caller, whose, row.credential_id, checked, &agent).await?)

@@ -260,7 +260,7 @@ impl Line {
 
 /// Whether Postgres refused what a row says, and not the moment: data exceptions, constraints, limits. What it says of
 /// tables and rights (42) is never a row's doing: told so, a provider would not deliver it again.
-fn rows_fault(error: &sqlx::Error) -> bool {
+pub(crate) fn rows_fault(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(_) => {
             ["22", "23", "54"].iter().any(|class| code(error).starts_with(class))

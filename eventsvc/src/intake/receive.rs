@@ -11,7 +11,7 @@ use servicekit::{Problem, codes};
 use shared_models::{DeliveryId, EventId};
 use uuid::Uuid;
 
-use super::{Draft, Outcome, Status, Trial, decide};
+use super::{Draft, Outcome, Status, decide, dedupe_key};
 use crate::{
     app::App,
     error::{Error, TOO_SLOW},
@@ -68,9 +68,19 @@ pub(crate) async fn receive(
     if let Some(word) = payload_challenge(&hook, &payload) {
         return Ok(Answer::Challenge(word));
     }
-    let kept = kept::headers(headers, hook.options.verify.header.as_deref());
-    let draft = Draft { headers, kept, body, payload, verified, now, trial: Trial::No };
-    let received = decide(&hook, &hook.triggers, draft).await;
+    let (options, of_scheme) = (&hook.options, verified.dedupe_key.as_deref());
+    let dedupe = options.dedupe.as_ref();
+    let draft = Draft {
+        dedupe: dedupe_key(dedupe, of_scheme, headers, (&body, &payload), now),
+        verified_by: options.verify.scheme.as_str(),
+        content_type: content_type(headers).map(ToOwned::to_owned),
+        headers: kept::headers(headers, options.verify.header.as_deref()),
+        occurred_at: verified.at.unwrap_or(now),
+        body,
+        payload,
+        now,
+    };
+    let received = decide(hook.origin(), &hook.triggers, draft).await;
     let (delivery_id, event_ids, outcome) =
         (received.delivery_id, received.event_ids(), received.verdict().status());
     match app.committer.submit(received).await {

@@ -57,6 +57,7 @@ pub(crate) struct Refire {
     pub trigger_id: TriggerId,
     pub attempt: i32,
     pub status: String,
+    pub system: String,
     pub target_kind: String,
     pub target_id: Option<Uuid>,
     pub owner_id: UserId,
@@ -80,7 +81,7 @@ pub(crate) async fn lock_of_delivery(
     sqlx::query_as!(
         Refire,
         r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
-                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.target_kind, t.target_id,
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
                   t.owner_id as "owner_id: UserId", t.active, t.deleted_at is not null as "deleted!",
                   d.dedupe_key, d.content_type, d.body, d.occurred_at, d.received_at, now() as "now!"
            from eventsvc.firing f
@@ -109,7 +110,7 @@ pub(crate) async fn lock_held(
     sqlx::query_as!(
         Refire,
         r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
-                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.target_kind, t.target_id,
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
                   t.owner_id as "owner_id: UserId", t.active, t.deleted_at is not null as "deleted!",
                   d.dedupe_key, d.content_type, d.body, d.occurred_at, d.received_at, now() as "now!"
            from eventsvc.firing f

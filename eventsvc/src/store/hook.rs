@@ -1,15 +1,17 @@
-//! Looking up what listens at a hook, before any tenant is known.
+//! Looking up what listens at a source, also before any tenant is known.
 
-use dbutil::SystemTx;
+use dbutil::{SystemTx, TenantTx};
 use serde_json::Value;
 use shared_models::{CredentialId, SourceId, TenantId, TriggerId, UserId};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-/// One trigger at a hook, with what its source says.
+/// One trigger, with what its source says.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub tenant_id: TenantId,
     pub source_id: SourceId,
+    pub system: String,
     pub credential_id: Option<CredentialId>,
     pub source_options: Value,
     pub trigger_id: TriggerId,
@@ -25,7 +27,7 @@ pub(crate) struct Row {
 pub(crate) async fn find(tx: &mut SystemTx, id: Uuid) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(
         Row,
-        r#"select s.tenant_id as "tenant_id: TenantId", s.source_id as "source_id: SourceId",
+        r#"select s.tenant_id as "tenant_id: TenantId", s.source_id as "source_id: SourceId", s.system,
                   s.credential_id as "credential_id: CredentialId", s.options as source_options,
                   t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.active, t.paused,
                   t.owner_id as "owner_id: UserId"
@@ -38,5 +40,35 @@ pub(crate) async fn find(tx: &mut SystemTx, id: Uuid) -> Result<Vec<Row>, sqlx::
         id,
     )
     .fetch_all(&mut **tx)
+    .await
+}
+
+/// One trigger of the tenant's, whatever it listens to.
+pub(crate) async fn of_trigger(
+    tx: &mut TenantTx,
+    id: TriggerId,
+) -> Result<Option<Row>, sqlx::Error> {
+    let tenant = tx.tenant();
+    Ok(of_triggers(&mut *tx, &[tenant.uuid()], &[id.uuid()]).await?.pop())
+}
+
+/// These triggers, of these tenants.
+pub(crate) async fn of_triggers(
+    connection: &mut PgConnection,
+    tenants: &[Uuid],
+    ids: &[Uuid],
+) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"select t.tenant_id as "tenant_id: TenantId", t.source_id as "source_id: SourceId", t.system,
+                  t.credential_id as "credential_id: CredentialId", t.options as source_options,
+                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.active, t.paused,
+                  t.owner_id as "owner_id: UserId"
+           from eventsvc.trigger t
+           where t.tenant_id = any($1) and t.trigger_id = any($2) and t.deleted_at is null"#,
+        tenants,
+        ids,
+    )
+    .fetch_all(connection)
     .await
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::viewer::Viewer;
 
-/// A trigger as stored, with its counters.
+/// A trigger as stored, with its counters and, if it is a timer, where it stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Trigger {
     pub trigger_id: TriggerId,
@@ -38,6 +38,16 @@ pub(crate) struct Trigger {
     pub refused: i64,
     pub last_delivery_at: Option<DateTime<Utc>>,
     pub last_refused_at: Option<DateTime<Utc>>,
+    pub next_slot_at: Option<DateTime<Utc>>,
+    pub next_due_at: Option<DateTime<Utc>>,
+    pub last_slot_at: Option<DateTime<Utc>>,
+    pub last_fired_at: Option<DateTime<Utc>>,
+    /// Only a timer has this.
+    pub missed: Option<i64>,
+    pub last_missed_at: Option<DateTime<Utc>>,
+    pub ended_at: Option<DateTime<Utc>>,
+    pub end_reason: Option<String>,
+    pub anchor_at: Option<DateTime<Utc>>,
 }
 
 /// What a save decides about a trigger.
@@ -144,9 +154,14 @@ pub(crate) async fn find(
                   coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
                   coalesce(s.skipped, 0) as "skipped!", coalesce(s.failed, 0) as "failed!",
                   coalesce(s.duplicate, 0) as "duplicate!", coalesce(s.refused, 0) as "refused!",
-                  s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?"
+                  s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?",
+                  m.next_slot_at as "next_slot_at?", m.next_due_at as "next_due_at?",
+                  m.last_slot_at as "last_slot_at?", m.last_fired_at as "last_fired_at?", m.missed as "missed?",
+                  m.last_missed_at as "last_missed_at?", m.ended_at as "ended_at?", m.end_reason as "end_reason?",
+                  m.anchor_at as "anchor_at?"
            from eventsvc.trigger t
            left join eventsvc.trigger_stat s on s.tenant_id = $1 and s.trigger_id = t.trigger_id
+           left join eventsvc.timer m on m.tenant_id = $1 and m.trigger_id = t.trigger_id
            where t.tenant_id = $1 and t.trigger_id = $2 and t.deleted_at is null
              and ($3 or t.owner_id = $4 or (t.scope = 'team' and t.team_id = any($5)))"#,
         tenant as _,
@@ -188,9 +203,14 @@ pub(crate) async fn list_page(
                   coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
                   coalesce(s.skipped, 0) as "skipped!", coalesce(s.failed, 0) as "failed!",
                   coalesce(s.duplicate, 0) as "duplicate!", coalesce(s.refused, 0) as "refused!",
-                  s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?"
+                  s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?",
+                  m.next_slot_at as "next_slot_at?", m.next_due_at as "next_due_at?",
+                  m.last_slot_at as "last_slot_at?", m.last_fired_at as "last_fired_at?", m.missed as "missed?",
+                  m.last_missed_at as "last_missed_at?", m.ended_at as "ended_at?", m.end_reason as "end_reason?",
+                  m.anchor_at as "anchor_at?"
            from eventsvc.trigger t
            left join eventsvc.trigger_stat s on s.tenant_id = $1 and s.trigger_id = t.trigger_id
+           left join eventsvc.timer m on m.tenant_id = $1 and m.trigger_id = t.trigger_id
            where t.tenant_id = $1 and t.deleted_at is null
              and ($2 or t.owner_id = $3 or (t.scope = 'team' and t.team_id = any($4)))
              and ($5::uuid is null or t.target_id = $5)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eventsvc::intake::{NewFiring, Outcome, Received, Verdict};
+use eventsvc::intake::{NewFiring, Outcome, Received, System, Verdict};
 use serde_json::{Value, json};
 use shared_models::{DeliveryId, EventId, SourceId, TenantId, TriggerId};
 use testkit::eventually;
@@ -15,6 +15,7 @@ fn row(headers: Value) -> Received {
         delivery_id: DeliveryId::mint(),
         tenant_id: TenantId::mint(),
         source_id: SourceId::mint(),
+        system: System::Webhook,
         dedupe: None,
         verified_by: "none",
         content_type: None,

@@ -84,7 +84,7 @@ async fn news_that_come_out_of_order_leave_an_ended_run_ended() {
     let fired = engine.take(1).await.remove(0).data;
     let (run, tenant) = (run_of(&fired), world.owner.tenant);
 
-    let (usage, cost) = (Usage::default(), MicroUsd(0));
+    let (usage, cost) = (Usage::default(), Some(MicroUsd(0)));
     let ended =
         RunFinished { run, status: RunStatus::Failed, error: Some("no".into()), usage, cost };
     engine.tell(tenant, &ended).await;

@@ -13,5 +13,7 @@ mod harness;
 mod intake;
 mod ledger;
 mod options;
+mod scheduler;
+mod timers;
 mod triggers;
 mod walk;

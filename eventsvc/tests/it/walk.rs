@@ -31,6 +31,7 @@ async fn every_route_refuses_who_may_not_use_it() {
             ("POST /agent/{agent_id}/trigger", json!({ "system": "webhook" })),
             ("POST /v1/triggers", new),
             ("POST /v1/triggers/{trigger_id}/test", json!({ "payload": {} })),
+            ("POST /v1/triggers/preview", json!({ "options": { "interval_seconds": 60 } })),
         ]),
         open: &["POST /v1/hooks/{hook_id}"],
         shared: BTreeMap::new(),
@@ -44,9 +45,10 @@ async fn a_statement_that_forgets_the_tenant_sees_nothing() {
     let world = World::start().await;
     let hook = world.open_trigger(json!({})).await;
     world.send(hook, &json!({})).await.expect(202);
+    world.trigger(json!({ "system": "timer", "options": { "interval_seconds": 60 } })).await;
     let stranger = shared_models::TenantId::mint();
 
-    for table in ["source", "trigger", "delivery", "firing", "delivery_step", "outbox"] {
+    for table in ["source", "trigger", "timer", "delivery", "firing", "delivery_step", "outbox"] {
         let mut tx = world.app.db().begin(stranger).await.unwrap();
         let sql = sqlx::AssertSqlSafe(format!("select count(*) from eventsvc.{table}"));
         let seen: i64 = sqlx::query_scalar(sql).fetch_one(&mut *tx).await.unwrap();

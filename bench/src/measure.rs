@@ -11,11 +11,12 @@ mod runs;
 mod scene;
 mod start;
 mod streams;
+mod timers;
 
 use crate::{bench::Bench, fleet::Fleet, tell};
 
 /// The groups of measurements, by the names `--only` takes.
-pub(crate) const GROUPS: [&str; 10] = [
+pub(crate) const GROUPS: [&str; 11] = [
     "start",
     "parts",
     "library",
@@ -25,6 +26,7 @@ pub(crate) const GROUPS: [&str; 10] = [
     "runs",
     "streams",
     "intake",
+    "timers",
     "backlog",
 ];
 
@@ -79,6 +81,10 @@ async fn with_fleet(
     if wanted("intake") {
         tell("webhook intake");
         intake::measure(bench, fleet, &scene).await?;
+    }
+    if wanted("timers") {
+        tell("timers");
+        timers::measure(bench, fleet, &scene).await?;
     }
     if wanted("backlog") {
         tell("a backlog");

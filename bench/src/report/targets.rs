@@ -51,6 +51,8 @@ fn wanted(group: &str, name: &str) -> Vec<Wanted> {
         ("credentials", name) if name.contains("32 connections") => {
             vec![Share(0.25, "Postgres select by key, 32 connections"), P99(5.0)]
         }
+        ("timers", name) if name.starts_with("idle") => vec![AtMost("eventsvc cpu %", 2.0)],
+        ("timers", name) if name.starts_with("due") => vec![P99(250.0)],
         ("start", "switchyard up, warm") => {
             vec![AtMost("start s", 1.5), AtMost("memory MB", 80.0)]
         }

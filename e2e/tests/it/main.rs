@@ -15,4 +15,5 @@ mod refusals;
 mod secrets;
 mod streams;
 mod telemetry;
+mod timers;
 mod up;

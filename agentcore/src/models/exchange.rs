@@ -205,6 +205,10 @@ async fn refusal(response: Response, limits: Limits) -> ModelError {
 }
 
 /// Reads what is left of an answer that is over, which is nothing but its end: else its connection would be closed.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "it ends by itself in a second, and nobody waits for it"
+)]
 fn let_go(mut response: Response) {
     if response.chunk().now_or_never().is_none() {
         tokio::spawn(async move { timeout(LINGER, response.chunk()).await.is_ok() });

@@ -151,6 +151,10 @@ impl Providers {
     /// All that the environment has keys for, such as `OPENAI_API_KEY`, `ANTHROPIC_API_KEY` and `GEMINI_API_KEY`, and
     /// those that need none, such as `ollama`. A variable like `OPENAI_BASE_URL` leads elsewhere, where a key may not
     /// be needed.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a program's one look, which it asked for by name"
+    )]
     pub fn from_env() -> Result<Self, ProvidersError> {
         Self::from_lookup(http_client()?, |name| std::env::var(name).ok())
     }

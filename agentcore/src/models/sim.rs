@@ -95,22 +95,28 @@ impl Sim {
                 let (text, calls) = demo(request, &heard);
                 Performance::say(reply(&heard, text, calls))
             }
-            "script" => match script::read(&request.messages) {
-                Ok(turns) => match script::nth(&turns, heard.replies) {
-                    Some(turn) => self.play(turn, request, &heard),
-                    None => {
-                        let text = "The script has ended. (This is a simulated model.)";
-                        Performance::say(reply(&heard, text.into(), Vec::new()))
-                    }
-                },
-                Err(why) => Performance::refuse(ModelError::new(ModelErrorKind::Invalid, why)),
-            },
+            "script" => self.play_written(request, &heard),
             other => {
                 let why = format!("sim has no model `{other}`; there are echo, demo and script");
                 let error = ModelError::new(ModelErrorKind::Invalid, why).with_status(404);
                 Performance::refuse(error)
             }
         }
+    }
+
+    /// Plays the script in the instructions.
+    fn play_written(&self, request: &ModelRequest, heard: &Heard) -> Performance {
+        let turns = match script::read(&request.messages) {
+            Ok(turns) => turns,
+            Err(why) => {
+                return Performance::refuse(ModelError::new(ModelErrorKind::Invalid, why));
+            }
+        };
+        if let Some(turn) = script::nth(&turns, heard.replies) {
+            return self.play(turn, request, heard);
+        }
+        let text = "The script has ended. (This is a simulated model.)";
+        Performance::say(reply(heard, text.into(), Vec::new()))
     }
 
     fn play(&self, turn: &Turn, request: &ModelRequest, heard: &Heard) -> Performance {

@@ -156,7 +156,7 @@ async fn a_program_plays_what_it_wrote() {
     let request = ModelRequest::default();
     let see = |event| {
         if let ModelEvent::TextDelta(text) = event {
-            said.push_str(&text)
+            said.push_str(&text);
         }
     };
     let error = complete(&sim, &request, see).await.unwrap_err();

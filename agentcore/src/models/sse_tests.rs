@@ -66,8 +66,8 @@ proptest! {
         lines in prop::collection::vec(("(data|data:|data: |: |event: |)", "[a-z:é😀 ]{0,8}", "(\n|\r|\r\n)"), 0..20),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
     ) {
-        let stream: String = lines.iter().map(|(field, value, end)| format!("{field}{value}{end}")).collect();
-        let stream = stream.into_bytes();
+        let stream: Vec<u8> =
+            lines.into_iter().flat_map(|(field, value, end)| [field, value, end].concat().into_bytes()).collect();
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
         cuts.sort_unstable();
         let edges: Vec<usize> = [vec![0], cuts, vec![stream.len()]].concat();

@@ -160,8 +160,7 @@ async fn a_failed_call_is_made_again_from_the_beginning() {
             Progress::Event(ModelEvent::TextDelta(text)) => seen.push_str(&text),
             Progress::Event(_) => {}
             Progress::Retrying { error, .. } => {
-                seen.clear();
-                seen.push_str(&format!("[{}]", error.kind.name()));
+                seen = format!("[{}]", error.kind.name());
             }
         };
 

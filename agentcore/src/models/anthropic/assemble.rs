@@ -296,6 +296,7 @@ enum Delta {
 }
 
 #[derive(Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the names are Anthropic's")]
 struct WireUsage {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,

@@ -213,6 +213,7 @@ struct Feedback {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "the names are Google's")]
 struct WireUsage {
     prompt_token_count: Option<u64>,
     cached_content_token_count: Option<u64>,

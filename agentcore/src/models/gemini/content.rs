@@ -58,6 +58,7 @@ struct Call<'a> {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_field_names, reason = "the names are Google's")]
 struct Response<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,

@@ -27,6 +27,7 @@ pub(super) struct Body<'a> {
 
 #[derive(Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "the names are Google's")]
 struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f32>,

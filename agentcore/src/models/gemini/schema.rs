@@ -125,7 +125,7 @@ fn merge(result: &mut Map<String, Value>, more: Value) {
     for (name, value) in more {
         match (result.get_mut(&name), value) {
             (Some(Value::Object(all)), Value::Object(more)) if name == "properties" => {
-                all.extend(more)
+                all.extend(more);
             }
             (Some(Value::Array(all)), Value::Array(more)) if name == "required" => all.extend(more),
             (Some(_), _) => {}

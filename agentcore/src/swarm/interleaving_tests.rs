@@ -136,6 +136,9 @@ fn play(plan: &Plan, world: &World, choices: &[usize]) -> Outcome {
 }
 
 proptest! {
+    // Each case is a whole run, written down and read back at every step.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn who_is_faster_makes_no_difference(
         plan in plans(2, "m".into()),

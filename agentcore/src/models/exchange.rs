@@ -125,9 +125,7 @@ impl<P: Protocol> Exchange<P> {
                 self.end()
             }
             Kind::Page => {
-                let body = read_whole(response, LONGEST_ERROR, self.limits.idle).await;
-                let body = body.unwrap_or_default();
-                let page = String::from_utf8_lossy(&body);
+                let page = read_begin(response, self.limits.idle).await;
                 Err(malformed(format!("a page of HTML instead of a reply: {}", page.trim())))
             }
             Kind::Stream => {
@@ -199,9 +197,20 @@ pub(super) async fn ask<T: DeserializeOwned>(call: Call) -> Result<T, ModelError
 
 async fn refusal(response: Response, limits: Limits) -> ModelError {
     let (status, headers) = (response.status(), response.headers().clone());
-    // A status without a readable body is still worth more than a failure to read.
-    let body = read_whole(response, LONGEST_ERROR, limits.idle).await;
-    explain(status, &headers, &String::from_utf8_lossy(&body.unwrap_or_default()))
+    explain(status, &headers, &read_begin(response, limits.idle).await)
+}
+
+/// As much of an answer as is worth showing. A status without a readable body is still worth more than a failure to
+/// read it.
+async fn read_begin(mut response: Response, idle: Duration) -> String {
+    let mut body = Vec::new();
+    while let Ok(Ok(Some(chunk))) = timeout(idle, response.chunk()).await {
+        body.extend_from_slice(&chunk);
+        if body.len() > LONGEST_ERROR {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&body).into_owned()
 }
 
 /// Reads what is left of an answer that is over, which is nothing but its end: else its connection would be closed.

@@ -1,11 +1,11 @@
 //! `chat/completions` as it should be.
 
-use agentcore::{Agent, FnTool, ModelEvent, ReplyFinish, ToolError, Usage, run};
+use agentcore::{Agent, FnTool, ModelEvent, ReplyFinish, ToolError, Usage, complete, run};
 use axum::response::Response;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::provider::{KEY, Provider, data, done, pieces, says, stops};
+use crate::provider::{KEY, Provider, data, done, hello, pieces, says, stops};
 
 #[tokio::test]
 async fn a_reply_streams_in_with_its_usage() {
@@ -54,6 +54,22 @@ async fn a_stream_may_be_cut_into_pieces_anywhere() {
 
         assert_eq!(reply.unwrap().content, "Gr\u{fc}\u{df}e \u{1f600}", "in pieces of {size}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_the_last_word() {
+    let answer = || pieces(vec![says("ok"), stops("stop"), done()]);
+    let provider = Provider::start((0..5).map(|_| answer())).await;
+    let model = provider.model();
+    let mut ends = Vec::new();
+    for _ in 0..5 {
+        complete(&model, &hello(), |_| ()).await.unwrap();
+        // The end of the answer is read on the side.
+        tokio::task::yield_now().await;
+        ends.push(provider.asked().last().unwrap().from);
+    }
+    ends.dedup();
+    assert!(ends.len() < 3, "{ends:?}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use agentcore::models::anthropic::Anthropic;
@@ -13,6 +14,7 @@ use agentcore::{
 };
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use futures::stream::{self, Stream, StreamExt};
@@ -28,6 +30,8 @@ pub(crate) struct Provider {
 
 #[derive(Clone)]
 pub(crate) struct Asked {
+    /// The far end of the connection.
+    pub(crate) from: SocketAddr,
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
@@ -38,16 +42,24 @@ impl Provider {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let answers = Mutex::new(answers.into_iter().collect::<VecDeque<_>>());
         let (answers, seen) = (Arc::new(answers), asked.clone());
-        let router = Router::new().fallback(move |uri: Uri, headers: HeaderMap, body: Bytes| {
-            let body = serde_json::from_slice(&body).unwrap();
-            seen.lock().unwrap().push(Asked { path: uri.to_string(), headers, body });
-            let answer = answers.lock().unwrap().pop_front();
-            async move { answer.unwrap_or_else(|| status(418, "asked too often")) }
-        });
+        let router = Router::new().fallback(
+            move |from: ConnectInfo<SocketAddr>, uri: Uri, headers: HeaderMap, body: Bytes| {
+                let body = serde_json::from_slice(&body).unwrap();
+                seen.lock().unwrap().push(Asked {
+                    from: from.0,
+                    path: uri.to_string(),
+                    headers,
+                    body,
+                });
+                let answer = answers.lock().unwrap().pop_front();
+                async move { answer.unwrap_or_else(|| status(418, "asked too often")) }
+            },
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        server.spawn(async move { axum::serve(listener, service).await.unwrap() });
         Self { base_url, asked, _server: server }
     }
 
@@ -60,11 +72,11 @@ impl Provider {
     }
 
     pub(crate) fn anthropic(&self) -> Anthropic {
-        Anthropic::new(http_client().unwrap(), self.base_url.parse().unwrap(), Some(KEY.into()))
+        Anthropic::new(http(), self.base_url.parse().unwrap(), Some(KEY.into()))
     }
 
     pub(crate) fn gemini(&self) -> Gemini {
-        Gemini::new(http_client().unwrap(), self.base_url.parse().unwrap(), Some(KEY.into()))
+        Gemini::new(http(), self.base_url.parse().unwrap(), Some(KEY.into()))
     }
 
     /// Asks once and returns the reply with the deltas before it.
@@ -109,10 +121,16 @@ pub(crate) fn look() -> ToolSpec {
     }
 }
 
+/// One client for each test: they take long to make, and a connection must not outlive the test that opened it.
+fn http() -> reqwest::Client {
+    thread_local!(static HTTP: reqwest::Client = http_client().unwrap());
+    HTTP.with(Clone::clone)
+}
+
 pub(crate) const KEY: &str = "sk-very-secret";
 
 pub(crate) fn openai(base_url: &str) -> OpenAi {
-    OpenAi::new(http_client().unwrap(), base_url.parse().unwrap(), Some(KEY.into()))
+    OpenAi::new(http(), base_url.parse().unwrap(), Some(KEY.into()))
 }
 
 pub(crate) fn hello() -> ModelRequest {

@@ -10,7 +10,7 @@ const HANDS_OVER: &str = r#"```sim
 ```"#;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let billing = Agent::builder("billing").model("sim:demo").build()?;
     let support = Agent::builder("support").model("sim:demo").build()?;
     let triage = Agent::builder("triage")

@@ -3,11 +3,12 @@
 
 use agentcore::{Agent, run_blocking};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let agent = Agent::builder("parrot").model("sim:echo").build()?;
 
     let result = run_blocking(&agent, "Hello, world")?;
 
-    println!("{} ({} tokens)", result.output, result.usage.total());
+    println!("{} ({} tokens)", result.output, result.total_tokens());
+    assert_eq!(result.output, "Hello, world");
     Ok(())
 }

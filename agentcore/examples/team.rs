@@ -14,7 +14,7 @@ const DELEGATES: &str = r#"```sim
 ]
 ```"#;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let agent = |name: &str| Agent::builder(name).model("sim:echo").build();
     let lead = Agent::builder("lead").model("sim:script").instructions(DELEGATES).build()?;
     let reviewers = ParallelGroup::new("reviewers", [agent("strict")?, agent("kind")?]);

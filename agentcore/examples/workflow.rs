@@ -9,7 +9,7 @@ fn agent(name: &str, says: &str) -> Result<Agent, agentcore::BuildError> {
     Agent::builder(name).model("sim:script").instructions(script).build()
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn std::error::Error>> {
     let swarm = Swarm::builder()
         .agents([
             agent("researcher", "Ants carry fifty times their weight.")?,

@@ -27,7 +27,13 @@ pub fn spec<Arguments: JsonSchema>(
         // Some providers refuse a tool that does not say that it has no parameters.
         object.entry("properties").or_insert_with(|| Value::Object(serde_json::Map::new()));
     }
-    ToolSpec { name: name.to_owned(), description: description.to_owned(), parameters, effect, timeout }
+    ToolSpec {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        parameters,
+        effect,
+        timeout,
+    }
 }
 
 pub fn arguments<Arguments: DeserializeOwned>(value: Value) -> Result<Arguments, ToolError> {
@@ -52,9 +58,12 @@ pub fn finished<T: Serialize>(value: T) -> Result<ToolOutput, ToolError> {
         // Nothing to say is no `null` to a model.
         return Ok("done".into());
     }
-    serde_json::to_value(value)
-        .map(ToolOutput::from)
-        .map_err(|error| ToolError::Tell(format!("the result cannot be written: {error}")))
+    let written = serde_json::to_string(&value);
+    let written = written
+        .map_err(|error| ToolError::Tell(format!("the result cannot be written: {error}")))?;
+    // A text is itself, without the quotes; anything else keeps its order and spelling.
+    let text = written.starts_with('"').then(|| serde_json::from_str::<String>(&written));
+    Ok(text.and_then(Result::ok).unwrap_or(written).into())
 }
 
 pub fn fallible<T: Serialize, E: Display + 'static>(

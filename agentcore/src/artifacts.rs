@@ -26,7 +26,10 @@ pub trait ArtifactStore: Send + Sync {
     fn put(&self, content: String) -> BoxFuture<'_, Result<String, HookError>>;
 
     /// The text of that name.
-    fn get<'a>(&'a self, artifact_id: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, HookError>>;
+    fn get<'a>(
+        &'a self,
+        artifact_id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Arc<str>>, HookError>>;
 }
 
 /// Keeps artifacts for as long as it lives.
@@ -69,7 +72,8 @@ pub fn bounded(mut content: String) -> (String, usize) {
 pub fn preview(artifact_id: &str, content: &str, bytes: usize) -> String {
     let shown = content.get(..content.floor_char_boundary(PREVIEW)).unwrap_or_default();
     let kept = content.len();
-    let cut = if kept < bytes { format!(", of which the first {kept} are kept") } else { String::new() };
+    let cut =
+        if kept < bytes { format!(", of which the first {kept} are kept") } else { String::new() };
     format!(
         "The result has {bytes} bytes{cut}. It is kept as the artifact `{artifact_id}`: call `{NAME}` for more of it. \
          It begins:\n{shown}"

@@ -52,7 +52,9 @@ pub enum Status {
     /// A model call is due or under way.
     Thinking,
     /// A summary of the first `upto` messages is due or under way.
-    Summarising { upto: usize },
+    Summarising {
+        upto: usize,
+    },
     /// Tool calls are due or under way.
     Acting,
     Finished(Outcome),

@@ -103,7 +103,7 @@ impl Drive<'_> {
             .with_max_steps(options.max_steps.unwrap_or(agent.max_steps))
             .with_loop_threshold(options.loop_threshold.unwrap_or(agent.loop_threshold))
             .with_output_schema(schema)
-            .with_window(self.models.window(agent, options));
+            .with_window(model::window(agent, options));
     }
 
     async fn history(&self) -> Result<Vec<Message>, Failure> {
@@ -154,11 +154,7 @@ impl Drive<'_> {
     }
 
     /// Calls the hooks of a point.
-    async fn fire(
-        &self,
-        point: HookPoint,
-        data: impl FnOnce() -> HookData,
-    ) -> Result<(), Failure> {
+    async fn fire(&self, point: HookPoint, data: impl FnOnce() -> HookData) -> Result<(), Failure> {
         self.agent.hooks.fire(point, data).await
     }
 

@@ -30,27 +30,53 @@ pub struct StreamEvent {
 #[non_exhaustive]
 pub enum EventKind {
     /// A piece of what the model says.
-    Text { text: String },
+    Text {
+        text: String,
+    },
     /// The model has asked for a tool, which is about to be called.
-    ToolCall { tool_name: String, tool_call_id: String, arguments: String },
+    ToolCall {
+        tool_name: String,
+        tool_call_id: String,
+        arguments: String,
+    },
     /// The model is about to be asked.
     Step,
     /// A tool has answered, or failed.
-    ToolResult { tool_name: String, tool_call_id: String, content: String, error: bool },
+    ToolResult {
+        tool_name: String,
+        tool_call_id: String,
+        content: String,
+        error: bool,
+    },
     /// A piece of what the model thinks.
-    Reasoning { text: String },
+    Reasoning {
+        text: String,
+    },
     /// What one model call consumed.
-    Usage { usage: Usage },
+    Usage {
+        usage: Usage,
+    },
     Status(StatusChange),
     /// Another agent goes on.
-    Handoff { from: String, to: String },
+    Handoff {
+        from: String,
+        to: String,
+    },
     /// A call waits for a person's yes or no.
-    Approval { tool_name: String, tool_call_id: String },
+    Approval {
+        tool_name: String,
+        tool_call_id: String,
+    },
     /// The run, or a run within it, has failed.
-    Error { code: FailureCode, message: String },
+    Error {
+        code: FailureCode,
+        message: String,
+    },
     Context(ContextChange),
     /// Always the last one, and of the outermost run.
-    Finished { result: Box<RunResult> },
+    Finished {
+        result: Box<RunResult>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,9 +123,7 @@ impl EventKind {
             Self::Text { .. }
                 | Self::ToolCall { .. }
                 | Self::Finished { .. }
-                | Self::Status(
-                    StatusChange::Retrying { .. } | StatusChange::FallingBack { .. }
-                )
+                | Self::Status(StatusChange::Retrying { .. } | StatusChange::FallingBack { .. })
         )
     }
 }
@@ -193,7 +217,8 @@ mod tests {
             arguments: "{}".into(),
         });
 
-        let seen: Vec<_> = seen.lock().unwrap().iter().map(|event| to_value(event).unwrap()).collect();
+        let seen: Vec<_> =
+            seen.lock().unwrap().iter().map(|event| to_value(event).unwrap()).collect();
         assert_eq!(
             seen,
             [

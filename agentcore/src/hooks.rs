@@ -103,7 +103,6 @@ impl Hooks {
         self.0.push((point, Arc::new(move |data| hook(data).boxed())));
     }
 
-
     fn at(&self, point: HookPoint) -> impl Iterator<Item = &Arc<Hook>> {
         self.0.iter().filter(move |(at, _)| *at == point).map(|(_, hook)| hook)
     }

@@ -124,10 +124,10 @@ pub use run::{
 };
 pub use schema::schema_of;
 pub use shared_models::effect::Effect;
+pub use shared_models::flow::{Flow, FlowError, FlowErrorKind, SwarmMode as Mode};
 pub use shared_models::message::{Block, Content, Message, Replay, ToolCall};
 pub use shared_models::run::FinishReason;
 pub use shared_models::usage::Usage;
-pub use shared_models::flow::{Flow, FlowError, FlowErrorKind, SwarmMode as Mode};
 pub use step::{Command, Happened, step};
 pub use swarm::{Member, ParallelGroup, Path, PlanError, SerialGroup, Swarm, SwarmBuilder};
 pub use tool::{FnTool, Tool, ToolCx, ToolError, ToolOutput, ToolSpec, call_tool};

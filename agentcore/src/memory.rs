@@ -9,8 +9,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use shared_models::message::Message;
 
-use crate::hooks::HookError;
 pub(crate) use self::tools::{TOOLS, tools};
+use crate::hooks::HookError;
 
 /// Keeps conversations and facts. One store holds what one person, or one application, may know: give each their own.
 pub trait Memory: Send + Sync {
@@ -89,7 +89,10 @@ impl Memory for InMemory {
         messages: &'a [Message],
     ) -> BoxFuture<'a, Result<(), HookError>> {
         let mut kept = self.kept();
-        kept.conversations.entry(conversation_id.to_owned()).or_default().extend_from_slice(messages);
+        kept.conversations
+            .entry(conversation_id.to_owned())
+            .or_default()
+            .extend_from_slice(messages);
         std::future::ready(Ok(())).boxed()
     }
 

@@ -61,7 +61,8 @@ mod tests {
         let schema = json!({ "type": "object", "required": ["n"],
             "properties": { "n": { "type": "integer" } } });
 
-        for text in [r#"{"n":1}"#, " {\"n\": 1}\n", "```json\n{\"n\":1}\n```", "```\n{\"n\":1}```"] {
+        for text in [r#"{"n":1}"#, " {\"n\": 1}\n", "```json\n{\"n\":1}\n```", "```\n{\"n\":1}```"]
+        {
             assert_eq!(read(&schema, text), Ok(json!({ "n": 1 })), "{text}");
         }
         for (text, why) in [

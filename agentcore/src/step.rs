@@ -115,12 +115,7 @@ fn think(state: &mut Conversation) -> Vec<Command> {
     vec![Command::Summarise { upto }]
 }
 
-fn summarised(
-    state: &mut Conversation,
-    upto: usize,
-    text: String,
-    usage: Usage,
-) -> Vec<Command> {
+fn summarised(state: &mut Conversation, upto: usize, text: String, usage: Usage) -> Vec<Command> {
     state.summary = Some(Summary { text, messages: upto.min(state.messages.len()) });
     state.usage += usage;
     ask(state)

@@ -56,7 +56,12 @@ fn an_answer_without_tool_calls_ends_the_conversation() {
 
     let outcome = the_end(step(&mut state, says("hello")));
 
-    let stop = Outcome { output: "hello".into(), finish_reason: FinishReason::Stop, error: None, parsed: None };
+    let stop = Outcome {
+        output: "hello".into(),
+        finish_reason: FinishReason::Stop,
+        error: None,
+        parsed: None,
+    };
     assert_eq!(outcome, stop);
     assert_eq!(state.messages, [Message::user("hi"), Message::assistant("hello")]);
     assert_eq!(state.prompt().first(), Some(&Message::system("be brief")));
@@ -312,7 +317,8 @@ fn a_pause_goes_on_with_what_was_said_so_far() {
 fn wants_a_number() -> Conversation {
     let schema = json!({ "type": "object", "required": ["n"],
         "properties": { "n": { "type": "integer" } } });
-    let mut state = Conversation::new("be brief").with_output_schema(Some(schema)).with_max_steps(1);
+    let mut state =
+        Conversation::new("be brief").with_output_schema(Some(schema)).with_max_steps(1);
     step(&mut state, Happened::Started { input: vec![Message::user("hi")] });
     state
 }
@@ -373,7 +379,9 @@ fn a_conversation_that_grows_too_long_is_summarised_before_the_next_reply() {
     let summarised = Happened::Summarised { upto: 3, text: "looked twice".into(), usage };
     assert_eq!(step(&mut state, summarised), [Command::CallModel]);
     let prompt = state.prompt();
-    assert!(matches!(&prompt[1], Message::User { content } if content.text().ends_with("looked twice")));
+    assert!(
+        matches!(&prompt[1], Message::User { content } if content.text().ends_with("looked twice"))
+    );
     assert_eq!(prompt[2], Message::user("hi"));
     assert_eq!(prompt.len(), 5);
     assert_eq!(state.messages.len(), 5, "nothing is lost");
@@ -386,7 +394,7 @@ fn without_a_summary_the_conversation_goes_on_as_long_as_it_is() {
     let history = vec![Message::user("x".repeat(100)), Message::assistant("y"), Message::user("z")];
 
     let commands = step(&mut state, Happened::Started { input: history });
-    assert_eq!(commands, [Command::Summarise { upto: 1 }]);
+    assert_eq!(commands, [Command::Summarise { upto: 2 }]);
 
     assert_eq!(step(&mut state, Happened::NotSummarised), [Command::CallModel]);
     assert_eq!(state.prompt().len(), 3);

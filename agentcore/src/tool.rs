@@ -1,17 +1,21 @@
 //! What an agent may do besides talking.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared_models::effect::Effect;
 
 use crate::context::Context;
 use crate::conversation::Answer;
 use crate::run::RunCx;
+use crate::schema::schema_of;
 use crate::validate::check_arguments;
 
 /// Something an agent may do. The model sees the spec; what it must not reach comes in `cx`, or is held by the tool.
@@ -214,6 +218,39 @@ impl FnTool {
             async move { result.await.map(Into::into) }.boxed()
         };
         Self { spec, function: Box::new(function) }
+    }
+
+    /// With arguments of a type of one's own, whose schema the model sees.
+    ///
+    /// ```
+    /// use agentcore::{FnTool, Tool};
+    ///
+    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// struct Sum {
+    ///     numbers: Vec<f64>,
+    /// }
+    ///
+    /// let sum = FnTool::typed("sum", "Adds numbers.", async |sum: Sum| {
+    ///     Ok(sum.numbers.iter().sum::<f64>().to_string())
+    /// });
+    /// assert_eq!(sum.spec().parameters["required"], serde_json::json!(["numbers"]));
+    /// ```
+    pub fn typed<Arguments, F, Fut, Out>(
+        name: impl Into<String>,
+        description: impl Into<String>,
+        function: F,
+    ) -> Self
+    where
+        Arguments: JsonSchema + DeserializeOwned + Send,
+        F: Fn(Arguments) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Out, ToolError>> + Send + 'static,
+        Out: Into<ToolOutput>,
+    {
+        let function = Arc::new(function);
+        Self::new(name, description, schema_of::<Arguments>(), move |arguments| {
+            let function = function.clone();
+            async move { function(crate::__private::arguments(arguments)?).await }
+        })
     }
 
     #[must_use]

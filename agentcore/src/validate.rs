@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn long_errors_are_shortened() {
-        let many = json!({ "properties": { "n": { "type": "array", "items": { "type": "integer" } } } });
+        let many =
+            json!({ "properties": { "n": { "type": "array", "items": { "type": "integer" } } } });
         let arguments = json!({ "n": vec!["é".repeat(1_000); 100] }).to_string();
 
         let error = check_arguments(&many, &arguments).unwrap_err();

@@ -52,7 +52,8 @@ pub(crate) fn to_summarise(
     let done = summary.map_or(0, |summary| summary.messages);
     let told = tokens(instructions) + summary.map_or(0, |summary| tokens(&summary.text));
     let open = messages.get(done..)?;
-    if told + open.iter().map(tokens_of).sum::<u64>() <= window.limit() {
+    let all: u64 = open.iter().map(tokens_of).sum();
+    if told + all <= window.limit() {
         return None;
     }
     let starts: Vec<usize> = open
@@ -61,10 +62,17 @@ pub(crate) fn to_summarise(
         .filter(|(_, message)| matches!(message, Message::User { .. } | Message::Assistant { .. }))
         .map(|(index, _)| index)
         .collect();
-    // With fewer turns than are to be kept, one is: better a short memory than none at all.
-    let keep = window.keep_turns.max(1).min(starts.len().saturating_sub(1));
-    let upto = *starts.get(starts.len().checked_sub(keep)?)?;
-    (keep > 0 && upto > 0).then_some(done + upto)
+    let spared = |upto: usize| -> u64 { open.iter().take(upto).map(tokens_of).sum() };
+    let most = window.keep_turns.max(1).min(starts.len().saturating_sub(1));
+    // As many whole turns as leave room for more to come; one, where even the last ones are long.
+    let mut keeps = (1..=most).rev();
+    let upto = keeps.find_map(|keep| {
+        let upto = *starts.get(starts.len().checked_sub(keep)?)?;
+        let fits = told + all - spared(upto) <= window.limit() / 2;
+        (fits || keep == 1).then_some(upto)
+    })?;
+    // A summary of next to nothing would cost a call and gain nothing.
+    (spared(upto) >= window.limit() / 10).then_some(done + upto)
 }
 
 /// The messages a model is asked with when a summary stands for the first ones. What the user said last stays in their

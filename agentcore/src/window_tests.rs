@@ -2,7 +2,12 @@ use super::*;
 
 fn turn(id: usize, words: usize) -> [Message; 2] {
     let call = ToolCall { id: format!("c{id}"), name: "look".into(), arguments: "{}".into() };
-    let said = Message::Assistant { content: String::new(), tool_calls: vec![call], reasoning: None, replay: None };
+    let said = Message::Assistant {
+        content: String::new(),
+        tool_calls: vec![call],
+        reasoning: None,
+        replay: None,
+    };
     let answer = Message::Tool {
         tool_call_id: format!("c{id}"),
         tool_name: "look".into(),
@@ -34,9 +39,11 @@ fn the_oldest_turns_go_and_calls_stay_with_their_answers() {
     let messages = conversation(6, 100);
 
     assert_eq!(to_summarise(window(10_000, 2), "", None, &messages), None, "it fits");
-    let upto = to_summarise(window(500, 2), "", None, &messages).unwrap();
+    let upto = to_summarise(window(800, 2), "", None, &messages).unwrap();
     assert_eq!(upto, 1 + 4 * 2);
     assert!(matches!(messages[upto], Message::Assistant { .. }));
+    let tight = to_summarise(window(500, 2), "", None, &messages);
+    assert_eq!(tight, Some(1 + 5 * 2), "two would leave no room");
 }
 
 #[test]
@@ -45,7 +52,9 @@ fn what_cannot_be_spared_is_kept() {
     assert_eq!(to_summarise(window(1, 2), "", None, &one), None);
 
     let two = conversation(1, 1000);
-    assert_eq!(to_summarise(window(100, 4), "", None, &two), Some(1), "the last turn is kept");
+    assert_eq!(to_summarise(window(100, 4), "", None, &two), None, "next to nothing is gained");
+    let three = conversation(2, 1000);
+    assert_eq!(to_summarise(window(100, 4), "", None, &three), Some(3), "the last turn is kept");
 }
 
 #[test]
@@ -68,7 +77,9 @@ fn the_users_own_words_outlive_a_summary() {
 
     let shown = shortened(&summary, &messages);
 
-    assert!(matches!(&shown[0], Message::User { content } if content.text().ends_with("nothing yet")));
+    assert!(
+        matches!(&shown[0], Message::User { content } if content.text().ends_with("nothing yet"))
+    );
     assert_eq!(shown[1], Message::user("find it"));
     assert_eq!(shown[2..], messages[5..]);
 }

@@ -17,9 +17,10 @@ pub(crate) fn take(attributes: Vec<Attribute>) -> (Vec<String>, Vec<Attribute>) 
     let mut others = Vec::new();
     for attribute in attributes {
         match text(&attribute) {
-            Some(text) => lines.extend(text.lines().map(|line| {
-                line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned()
-            })),
+            Some(text) => lines.extend(
+                text.lines()
+                    .map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned()),
+            ),
             None => others.push(attribute),
         }
     }
@@ -69,9 +70,10 @@ pub(crate) fn parse(lines: &[String]) -> Docs {
 
 fn is_arguments(line: &str) -> bool {
     let heading = line.trim_start_matches('#').trim();
-    match line.starts_with('#') {
-        true => ["Arguments", "Args", "Parameters"].contains(&heading),
-        false => ["Args:", "Arguments:", "Parameters:"].contains(&line),
+    if line.starts_with('#') {
+        ["Arguments", "Args", "Parameters"].contains(&heading)
+    } else {
+        ["Args:", "Arguments:", "Parameters:"].contains(&line)
     }
 }
 
@@ -79,21 +81,21 @@ fn is_arguments(line: &str) -> bool {
 fn item(line: &str, bullets: bool) -> Option<(String, String)> {
     let rest = line.strip_prefix("* ").or_else(|| line.strip_prefix("- "));
     let rest = if bullets { rest? } else { rest.unwrap_or(line) };
-    let (name, text) = match rest.strip_prefix('`') {
-        Some(rest) => rest.split_once('`')?,
-        None => {
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_')?;
-            rest.split_at(end)
-        }
+    let (name, text) = if let Some(quoted) = rest.strip_prefix('`') {
+        quoted.split_once('`')?
+    } else {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_')?;
+        rest.split_at(end)
     };
     let text = text.trim_start();
     let text = match text.strip_prefix('(') {
         Some(typed) => typed.split_once(')')?.1.trim_start(),
         None => text,
     };
-    let text = text.strip_prefix(':').or_else(|| text.strip_prefix('-')).or_else(|| {
-        text.strip_prefix('–').or_else(|| text.strip_prefix('—'))
-    })?;
+    let text = text
+        .strip_prefix(':')
+        .or_else(|| text.strip_prefix('-'))
+        .or_else(|| text.strip_prefix('–').or_else(|| text.strip_prefix('—')))?;
     Some((name.to_owned(), text.trim().to_owned()))
 }
 

@@ -13,8 +13,9 @@ use crate::parameter::{Argument, Parameter};
 pub(crate) fn tool(attributes: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let options: Options = syn::parse2(attributes)?;
     let span = item.span();
-    let mut function: ItemFn = syn::parse2(item)
-        .map_err(|error| Error::new(error_span(&error, span), format!("`#[tool]` goes on a function: {error}")))?;
+    let mut function: ItemFn = syn::parse2(item).map_err(|error| {
+        Error::new(error_span(&error, span), format!("`#[tool]` goes on a function: {error}"))
+    })?;
     refuse(&function.sig)?;
     let (lines, attributes) = docs::take(std::mem::take(&mut function.attrs));
     function.attrs = attributes;
@@ -70,6 +71,11 @@ fn write(
 
         const _: () = {
             #arguments
+
+            // What the lints would change is what the model sees or the program needs.
+            #[allow(
+                clippy::needless_pass_by_value, clippy::unnecessary_wraps, clippy::unused_async
+            )]
             #function
 
             #[allow(dead_code, unused_mut, clippy::too_many_arguments)]
@@ -136,12 +142,13 @@ fn call(sig: &Signature, parameters: &[Parameter], krate: &TokenStream) -> Token
         }
     });
     let called = quote!(#ident(#(#passed),*));
-    let result = match sig.asyncness {
-        Some(_) => quote!(#called.await),
-        None => quote! {{
+    let result = if sig.asyncness.is_some() {
+        quote!(#called.await)
+    } else {
+        quote! {{
             let __cx = ::std::clone::Clone::clone(__cx);
             #krate::__private::blocking(move || #called).await
-        }},
+        }}
     };
     let finish = if is_result(&sig.output) { quote!(fallible) } else { quote!(finished) };
     let span = match &sig.output {
@@ -199,7 +206,10 @@ fn refuse(sig: &Signature) -> Result<()> {
         return Err(Error::new(sig.generics.span(), why));
     }
     if let Some(word) = &sig.unsafety {
-        return Err(Error::new(word.span(), "a tool can be called by anybody, so it is not `unsafe`"));
+        return Err(Error::new(
+            word.span(),
+            "a tool can be called by anybody, so it is not `unsafe`",
+        ));
     }
     if let Some(word) = &sig.constness {
         return Err(Error::new(word.span(), "a tool is not `const`"));

@@ -99,7 +99,12 @@ fn effect(input: ParseStream<'_>) -> Result<Ident> {
 
 /// Seconds, or a text such as `"1500ms"`, `"30s"` and `"2m"`.
 fn timeout(said: &Lit) -> Result<Duration> {
-    let why = || Error::new(said.span(), "a timeout is a number of seconds, or like \"500ms\", \"30s\", \"2m\"");
+    let why = || {
+        Error::new(
+            said.span(),
+            "a timeout is a number of seconds, or like \"500ms\", \"30s\", \"2m\"",
+        )
+    };
     let duration = match said {
         Lit::Int(seconds) => Duration::from_secs(seconds.base10_parse()?),
         Lit::Str(text) => {

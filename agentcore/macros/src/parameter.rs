@@ -12,7 +12,10 @@ use crate::docs;
 
 pub(crate) enum Parameter {
     /// What the model does not say; as a reference or by value.
-    Cx { name: Ident, by_reference: bool },
+    Cx {
+        name: Ident,
+        by_reference: bool,
+    },
     Argument(Box<Argument>),
 }
 
@@ -146,9 +149,10 @@ fn owned(ty: &Type) -> Result<(TokenStream, bool, bool)> {
             _ => Err(borrowed(ty)),
         },
         Type::Reference(_) => Err(borrowed(ty)),
-        Type::ImplTrait(_) => {
-            Err(Error::new(ty.span(), "an argument of a tool has one type: the model must know what to write"))
-        }
+        Type::ImplTrait(_) => Err(Error::new(
+            ty.span(),
+            "an argument of a tool has one type: the model must know what to write",
+        )),
         _ => Ok((quote!(#ty), false, false)),
     }
 }

@@ -301,7 +301,9 @@ impl From<&Inner> for AgentBuilder {
             temperature: agent.temperature,
             max_tokens: agent.max_tokens,
             // What follows from the model's name is found anew, should the copy get another one.
-            window: agent.window.filter(|window| Window::of_model(&agent.model.name()) != Some(*window)),
+            window: agent
+                .window
+                .filter(|window| Window::of_model(&agent.model.name()) != Some(*window)),
             retries: agent.retries,
             memory: agent.memory.clone(),
             context: agent.context.clone(),

@@ -29,9 +29,8 @@ impl Toolset {
             if !(1..=64).contains(&spec.name.len()) || !spec.name.chars().all(allowed) {
                 return Err(BuildError::ToolName(spec.name.clone()));
             }
-            let schema = Schema::new(&spec.parameters).map_err(|message| {
-                BuildError::ToolSchema { tool: spec.name.clone(), message }
-            })?;
+            let schema = Schema::new(&spec.parameters)
+                .map_err(|message| BuildError::ToolSchema { tool: spec.name.clone(), message })?;
             let one = Held { tool: tool.clone(), arguments: Arc::new(schema) };
             if held.insert(spec.name.clone(), one).is_some() {
                 return Err(BuildError::DuplicateTool(spec.name.clone()));

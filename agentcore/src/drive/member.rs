@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use shared_models::message::Message;
 
 use super::Drive;
-use super::model::Models;
+use super::model::{Models, window};
 use crate::agent::Agent;
 use crate::conversation::{Conversation, Failure, Outcome};
 use crate::event::{EventKind, StatusChange};
@@ -23,14 +23,14 @@ pub(crate) struct Member<'a> {
 
 /// How a conversation with the agent begins, but for its instructions.
 pub(crate) fn opening(agent: &Agent, options: &RunOptions) -> Result<Conversation, RunError> {
-    let models = Models::resolve(agent, options)?;
+    Models::resolve(agent, options)?;
     let inner = &*agent.inner;
     let schema = inner.output.as_ref().map(|output| output.form.schema.clone());
     Ok(Conversation::new("")
         .with_max_steps(inner.max_steps)
         .with_loop_threshold(options.loop_threshold.unwrap_or(inner.loop_threshold))
         .with_output_schema(schema)
-        .with_window(models.window(inner, options)))
+        .with_window(window(inner, options)))
 }
 
 impl<'a> Member<'a> {

@@ -45,17 +45,18 @@ impl Models {
             None => asked(&inner.model, given.or(held), None)
                 .map_err(|why| missing(&inner.model, why))?,
         };
-        let fallback = inner.fallback.as_ref().map(|model| {
-            asked(model, None, given.or(held)).map_err(|why| missing(model, why))
-        });
+        let fallback = inner
+            .fallback
+            .as_ref()
+            .map(|model| asked(model, None, given.or(held)).map_err(|why| missing(model, why)));
         Ok(Self { main, fallback: fallback.transpose()? })
     }
+}
 
-    /// How much the main model can read.
-    pub(super) fn window(&self, agent: &Inner, options: &RunOptions) -> Option<Window> {
-        let other = options.model.as_ref().and_then(|model| Window::of_model(&model.name()));
-        other.or(agent.window)
-    }
+/// How much the main model can read.
+pub(super) fn window(agent: &Inner, options: &RunOptions) -> Option<Window> {
+    let other = options.model.as_ref().and_then(|model| Window::of_model(&model.name()));
+    other.or(agent.window)
 }
 
 /// The provider that was given for this very model; else the one at hand, if it goes by the right name; else the

@@ -190,8 +190,17 @@ async fn a_stream_shows_everything_in_order_and_ends_with_the_result() {
         events.iter().map(|event| &event.kind).filter(|event| !usage(event)).collect();
     let ended = StatusChange::Finished { finish_reason: FinishReason::Stop };
     let all = [
-        EventKind::Status(StatusChange::Started), EventKind::Step, text("calling"), call, answer,
-        EventKind::Step, text("it "), text("is "), text("here"), EventKind::Status(ended), finished,
+        EventKind::Status(StatusChange::Started),
+        EventKind::Step,
+        text("calling"),
+        call,
+        answer,
+        EventKind::Step,
+        text("it "),
+        text("is "),
+        text("here"),
+        EventKind::Status(ended),
+        finished,
     ];
     assert_eq!(seen, all.iter().collect::<Vec<_>>());
     assert!(events.iter().map(|event| event.seq).eq(1..=13));
@@ -206,9 +215,8 @@ async fn a_stream_says_when_the_model_is_asked_again() {
 
     let events: Vec<StreamEvent> = run_stream(&agent, "go").map(Result::unwrap).collect().await;
 
-    let retrying = |event: &EventKind| {
-        matches!(event, EventKind::Status(StatusChange::Retrying { .. }))
-    };
+    let retrying =
+        |event: &EventKind| matches!(event, EventKind::Status(StatusChange::Retrying { .. }));
     assert_eq!(events.iter().filter(|event| retrying(&event.kind)).count(), 2);
     assert!(matches!(&events.last().unwrap().kind,
         EventKind::Finished { result } if result.output == "at last"));

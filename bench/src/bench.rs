@@ -23,6 +23,8 @@ const FASTEST: f64 = 40_000.0;
 pub(crate) struct Bench {
     pub(crate) plan: Plan,
     pub(crate) quick: bool,
+    /// Postgres notes what each statement takes, which costs a little by itself.
+    pub(crate) statements: bool,
     /// The binary under test.
     pub(crate) switchyard: PathBuf,
     /// Where children run and log.
@@ -37,7 +39,7 @@ impl Bench {
     pub(crate) async fn start(
         bin_dir: &Path,
         dir: &Path,
-        quick: bool,
+        (quick, statements): (bool, bool),
         report: Report,
     ) -> anyhow::Result<Self> {
         let switchyard = bin_dir.join("switchyard");
@@ -46,7 +48,8 @@ impl Bench {
         let mut mock = own("mock", dir, vec!["mock".into()])?;
         let mock_at = mock.address().await?;
         let plan = if quick { Plan::QUICK } else { Plan::FULL };
-        Ok(Self { plan, quick, switchyard, dir: dir.to_owned(), report, mock, mock_at })
+        let dir = dir.to_owned();
+        Ok(Self { plan, quick, statements, switchyard, dir, report, mock, mock_at })
     }
 
     /// The processes that take part, and the mock.

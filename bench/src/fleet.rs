@@ -22,6 +22,7 @@ pub(crate) use api::{Agent, Api, Hook, text};
 pub(crate) use settled::Settled;
 
 use crate::{
+    bench::Bench,
     proc::Processes,
     process::{Process, Program},
 };
@@ -52,12 +53,9 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Starts everything and waits until it is ready. `mock` is the model and where tools go.
-    pub(crate) async fn start(
-        switchyard: &Path,
-        dir: &Path,
-        mock: SocketAddr,
-    ) -> anyhow::Result<Self> {
+    /// Starts everything and waits until it is ready. The bench's mock is the model and where tools go.
+    pub(crate) async fn start(bench: &Bench) -> anyhow::Result<Self> {
+        let (switchyard, dir, mock) = (&*bench.switchyard, &*bench.dir, bench.mock_at);
         let home = Home::temporary()?;
         let run = async |arguments: &[&str], vars: &BTreeMap<String, String>| {
             let arguments = arguments.iter().map(ToString::to_string).collect();
@@ -66,7 +64,7 @@ impl Fleet {
         let secrets = pairs(&run(&["secrets"], &BTreeMap::new()).await?);
         let users = run(&["nats-config"], &secrets).await?;
         let mut postgres = Postgres::start(home.postgres()).await?;
-        note_commit_times(&mut postgres).await?;
+        note(&mut postgres, bench.statements).await?;
         let nats = Nats::start(home.nats(users)).await?;
 
         let mut vars = secrets.clone();
@@ -140,6 +138,21 @@ impl Fleet {
     /// A connection that looks on.
     pub(crate) async fn onlooker(&self) -> anyhow::Result<PgConnection> {
         Ok(PgConnection::connect(&self.database()?).await?)
+    }
+
+    /// What the database spent its time on, dearest first.
+    pub(crate) async fn statements(&self) -> anyhow::Result<String> {
+        let rows: Vec<(String, i64, f64, f64)> = sqlx::query_as(
+            "select left(regexp_replace(query, '\\s+', ' ', 'g'), 110), calls, total_exec_time + total_plan_time,
+                    (total_exec_time + total_plan_time) / greatest(calls, 1)
+             from pg_stat_statements order by 3 desc limit 25",
+        )
+        .fetch_all(&mut self.onlooker().await?)
+        .await?;
+        let line = |(query, calls, total, mean): &(String, i64, f64, f64)| {
+            format!("{total:>10.0} ms {calls:>9} × {mean:>8.3} ms  {query}")
+        };
+        Ok(rows.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 
     /// A secret by the name of its variable, in any case.
@@ -237,10 +250,16 @@ impl Fleet {
     }
 }
 
-/// Postgres remembers when each transaction was committed: the only clock that says how long after one commit another was.
-async fn note_commit_times(postgres: &mut Postgres) -> anyhow::Result<()> {
+/// Postgres remembers when each transaction was committed, the only clock that says how long after one commit another
+/// was; and what statements take, when somebody wants to know.
+async fn note(postgres: &mut Postgres, statements: bool) -> anyhow::Result<()> {
     let mut admin = PgConnection::connect(&postgres.admin_url()).await?;
     sqlx::query("alter system set track_commit_timestamp = on").execute(&mut admin).await?;
+    if statements {
+        let preload = "alter system set shared_preload_libraries = 'pg_stat_statements'";
+        sqlx::query(preload).execute(&mut admin).await?;
+        sqlx::query("create extension pg_stat_statements").execute(&mut admin).await?;
+    }
     admin.close().await?;
     Ok(postgres.restart().await?)
 }

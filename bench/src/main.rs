@@ -47,6 +47,9 @@ struct Options {
     /// Measure these only; may be said several times.
     #[arg(long, value_parser = PossibleValuesParser::new(measure::GROUPS))]
     only: Vec<String>,
+    /// Say at the end which statements the database spent its time on.
+    #[arg(long)]
+    statements: bool,
     /// Where the `switchyard` to be measured is; beside this program unless said.
     #[arg(long)]
     bin_dir: Option<PathBuf>,
@@ -136,7 +139,7 @@ async fn with(
     let beside = beside.parent().unwrap_or(Path::new("."));
     let bin_dir = options.bin_dir.as_deref().unwrap_or(beside);
     let report = Report::new(kind, notes(options));
-    let mut bench = Bench::start(bin_dir, dir.path(), options.quick, report).await?;
+    let mut bench = Bench::start(bin_dir, dir.path(), (options.quick, options.statements), report).await?;
     let done = tokio::select! {
         done = work(&mut bench) => done,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("stopped")),
@@ -156,6 +159,9 @@ fn notes(options: &Options) -> Vec<String> {
         "Postgres with fsync and synchronous_commit on, over its Unix socket, noting times of commit".into(),
         format!("set otherwise than by default: {}", set.join(" ")),
     ];
+    if options.statements {
+        notes.push("Postgres notes every statement, which costs a little".into());
+    }
     if options.quick {
         notes.push("QUICK: a smoke test, not a measurement".into());
     }

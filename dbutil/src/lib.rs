@@ -11,6 +11,7 @@ pub mod idempotency;
 pub mod migrate;
 pub mod page;
 pub mod provision;
+mod seat;
 mod tx;
 
 pub use batches::Batches;
@@ -18,4 +19,5 @@ pub use blame::{is_down, is_unstorable};
 pub use constraint::OnConstraint;
 pub use db::{Db, DbConfig, DbError};
 pub use page::{Cursor, Page, PageQuery};
+pub use seat::Seat;
 pub use tx::{SystemTx, TenantTx, tenants_setting};

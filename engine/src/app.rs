@@ -1,9 +1,11 @@
 //! What handlers, listeners and workers share. Built once; cheap to clone.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::extract::FromRef;
-use dbutil::Db;
+use dbutil::{Db, DbConfig};
 use pubsub::{Bus, RelayHandle};
 use servicekit::{Verifier, egress::Egress};
 use shared_models::WorkerId;
@@ -11,28 +13,58 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
+use crate::catalogue::Catalogue;
 use crate::clients::{credsvc::Credsvc, eventsvc::Eventsvc, gateway::Gateway};
 use crate::committer::Committer;
 use crate::config::RunConfig;
+use crate::creator::Creator;
 use crate::lease::Lease;
 use crate::live::Stage;
 use crate::models::Models;
+use crate::reader::Reader;
+use crate::tools::mcp::McpPool;
 
-/// The engine's parts.
+/// The engine. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct App {
+pub(crate) struct App(Arc<Parts>);
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl From<Parts> for App {
+    fn from(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+/// What it is made of.
+pub(crate) struct Parts {
     pub(crate) db: Db,
+    /// For writers that keep connections of their own.
+    pub(crate) db_config: DbConfig,
     pub(crate) bus: Bus,
     pub(crate) verifier: Verifier,
     pub(crate) relay: RelayHandle,
     pub(crate) egress: Egress,
+    /// Connections to MCP servers.
+    pub(crate) mcp: Arc<McpPool>,
     pub(crate) models: Arc<Models>,
     pub(crate) credsvc: Credsvc,
     pub(crate) eventsvc: Eventsvc,
     pub(crate) gateway: Gateway,
     pub(crate) runs: Arc<RunConfig>,
     pub(crate) committer: Committer,
+    pub(crate) creator: Creator,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) reader: Reader,
     pub(crate) bell: Bell,
+    /// Whether runs were left in the queue when it was last looked at: a slot that becomes free is worth another look.
+    pub(crate) backlog: Arc<AtomicBool>,
     pub(crate) stage: Stage,
     /// This process as an owner of runs.
     pub(crate) worker: WorkerId,

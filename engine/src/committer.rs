@@ -11,14 +11,14 @@ mod append;
 mod group;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use dbutil::DbConfig;
-use pubsub::RelayHandle;
+use dbutil::{DbConfig, Seat};
+use pubsub::{OutboxRow, RelayHandle};
 use servicekit::Lifecycle;
 use shared_models::RunId;
-use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ pub(crate) enum AppendError {
 pub(crate) type Committed = Result<DateTime<Utc>, AppendError>;
 
 struct Job {
-    append: Append,
+    append: Arc<Append>,
     done: oneshot::Sender<Committed>,
 }
 
@@ -60,19 +60,19 @@ const GROUP: usize = 256;
 
 impl Committer {
     /// Starts the shards.
-    pub(crate) async fn start(
+    pub(crate) fn start(
         db: &DbConfig,
         config: &RunConfig,
         relay: RelayHandle,
         life: &Lifecycle,
     ) -> Result<Self, sqlx::Error> {
-        let pool = group::pool(db, config.journal_shards).await?;
         let closing = CancellationToken::new();
         let mut shards = Vec::with_capacity(config.journal_shards);
         for _ in 0..config.journal_shards {
             let (sender, queue) = mpsc::channel(config.journal_queue);
             shards.push(sender);
-            life.spawn("journal", serve(pool.clone(), queue, relay.clone(), closing.clone()));
+            let seat = Seat::new("engine", "engine journal", db)?;
+            life.spawn("journal", serve(seat, queue, relay.clone(), closing.clone()));
         }
         Ok(Self { shards, closing })
     }
@@ -102,7 +102,7 @@ pub(crate) struct Place<'a>(mpsc::Permit<'a, Job>);
 impl Place<'_> {
     /// Hands over an append; the receiver gets the answer after the commit. The append happens whether or not anybody
     /// waits for it.
-    pub(crate) fn submit(self, append: Append) -> oneshot::Receiver<Committed> {
+    pub(crate) fn submit(self, append: Arc<Append>) -> oneshot::Receiver<Committed> {
         let (done, answer) = oneshot::channel();
         self.0.send(Job { append, done });
         answer
@@ -110,7 +110,7 @@ impl Place<'_> {
 }
 
 async fn serve(
-    pool: PgPool,
+    mut seat: Seat,
     mut queue: mpsc::Receiver<Job>,
     relay: RelayHandle,
     closing: CancellationToken,
@@ -127,11 +127,7 @@ async fn serve(
             () = closing.cancelled() => return Ok(()),
         }
         metrics::histogram!("engine_journal_group_size").record(jobs.len() as f64);
-        let emits = jobs.iter().any(|job| !job.append.outbox.is_empty());
-        commit(&pool, std::mem::take(&mut jobs)).await;
-        if emits {
-            relay.ring();
-        }
+        relay.take(commit(&mut seat, std::mem::take(&mut jobs)).await);
     }
 }
 
@@ -158,14 +154,19 @@ fn groups(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     groups
 }
 
-/// Commits groups, whatever it takes: connections are made anew, bad rows are found by halving.
-async fn commit(pool: &PgPool, jobs: Vec<Job>) {
+/// Commits groups, whatever it takes: connections are made anew, bad rows are found by halving. Gives the events that are
+/// now to be published.
+async fn commit(seat: &mut Seat, jobs: Vec<Job>) -> Vec<OutboxRow> {
     let mut groups = groups(jobs);
+    let mut events = Vec::new();
     while let Some(mut jobs) = groups.pop() {
-        match commit_patiently(pool, &jobs).await {
+        match commit_patiently(seat, &jobs).await {
             Ok(committed) => {
                 for job in jobs {
                     let at = committed.get(&job.append.run).copied();
+                    if let Some(at) = at {
+                        events.extend(job.append.outbox.iter().map(|row| row.clone().at(at)));
+                    }
                     answer(job, at.ok_or(AppendError::Fenced));
                 }
             }
@@ -186,16 +187,17 @@ async fn commit(pool: &PgPool, jobs: Vec<Job>) {
             }
         }
     }
+    events
 }
 
 /// How long a database that is away is waited for before its appends are given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn commit_patiently(pool: &PgPool, jobs: &[Job]) -> Result<group::Times, group::Failed> {
-    let appends: Vec<&Append> = jobs.iter().map(|job| &job.append).collect();
+async fn commit_patiently(seat: &mut Seat, jobs: &[Job]) -> Result<group::Times, group::Failed> {
+    let appends: Vec<&Append> = jobs.iter().map(|job| &*job.append).collect();
     let give_up = tokio::time::Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(10);
-    let mut committed = group::commit(pool, &appends).await;
+    let mut committed = group::commit(seat, &appends).await;
     while let Err(group::Failed::Lost(why)) = &committed {
         if tokio::time::Instant::now() >= give_up {
             break;
@@ -203,7 +205,7 @@ async fn commit_patiently(pool: &PgPool, jobs: &[Job]) -> Result<group::Times, g
         tracing::warn!(why, "the journal cannot be written; trying again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
-        committed = group::commit_again(pool, &appends).await;
+        committed = group::commit_again(seat, &appends).await;
     }
     committed
 }

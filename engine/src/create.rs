@@ -1,23 +1,28 @@
-//! How runs begin: from a firing or from a person's request, in either case as one commit of row, snapshot, first
-//! records and event.
+//! What a run begins with: its row, its snapshot, its first records and the event that tells of it, in one commit. Runs are
+//! made in groups by `creator`; [`create`] makes one within a transaction that has more to do.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::Message;
+use chrono::DateTime;
 use dbutil::TenantTx;
+use pubsub::OutboxRow;
 use shared_models::events::run::{RunCreated, RunRef};
-use shared_models::{EventId, RunId, TriggerId, UserId};
+use shared_models::{AgentId, EventId, MessageId, RunId, TenantId, TriggerId, UserId};
 use sqlx::types::Uuid;
 
+use crate::catalogue::Pinned;
 use crate::config::RunConfig;
+use crate::creator::{New, Order};
 use crate::error::Error;
 use crate::record::{ContentRef, Record, VERSION};
 use crate::snapshot::RunSnapshot;
 
 /// A run that is about to exist.
+#[derive(Clone, Debug)]
 pub(crate) struct NewRun {
     pub(crate) run: RunId,
-    pub(crate) snapshot: RunSnapshot,
     /// In whose name it acts.
     pub(crate) principal: UserId,
     /// Who started it by hand.
@@ -28,6 +33,16 @@ pub(crate) struct NewRun {
     pub(crate) traceparent: Option<String>,
     /// Instead of the agent's or the configured one.
     pub(crate) deadline: Option<Duration>,
+}
+
+/// The call of another run that a run works for.
+#[derive(Clone, Debug)]
+pub(crate) struct Parent {
+    pub(crate) root: RunId,
+    pub(crate) run: RunId,
+    pub(crate) call_id: String,
+    /// How many runs stand above the new one.
+    pub(crate) depth: i32,
 }
 
 /// What started it.
@@ -50,53 +65,91 @@ pub(crate) async fn create(
     tx: &mut TenantTx,
     config: &RunConfig,
     new: &NewRun,
+    snapshot: &RunSnapshot,
+) -> Result<bool, Error> {
+    create_under(tx, config, (new, snapshot), None).await
+}
+
+/// The same for a run that works for another.
+pub(crate) async fn create_under(
+    tx: &mut TenantTx,
+    config: &RunConfig,
+    (new, snapshot): (&NewRun, &RunSnapshot),
+    parent: Option<&Parent>,
 ) -> Result<bool, Error> {
     let body = serde_json::to_vec(&new.input).map_err(anyhow::Error::from)?;
     let message = ContentRef::of(&body);
-    let records = [created(new), Record::Input { message }];
-    if !insert(tx, config, new, &records, &message, &body).await? {
+    let records = [created(new, snapshot), Record::Input { message }];
+    if !insert(tx, config, (new, snapshot, parent), &records, &message, &body).await? {
         return Ok(false);
     }
-    pubsub::emit(tx, &RunCreated { run: reference(new) }).await?;
+    let root_run_id = parent.map_or(new.run, |parent| parent.root);
+    let run = RunRef { root_run_id, ..new.reference(snapshot.agent_id) };
+    pubsub::emit(tx, &RunCreated { run }).await?;
     Ok(true)
 }
 
-fn created(new: &NewRun) -> Record {
+/// The order for a run, to be made with the next group.
+pub(crate) fn order(
+    tenant: TenantId,
+    config: &RunConfig,
+    (new, pinned): (NewRun, Arc<Pinned>),
+    heard: Option<MessageId>,
+) -> Result<Order, serde_json::Error> {
+    let event = RunCreated { run: new.reference(pinned.agent_id) };
+    let id = MessageId::mint().uuid();
+    // The creator puts the database's time in.
+    let event = OutboxRow::new(tenant, (id, 0), DateTime::UNIX_EPOCH, &event)?;
+    let deadline = new.deadline(config, &pinned);
+    let revision = pinned.revision;
+    let run = Some(New { run: new, pinned, deadline });
+    Ok(Order { tenant, revision, heard, run, events: vec![event] })
+}
+
+/// A run's first record.
+pub(crate) fn created(new: &NewRun, snapshot: &RunSnapshot) -> Record {
     Record::Created {
-        agent_id: new.snapshot.agent_id,
-        agent_version: new.snapshot.agent_version,
-        agent_name: new.snapshot.agent_name.clone(),
-        model: new.snapshot.model.clone(),
+        agent_id: snapshot.agent_id,
+        agent_version: snapshot.agent_version,
+        agent_name: snapshot.agent_name.clone(),
+        model: snapshot.model.clone(),
         trigger_id: new.firing.map(|firing| firing.trigger),
         event_id: new.firing.map(|firing| firing.event),
         attempt: new.firing.map_or(0, |firing| firing.attempt),
     }
 }
 
-fn reference(new: &NewRun) -> RunRef {
-    RunRef {
-        run_id: new.run,
-        agent_id: new.snapshot.agent_id,
-        root_run_id: new.run,
-        trigger_id: new.firing.map(|firing| firing.trigger),
-        event_id: new.firing.map(|firing| firing.event),
-        attempt: new.firing.map_or(0, |firing| firing.attempt),
+impl NewRun {
+    fn reference(&self, agent_id: AgentId) -> RunRef {
+        RunRef {
+            run_id: self.run,
+            agent_id,
+            root_run_id: self.run,
+            trigger_id: self.firing.map(|firing| firing.trigger),
+            event_id: self.firing.map(|firing| firing.event),
+            attempt: self.firing.map_or(0, |firing| firing.attempt),
+        }
+    }
+
+    /// How long it may take: as was said, or as its agent says, or as is usual.
+    fn deadline(&self, config: &RunConfig, snapshot: &RunSnapshot) -> Duration {
+        let own = snapshot.limits.deadline_seconds.map(|s| Duration::from_secs(s.into()));
+        self.deadline.or(own).unwrap_or(config.deadline)
     }
 }
 
 async fn insert(
     tx: &mut TenantTx,
     config: &RunConfig,
-    new: &NewRun,
+    (new, snapshot, parent): (&NewRun, &RunSnapshot, Option<&Parent>),
     records: &[Record],
     message: &ContentRef,
     body: &[u8],
 ) -> Result<bool, Error> {
-    let (tenant, snapshot) = (tx.tenant(), &new.snapshot);
+    let tenant = tx.tenant();
     let columns: Result<Vec<_>, _> = records.iter().map(Record::columns).collect();
     let (kinds, data): (Vec<_>, Vec<_>) = columns.map_err(anyhow::Error::from)?.into_iter().unzip();
-    let own = snapshot.limits.deadline_seconds.map(|s| Duration::from_secs(s.into()));
-    let deadline = new.deadline.or(own).unwrap_or(config.deadline);
+    let deadline = new.deadline(config, snapshot);
     let made = sqlx::query_file_scalar!(
         "src/create.sql",
         new.run as _,
@@ -122,6 +175,10 @@ async fn insert(
         &kinds,
         &data,
         new.traceparent,
+        parent.map(|parent| parent.root) as _,
+        parent.map(|parent| parent.run) as _,
+        parent.map(|parent| parent.call_id.as_str()),
+        parent.map_or(0, |parent| parent.depth),
     )
     .fetch_optional(&mut **tx)
     .await?;

@@ -1,10 +1,12 @@
 //! What can go wrong here, and how it is answered.
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
-use shared_models::{AgentId, CredentialId, RunId, ToolId};
+use shared_models::{AgentId, McpServerId, CredentialId, RunId, ToolId};
 
 use crate::codes;
 use crate::committer::AppendError;
+use crate::creator::CreateError;
+use crate::reader::ReadError;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -20,6 +22,14 @@ pub(crate) enum Error {
     AgentNotActive(String),
     #[error("there is no tool {0}")]
     ToolNotFound(ToolId),
+    #[error("the tool belongs to an MCP server")]
+    ToolManaged,
+    #[error("there is no MCP server {0}")]
+    ServerNotFound(McpServerId),
+    #[error("an MCP server named `{0}` already exists")]
+    ServerNameTaken(String),
+    #[error("{0}")]
+    ServerUnreachable(String),
     #[error("a tool named `{0}` already exists")]
     ToolNameTaken(String),
     #[error("the agent does not have the tool {0}")]
@@ -44,6 +54,10 @@ pub(crate) enum Error {
     RunPruned(RunId),
     #[error("the run has ended")]
     RunEnded,
+    #[error("the run asks no such question")]
+    QuestionNotFound,
+    #[error("the question has been answered")]
+    QuestionAnswered,
     #[error("the run has made no call `{0}`")]
     EffectNotFound(String),
     #[error("the call `{0}` is not in doubt")]
@@ -54,6 +68,10 @@ pub(crate) enum Error {
     Peer(#[from] PeerError),
     #[error(transparent)]
     Append(#[from] AppendError),
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error(transparent)]
     Db(#[from] sqlx::Error),
     #[error(transparent)]
@@ -74,6 +92,12 @@ impl From<Error> for Problem {
             Error::AgentNameTaken(_) => &codes::AGENT_NAME_TAKEN,
             Error::AgentNotActive(_) => &codes::AGENT_NOT_ACTIVE,
             Error::ToolNotFound(_) => &codes::TOOL_NOT_FOUND,
+            Error::ToolManaged => &codes::TOOL_MANAGED,
+            Error::ServerNotFound(_) => &codes::MCP_SERVER_NOT_FOUND,
+            Error::ServerNameTaken(_) => &codes::MCP_SERVER_NAME_TAKEN,
+            Error::ServerUnreachable(_) => &codes::MCP_SERVER_UNREACHABLE,
+            Error::QuestionNotFound => &codes::QUESTION_NOT_FOUND,
+            Error::QuestionAnswered => &codes::QUESTION_ANSWERED,
             Error::ToolNameTaken(_) => &codes::TOOL_NAME_TAKEN,
             Error::ToolNotAssigned(_) => &codes::TOOL_NOT_ASSIGNED,
             Error::DuplicateToolName(_) => &codes::DUPLICATE_TOOL_NAME,
@@ -91,6 +115,8 @@ impl From<Error> for Problem {
             | Error::Problem(_)
             | Error::Peer(_)
             | Error::Append(_)
+            | Error::Create(_)
+            | Error::Read(_)
             | Error::Db(_)
             | Error::Internal(_) => return with_a_cause(error),
         };
@@ -107,6 +133,10 @@ fn with_a_cause(error: Error) -> Problem {
         Error::Problem(problem) => problem,
         Error::Peer(error) => error.into(),
         Error::Db(error) => error.into(),
+        Error::Create(error @ (CreateError::Busy | CreateError::Unavailable(_))) => {
+            Problem::new(&shared::UNAVAILABLE, error.to_string()).retry_after(1)
+        }
+        Error::Read(error) => Problem::new(&shared::UNAVAILABLE, error.to_string()).retry_after(1),
         error => Problem::internal(error),
     }
 }

@@ -4,18 +4,19 @@
 //! commit. Nothing may be done to the world between a note that announces it and the commit.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentcore::Message;
 use chrono::{DateTime, Utc};
 use pubsub::OutboxRow;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::value::RawValue;
 use shared_models::events::Event;
 use shared_models::{MessageId, RunId, TenantId};
 use tokio::sync::oneshot;
 
 use crate::committer::{Append, AppendError, Change, Committed, Committer, EffectChange};
-use crate::live::{Live, RunEvent, Stage};
+use crate::live::Stage;
 use crate::record::{ContentRef, Record};
 use crate::store::queue::Claimed;
 
@@ -33,7 +34,7 @@ pub(crate) struct Journal {
 /// An append on its way, and what viewers will be told of it.
 struct Sent {
     answer: oneshot::Receiver<Committed>,
-    append: Append,
+    append: Arc<Append>,
 }
 
 impl Journal {
@@ -95,7 +96,7 @@ impl Journal {
             return Ok(self.noted().seq - 1);
         }
         let place = self.committer.reserve(self.run).await?;
-        let append = self.take();
+        let append = Arc::new(self.take());
         let last = append.seq + append.records.len() as i64 - 1;
         let answer = place.submit(append.clone());
         *sending = Some(Sent { answer, append });
@@ -117,8 +118,11 @@ impl Journal {
         let Some(Sent { append, .. }) = sending.take() else { return Ok(()) };
         let lost = || AppendError::Unavailable("the committer has ended".into());
         let at = answer.map_err(|_| lost())??;
-        for live in shown(self.run, at, &append) {
-            self.stage.record(self.tenant, self.run, &live).await;
+        if !self.stage.is_watched(self.run) {
+            return Ok(());
+        }
+        for (seq, record) in shown(self.run, at, &append) {
+            self.stage.record(self.tenant, self.run, seq, record).await;
         }
         Ok(())
     }
@@ -128,22 +132,80 @@ impl Journal {
     }
 }
 
-/// The records of an append as viewers see them: the same as a later reader of the journal will.
-fn shown(run: RunId, at: DateTime<Utc>, append: &Append) -> Vec<Live> {
+/// The records of an append as viewers see them, each with its sequence: the same as a later reader of the journal will.
+/// Nothing for one that refers to what was said earlier, which is not at hand here.
+fn shown(run: RunId, at: DateTime<Utc>, append: &Append) -> Vec<(i64, Vec<u8>)> {
     let said: HashMap<ContentRef, &[u8]> =
         append.content.iter().map(|(hash, body)| (*hash, body.as_slice())).collect();
-    let show = |(record, seq): (&Record, i64)| {
-        let message = match record.content() {
-            None => None,
-            // What was said earlier is not at hand here.
-            Some(reference) => Some(serde_json::from_slice(said.get(&reference)?).ok()?),
-        };
+    let show = |record: &Record, seq: i64| {
         let (kind, data) = record.columns().ok()?;
-        let data: Value = serde_json::from_str(&data).ok()?;
-        let mut event = RunEvent { seq, at, run_id: run, path: Vec::new(), kind, data };
-        event.resolve(message);
-        Some(Live::Record(event))
+        let data = match record.content() {
+            None => data,
+            Some(reference) => resolved(&data, reference, said.get(&reference)?)?,
+        };
+        let data = RawValue::from_string(data).ok()?;
+        let (path, kind) = ([], kind.as_str());
+        let event = Shown { seq, at, run_id: run, path, kind, data: &data };
+        serde_json::to_vec(&ShownLive::Record(event)).ok()
     };
     let records = append.records.iter().zip(append.seq..);
-    records.map(|(record, seq)| show((record, seq)).unwrap_or(Live::Written { seq })).collect()
+    records.map(|(record, seq)| (seq, show(record, seq).unwrap_or_default())).collect()
+}
+
+/// Puts what a record refers to in the reference's place.
+fn resolved(data: &str, reference: ContentRef, body: &[u8]) -> Option<String> {
+    let name = format!(r#""message":"{}""#, hex::encode(reference.0));
+    let (before, after) = data.split_once(&name)?;
+    let body = std::str::from_utf8(body).ok()?;
+    Some([before, r#""message":"#, body, after].concat())
+}
+
+/// [`crate::live::RunEvent`] without owning what it shows.
+#[derive(Serialize)]
+struct Shown<'a> {
+    seq: i64,
+    #[serde(serialize_with = "shared_models::wire_time::time")]
+    at: DateTime<Utc>,
+    run_id: RunId,
+    path: [&'a str; 0],
+    kind: &'a str,
+    data: &'a RawValue,
+}
+
+/// [`crate::live::Live`], likewise.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ShownLive<'a> {
+    Record(Shown<'a>),
+}
+
+#[cfg(test)]
+mod tests {
+    use shared_models::TenantId;
+
+    use super::*;
+    use crate::live::Live;
+
+    #[test]
+    fn what_viewers_are_shown_reads_as_an_event_with_what_was_said() {
+        let mut append = Append::new(TenantId::mint(), RunId::mint(), 1, 7);
+        let body = br#"{"role":"user","content":"say \"message\""}"#.to_vec();
+        let message = ContentRef::of(&body);
+        append.records = vec![
+            Record::Input { message },
+            Record::Input { message: ContentRef::of(b"earlier") },
+            Record::Waiting { reason: shared_models::WaitReason::Doubt },
+        ];
+        append.content.push((message, body.clone()));
+
+        let shown = shown(append.run, DateTime::UNIX_EPOCH, &append);
+
+        let Live::Record(event) = serde_json::from_slice(&shown[0].1).unwrap() else { panic!() };
+        assert_eq!((event.seq, event.run_id, event.kind.as_str()), (7, append.run, "input"));
+        let said: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(event.data["message"], said);
+        assert_eq!((shown[1].0, shown[1].1.len()), (8, 0), "left to the journal");
+        let Live::Record(event) = serde_json::from_slice(&shown[2].1).unwrap() else { panic!() };
+        assert_eq!((event.seq, event.kind.as_str()), (9, "waiting"));
+    }
 }

@@ -8,11 +8,13 @@
 
 mod app;
 mod bell;
+mod catalogue;
 mod clients;
 mod codes;
 mod committer;
 mod config;
 mod create;
+mod creator;
 mod definition;
 mod drive;
 mod error;
@@ -23,6 +25,7 @@ mod lease;
 mod listeners;
 mod live;
 mod models;
+mod reader;
 mod record;
 mod routes;
 mod snapshot;

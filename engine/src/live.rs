@@ -1,10 +1,12 @@
 //! What viewers see while it happens: committed records, and the words of a model as they come.
 //!
-//! Everything goes over core NATS on the run's own subject and may be lost; the journal is the truth. Deltas carry the
+//! Everything goes over core NATS on the run's own subject and may be lost; the journal is the truth. Nothing is sent of a
+//! run that nobody watches: viewers ask for it, again and again while they look on. Deltas carry the
 //! block they belong to (the sequence of the record by which the model was called) and their offset in it, so that a
 //! viewer can tell what it has seen. Who joins late asks the owner to show the block so far.
 
 mod block;
+mod watched;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +21,7 @@ use tokio::sync::Notify;
 
 use block::Block;
 pub(crate) use block::{Next, Seen};
+use watched::Watched;
 
 /// A record as people see it: what it refers to stands in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -49,7 +52,7 @@ impl RunEvent {
         if let Some(message) = self.data.get_mut("message") {
             *message = redacted(message);
         }
-        for field in ["/error", "/reason", "/failure/message"] {
+        for field in ["/error", "/reason", "/failure/message", "/question"] {
             if let Some(text) = self.data.pointer_mut(field).filter(|text| text.is_string()) {
                 *text = json!("redacted");
             }
@@ -91,6 +94,19 @@ pub(crate) enum Live {
     Delta(Delta),
 }
 
+impl Live {
+    /// Whether this, in JSON, may tell of a run's end or of a wait; seen without reading all of it.
+    pub(crate) fn settles(json: &[u8]) -> bool {
+        let delta = json.starts_with(br#"{"delta""#);
+        let other = json.starts_with(br#"{"record""#)
+            && !["finished", "waiting"].iter().any(|kind| {
+                let kind = format!(r#","kind":"{kind}","data":"#);
+                json.windows(kind.len()).any(|window| window == kind.as_bytes())
+            });
+        !delta && !other
+    }
+}
+
 /// Where viewers ask owners for the block so far; the payload names the run.
 const ASK: &str = "live.ask";
 
@@ -115,6 +131,29 @@ pub(crate) struct Stage {
     bus: Bus,
     active: Arc<Mutex<HashMap<RunId, Arc<Active>>>>,
     empty: Arc<Notify>,
+    /// Who waits in this process for a run to end or to wait.
+    awaited: Arc<Mutex<HashMap<RunId, Arc<Notify>>>>,
+    watched: Watched,
+}
+
+/// Waits for a run; see [`Stage::settling`].
+pub(crate) struct Settling {
+    rung: Arc<Notify>,
+    run: RunId,
+    awaited: Arc<Mutex<HashMap<RunId, Arc<Notify>>>>,
+}
+
+impl Settling {
+    /// Waits until the run settles; at once when it has since this was last asked.
+    pub(crate) async fn settled(&self) {
+        self.rung.notified().await;
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.run);
+    }
 }
 
 /// A run under way in this process.
@@ -130,12 +169,14 @@ pub(crate) struct Active {
 
 impl Stage {
     pub(crate) fn new(bus: Bus) -> Self {
-        Self { bus, active: Arc::default(), empty: Arc::new(Notify::new()) }
+        let empty = Arc::new(Notify::new());
+        let (awaited, watched) = (Arc::default(), Watched::default());
+        Self { bus, active: Arc::default(), empty, awaited, watched }
     }
 
-    pub(crate) fn enter(&self, tenant: TenantId, run: RunId) -> Arc<Active> {
-        // What was said before we came is still to be read.
-        let told = AtomicBool::new(true);
+    /// `told` says whether something may have been said to the run before we came, which is then still to be read.
+    pub(crate) fn enter(&self, tenant: TenantId, run: RunId, told: bool) -> Arc<Active> {
+        let told = AtomicBool::new(told);
         let active = Active { tenant, run, nudge: Notify::new(), told, block: Mutex::default() };
         let active = Arc::new(active);
         self.lock().insert(run, active.clone());
@@ -179,9 +220,29 @@ impl Stage {
         }
     }
 
-    /// Shows a record, or that there is one.
-    pub(crate) async fn record(&self, tenant: TenantId, run: RunId, record: &Live) {
-        self.send(tenant, run, record).await;
+    /// Shows a record, which is given as [`Live::Record`] in JSON, or when it is too large that there is one.
+    pub(crate) async fn record(&self, tenant: TenantId, run: RunId, seq: i64, record: Vec<u8>) {
+        if record.is_empty() || record.len() > LARGEST {
+            return self.send(tenant, run, &Live::Written { seq }).await;
+        }
+        self.publish(tenant, run, record).await;
+    }
+
+    /// From now until it is dropped: rung when the run has ended or waits. Only in the process that drives it.
+    pub(crate) fn settling(&self, run: RunId) -> Settling {
+        let rung = self.awaited().entry(run).or_default().clone();
+        Settling { rung, run, awaited: self.awaited.clone() }
+    }
+
+    /// The run has ended, or waits for something outside.
+    pub(crate) fn settled(&self, run: RunId) {
+        if let Some(rung) = self.awaited().get(&run) {
+            rung.notify_one();
+        }
+    }
+
+    fn awaited(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Arc<Notify>>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins a new block; what was streamed before is void.
@@ -192,7 +253,9 @@ impl Stage {
     /// Adds words to the block and shows them.
     pub(crate) async fn say(&self, active: &Active, part: Part, text: &str) {
         let delta = active.block.lock().unwrap_or_else(PoisonError::into_inner).push(part, text);
-        self.send(active.tenant, active.run, &Live::Delta(delta)).await;
+        if self.is_watched(active.run) {
+            self.send(active.tenant, active.run, &Live::Delta(delta)).await;
+        }
     }
 
     pub(crate) async fn subscribe(
@@ -213,29 +276,41 @@ impl Stage {
         }
     }
 
-    /// The questions of [`Stage::ask`].
-    pub(crate) async fn questions(&self) -> anyhow::Result<async_nats::Subscriber> {
-        Ok(self.bus.client().subscribe(ASK).await?)
-    }
-
-    /// Shows the block so far of a run of ours.
-    pub(crate) async fn answer(&self, run: RunId) {
+    /// Notes that a run has viewers somewhere, whether or not it is ours by now. Shows the block so far of one that is;
+    /// and as nothing was shown until now, sends the first viewer to the journal for what it may have missed.
+    pub(crate) async fn watch(&self, run: RunId) {
+        let first = self.watched.note(run);
         let Some(active) = self.lock().get(&run).cloned() else { return };
+        if first {
+            self.send(active.tenant, run, &Live::Written { seq: i64::MAX }).await;
+        }
         let so_far = active.block.lock().unwrap_or_else(PoisonError::into_inner).so_far();
         for delta in so_far {
             self.send(active.tenant, run, &Live::Delta(delta)).await;
         }
     }
 
+    /// The questions of [`Stage::ask`].
+    pub(crate) async fn questions(&self) -> anyhow::Result<async_nats::Subscriber> {
+        Ok(self.bus.client().subscribe(ASK).await?)
+    }
+
+    /// Whether anybody looks on.
+    pub(crate) fn is_watched(&self, run: RunId) -> bool {
+        self.watched.has(run)
+    }
+
     async fn send(&self, tenant: TenantId, run: RunId, live: &Live) {
+        self.publish(tenant, run, serde_json::to_vec(live).unwrap_or_default()).await;
+    }
+
+    async fn publish(&self, tenant: TenantId, run: RunId, bytes: Vec<u8>) {
+        if !self.watched.has(run) {
+            return;
+        }
         // Without a connection messages would pile up in the client until it makes the run wait.
         if !self.bus.is_connected() {
             return;
-        }
-        let text = |live: &Live| serde_json::to_vec(live).unwrap_or_default();
-        let mut bytes = text(live);
-        if let (true, Live::Record(event)) = (bytes.len() > LARGEST, live) {
-            bytes = text(&Live::Written { seq: event.seq });
         }
         let sent = self.bus.client().publish(subject(tenant, run), bytes.into()).await;
         if let Err(error) = sent {

@@ -10,15 +10,19 @@ use servicekit::{Lifecycle, Minter, Peer, Probe, SigningKey, Verifier, egress::E
 use shared_models::{Service, WorkerId};
 use tokio::net::TcpListener;
 
-use crate::app::App;
+use crate::app::{App, Parts};
 use crate::bell::Bell;
+use crate::catalogue::Catalogue;
 use crate::clients::{credsvc::Credsvc, eventsvc::Eventsvc, gateway::Gateway};
 use crate::committer::Committer;
 use crate::config::Config;
+use crate::creator::{self, Creator};
 use crate::lease::Lease;
 use crate::listeners::trigger_fired::TriggerFiredListener;
 use crate::live::Stage;
 use crate::models::{Models, ModelsConfig};
+use crate::reader::{self, Reader};
+use crate::tools::mcp::McpPool;
 use crate::{MIGRATOR, routes, workers};
 
 /// An engine at work.
@@ -36,7 +40,11 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
 
 /// Connects, refuses a schema that is behind, and starts everything that runs beside requests.
 pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
-    let app = build(config, life).await?;
+    let (creator, orders) = Creator::new();
+    let (reader, questions) = Reader::new();
+    let app = build(config, (creator, reader), life).await?;
+    life.spawn("creator", creator::run(app.clone(), orders, life.clone()));
+    life.spawn("reader", reader::run(app.clone(), questions));
     life.spawn("worker", workers::claims::run(app.clone(), life.clone()));
     life.spawn("bell", workers::bell::run(app.clone()));
     life.spawn("sweeper", workers::sweeper::run(app.clone()));
@@ -50,7 +58,11 @@ pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
     Ok(Engine { router: routes::router(app, probes) })
 }
 
-async fn build(config: &Config, life: &Lifecycle) -> anyhow::Result<App> {
+async fn build(
+    config: &Config,
+    (creator, reader): (Creator, Reader),
+    life: &Lifecycle,
+) -> anyhow::Result<App> {
     let service = &config.service;
     let db = Db::connect(Service::Engine.name(), &service.db).await?;
     db.check_migrated(&MIGRATOR).await?;
@@ -70,16 +82,22 @@ async fn build(config: &Config, life: &Lifecycle) -> anyhow::Result<App> {
         openai_key: config.openai_key.clone(),
         openai_base_url: config.openai_base_url.clone(),
     };
-    let committer = Committer::start(&service.db, &config.runs, relay_handle.clone(), life).await?;
-    Ok(App {
+    let committer = Committer::start(&service.db, &config.runs, relay_handle.clone(), life)?;
+    Ok(Parts {
         verifier: Verifier::from_url(Service::Engine, service.auth.jwks_url.clone(), http.clone()),
         models: Arc::new(Models::new(models, egress.clone())?),
         egress,
+        mcp: Arc::new(McpPool::new(config.mcp_commands.clone())),
         credsvc: Credsvc::new(peer(&config.credsvc_url, Service::Credsvc)),
         eventsvc: Eventsvc::new(peer(&config.eventsvc_url, Service::Eventsvc)),
         gateway: Gateway::new(peer(&config.gateway_url, Service::Gateway)),
         runs: Arc::new(config.runs.clone()),
         committer,
+        creator,
+        reader,
+        catalogue: Catalogue::default(),
+        backlog: Arc::default(),
+        db_config: service.db.clone(),
         bell: Bell::new(bus.clone()),
         stage: Stage::new(bus.clone()),
         worker: WorkerId::mint(),
@@ -89,7 +107,8 @@ async fn build(config: &Config, life: &Lifecycle) -> anyhow::Result<App> {
         relay: relay_handle,
         db,
         bus,
-    })
+    }
+    .into())
 }
 
 fn probes(app: &App) -> Vec<Probe> {

@@ -94,7 +94,8 @@ pub fn run(app: &App, life: &Lifecycle) {
     life.spawn("eventsvc timers", timer::scheduler::run(app.clone(), life.soft()));
     life.spawn("eventsvc housekeeping", workers::housekeeping(app.clone(), life.soft()));
     life.spawn("eventsvc counting", workers::counting(app.clone(), life.soft()));
-    let runs = pubsub::listen(app.db.clone(), app.bus.clone(), Arc::new(RunLifecycle), life.soft());
+    let heard = Arc::new(RunLifecycle { db: app.db.clone() });
+    let runs = pubsub::listen_batch(app.db.clone(), app.bus.clone(), heard, life.soft());
     life.spawn("eventsvc run lifecycle", runs);
     let gone = Arc::new(AgentDeletedListener { hooks: app.hooks.clone() });
     let agents = pubsub::listen(app.db.clone(), app.bus.clone(), gone, life.soft());

@@ -5,6 +5,7 @@
 pub(crate) mod delivery;
 pub(crate) mod firing;
 pub(crate) mod group;
+pub(crate) mod heard;
 pub(crate) mod hook;
 pub(crate) mod retention;
 pub(crate) mod source;

@@ -41,6 +41,19 @@ impl OutboxRow {
         let subject = E::subject(tenant_id);
         Ok(Self { message_id, tenant_id, event_id, attempt, subject, envelope })
     }
+
+    /// The row of an event of which only now is known when it happened: it was made with [`DateTime::UNIX_EPOCH`], which
+    /// the statement that wrote the row has replaced by the database's time.
+    #[must_use]
+    pub fn at(mut self, occurred_at: DateTime<Utc>) -> Self {
+        let field = |at: DateTime<Utc>| {
+            let at = at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+            format!(r#""occurred_at":"{at}""#)
+        };
+        let unknown = r#""occurred_at":"1970-01-01T00:00:00Z""#;
+        self.envelope = self.envelope.replacen(unknown, &field(occurred_at), 1);
+        self
+    }
 }
 
 /// Sends `event` when the transaction commits. Ring the relay after the commit.

@@ -23,13 +23,15 @@ use crate::{
     Bus, BusError, OutboxRow,
     topology::{StreamSpec, stream_of},
 };
-use publish::{Published, ToSend};
+use publish::{Ack, Published, ToSend};
 pub use rollback::{republish, republish_lost};
 
 /// Batches that may wait in memory; what does not fit is found in the table.
 const TAKEN: usize = 1_024;
 /// How long a row the broker refuses is left alone, so that it does not hold up the others.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
+/// How often what was published from memory is marked in the table, unless a batch is full before.
+const MARK_EVERY: Duration = Duration::from_millis(100);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 
 /// How a relay works.
@@ -78,6 +80,8 @@ pub struct Relay {
     bell: Arc<Notify>,
     taken: mpsc::Receiver<Vec<OutboxRow>>,
     refused: HashMap<MessageId, Instant>,
+    /// Published from memory, and not yet marked so in the table.
+    unmarked: Vec<Ack>,
     /// The highest sequence this service is known to have been given; a lower one for something new means that
     /// the broker's store was rolled back.
     high: i64,
@@ -115,6 +119,7 @@ enum Trouble {
 
 enum Wake {
     Taken(Vec<OutboxRow>),
+    Mark,
     Claim,
     Check,
 }
@@ -126,7 +131,7 @@ impl Relay {
         let bell = Arc::new(Notify::new());
         let handle = RelayHandle { bell: bell.clone(), taken: sender };
         let stream = stream_of(bus.service());
-        (Self { db, bus, config, stream, bell, taken, refused: HashMap::new(), high: 0 }, handle)
+        (Self { db, bus, config, stream, bell, taken, refused: HashMap::new(), unmarked: Vec::new(), high: 0 }, handle)
     }
 
     /// Publishes until the token is cancelled, then once more what is left. Forgets old rows meanwhile.
@@ -139,6 +144,8 @@ impl Relay {
     async fn publish_until(mut self, token: CancellationToken) {
         let mut poll = interval(self.config.poll);
         let mut check = interval(self.config.check);
+        let mut marks = interval(MARK_EVERY);
+        marks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut failures = 0_u32;
@@ -147,6 +154,7 @@ impl Relay {
                 () = token.cancelled() => break,
                 Some(rows) = self.taken.recv() => Wake::Taken(rows),
                 () = self.bell.notified() => Wake::Claim,
+                _ = marks.tick(), if !self.unmarked.is_empty() => Wake::Mark,
                 _ = poll.tick() => Wake::Claim,
                 _ = check.tick() => Wake::Check,
             };
@@ -166,7 +174,9 @@ impl Relay {
     async fn work(&mut self, wake: Wake) -> Result<(), Trouble> {
         match wake {
             Wake::Taken(rows) => self.publish_taken(rows).await,
+            Wake::Mark => self.mark_taken().await,
             Wake::Claim => {
+                self.mark_taken().await?;
                 self.high = self.high.max(store::highest(&self.db, self.stream).await?);
                 while self.publish_claimed().await? == self.config.batch {}
                 Ok(())
@@ -191,13 +201,23 @@ impl Relay {
             let Ok(more) = self.taken.try_recv() else { break };
             sending.extend(more.into_iter().map(ToSend::from));
         }
-        let published = publish::publish(&self.bus, &sending).await;
-        if !published.acks.is_empty() {
-            let mut tx = self.db.system("mark published events").await?;
-            self.mark(&mut tx, &published).await?;
-            tx.commit().await?;
+        let mut published = publish::publish(&self.bus, &sending).await;
+        self.count(published.acks.len());
+        self.unmarked.append(&mut published.acks);
+        self.settle(published)?;
+        if self.unmarked.len() >= self.config.batch { self.mark_taken().await } else { Ok(()) }
+    }
+
+    /// Marks what was published from memory, many batches at once: a crash before that only means that they are published
+    /// again.
+    async fn mark_taken(&mut self) -> Result<(), Trouble> {
+        if self.unmarked.is_empty() {
+            return Ok(());
         }
-        self.settle(published)
+        let acks = std::mem::take(&mut self.unmarked);
+        let mut tx = self.db.system("mark published events").await?;
+        self.mark(&mut tx, &acks).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Publishes rows nobody else has locked; says how many there were.
@@ -214,8 +234,9 @@ impl Relay {
         }
         // The locks are held meanwhile, so that replicas share the work; the acknowledgements have a time limit.
         let published = publish::publish(&self.bus, &rows).await;
-        self.mark(&mut tx, &published).await?;
+        self.mark(&mut tx, &published.acks).await?;
         tx.commit().await?;
+        self.count(published.acks.len());
         self.settle(published)?;
         Ok(rows.len())
     }
@@ -223,13 +244,13 @@ impl Relay {
     async fn mark(
         &mut self,
         tx: &mut dbutil::SystemTx,
-        published: &Published,
+        acks: &[Ack],
     ) -> Result<(), sqlx::Error> {
-        store::mark(tx, &published.acks).await?;
-        let fresh = published.acks.iter().filter(|ack| !ack.duplicate).map(|ack| ack.sequence);
+        store::mark(tx, acks).await?;
+        let fresh = acks.iter().filter(|ack| !ack.duplicate).map(|ack| ack.sequence);
         let (lowest, highest) = (fresh.clone().min(), fresh.max());
         if let Some(lowest) = lowest.filter(|lowest| *lowest <= self.high) {
-            rollback::unpublish_overtaken(tx, self.stream, lowest, &published.acks).await?;
+            rollback::unpublish_overtaken(tx, self.stream, lowest, acks).await?;
             self.high = highest.unwrap_or_default();
             self.bell.notify_one();
         }
@@ -237,11 +258,14 @@ impl Relay {
         Ok(())
     }
 
-    /// Sets refused rows aside and passes on that the bus was down.
-    fn settle(&mut self, published: Published) -> Result<(), Trouble> {
+    fn count(&self, published: usize) {
         let stream = self.stream.stream.name();
         metrics::counter!("pubsub_published_total", "stream" => stream)
-            .increment(published.acks.len() as u64);
+            .increment(published as u64);
+    }
+
+    /// Sets refused rows aside and passes on that the bus was down.
+    fn settle(&mut self, published: Published) -> Result<(), Trouble> {
         for (id, error) in published.refused {
             tracing::error!(message.id = %id, %error, "NATS refuses an event; it stays in the outbox");
             self.refused.insert(id, Instant::now() + REFUSED_FOR);
@@ -267,6 +291,7 @@ impl Relay {
         if let Ok(rows) = self.taken.try_recv() {
             self.publish_taken(rows).await?;
         }
+        self.mark_taken().await?;
         self.publish_claimed().await.map(drop)
     }
 }

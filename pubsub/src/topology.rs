@@ -69,7 +69,7 @@ pub const EVENTSVC_RUN_LIFECYCLE: Consumer = Consumer {
     stream: Stream::Runs,
     filter: "runs.>",
     service: Service::Eventsvc,
-    concurrency: 16,
+    concurrency: 256,
 };
 
 /// Deleted agents, whose triggers pause.

@@ -49,6 +49,11 @@ fn readable(value: &HeaderValue) -> Result<String, Problem> {
 }
 
 impl Once {
+    /// Whether the request has a key. Without one there is nothing to look up or to remember.
+    pub fn is_asked(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Answers a repeated request from the store. `body` is the request's body as it was understood.
     pub async fn begin<S, B: Serialize>(
         &mut self,

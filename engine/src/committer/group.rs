@@ -1,15 +1,11 @@
 //! A group of appends as one statement.
 
 use std::collections::HashMap;
-use std::str::FromStr;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use dbutil::{DbConfig, tenants_setting};
-use secrecy::ExposeSecret;
+use dbutil::Seat;
 use shared_models::{RunId, TenantId, UserId};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::append::{Append, printable};
@@ -42,48 +38,23 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-/// The committers' own connections. On tables that grow fast the planner's statistics are always late: left to itself
-/// it joins the arrays by scanning the run table.
-pub(super) async fn pool(db: &DbConfig, connections: usize) -> Result<PgPool, sqlx::Error> {
-    let options = PgConnectOptions::from_str(db.app_url.expose_secret())?
-        .application_name("engine journal")
-        .options([
-            ("search_path", "engine"),
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-            ("plan_cache_mode", "force_generic_plan"),
-        ]);
-    PgPoolOptions::new()
-        .max_connections(connections as u32)
-        .acquire_timeout(Duration::from_secs(5))
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await
-}
-
-pub(super) async fn commit(pool: &PgPool, appends: &[&Append]) -> Result<Times, Failed> {
-    let mut tenants: Vec<TenantId> = appends.iter().map(|append| append.tenant).collect();
-    tenants.sort_unstable();
-    tenants.dedup();
-    // The setting is made of UUIDs only, so there is nothing to escape.
-    let begin = format!("begin; set local app.tenants = '{}'", tenants_setting(&tenants));
-    let mut tx = pool.begin_with(AssertSqlSafe(begin)).await?;
-    let times = execute(&mut tx, appends).await?;
-    tx.commit().await?;
-    Ok(times)
+pub(super) async fn commit(seat: &mut Seat, appends: &[&Append]) -> Result<Times, Failed> {
+    let columns = Columns::of(appends)?;
+    let done = execute(seat.take(&tenants(appends)).await?, columns).await;
+    if matches!(done, Err(Failed::Lost(_))) {
+        seat.give_up();
+    }
+    done
 }
 
 /// The same after a connection broke: a run whose append is already there under our epoch was not fenced, its first
 /// attempt had come through.
-pub(super) async fn commit_again(pool: &PgPool, appends: &[&Append]) -> Result<Times, Failed> {
-    let mut times = commit(pool, appends).await?;
+pub(super) async fn commit_again(seat: &mut Seat, appends: &[&Append]) -> Result<Times, Failed> {
+    let mut times = commit(seat, appends).await?;
     for append in appends {
         if append.records.is_empty() || times.contains_key(&append.run) {
             continue;
         }
-        let setting =
-            format!("begin; set local app.tenants = '{}'", tenants_setting(&[append.tenant]));
-        let mut tx = pool.begin_with(AssertSqlSafe(setting)).await?;
         let at = sqlx::query_scalar!(
             "select at from engine.journal
              where tenant_id = $1 and run_id = $2 and seq = $3 and epoch = $4",
@@ -92,11 +63,18 @@ pub(super) async fn commit_again(pool: &PgPool, appends: &[&Append]) -> Result<T
             append.seq,
             append.epoch,
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(seat.take(&tenants(appends)).await?)
         .await?;
         times.extend(at.map(|at| (append.run, at)));
     }
     Ok(times)
+}
+
+fn tenants(appends: &[&Append]) -> Vec<TenantId> {
+    let mut tenants: Vec<TenantId> = appends.iter().map(|append| append.tenant).collect();
+    tenants.sort_unstable();
+    tenants.dedup();
+    tenants
 }
 
 /// The columns of a group, transposed for `unnest`.
@@ -206,8 +184,8 @@ impl Columns {
     }
 }
 
-async fn execute(connection: &mut PgConnection, appends: &[&Append]) -> Result<Times, Failed> {
-    let Columns { runs, content, journal, effects, timers, outbox } = Columns::of(appends)?;
+async fn execute(connection: &mut PgConnection, columns: Columns) -> Result<Times, Failed> {
+    let Columns { runs, content, journal, effects, timers, outbox } = columns;
     let moved = sqlx::query_file!(
         "src/committer/group.sql",
         &runs.run,

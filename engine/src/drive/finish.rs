@@ -5,7 +5,7 @@ use shared_models::events::run::RunFinished;
 use shared_models::{Effect, EffectState, MicroUsd, RunStatus, UserId};
 
 use super::interrupt::Stop;
-use super::{Cx, Run, doubt, tools};
+use super::{Cx, Run, doubt, tools, waits};
 use crate::app::App;
 use crate::committer::{EffectChange, printable};
 use crate::error::Error;
@@ -31,6 +31,7 @@ pub(super) async fn stopped(cx: &Cx<'_>, run: &mut Run, stop: Stop) -> Result<()
         Stop::Cancelled { by, reason } => (RunStatus::Cancelled, by, reason),
         Stop::TimedOut => (RunStatus::TimedOut, None, "the run's deadline has passed".to_owned()),
     };
+    waits::cancel_children(cx.app, cx.claimed, &reason).await?;
     settle_calls(cx, run, &reason);
     note_stop(cx, run, by, &reason);
     let Some(outcome) = run.state.outcome().cloned() else {
@@ -84,7 +85,7 @@ async fn write(cx: &Cx<'_>, run: &Run, outcome: &Outcome, status: RunStatus) -> 
         change.steps = Some(steps);
         change.output = Some(outcome.output.clone());
     });
-    end.commit(cx.claimed, &cx.journal, usage).await
+    end.commit(cx.app, cx.claimed, &cx.journal, usage).await
 }
 
 fn code(failure: &agentcore::Failure, status: RunStatus) -> String {
@@ -118,8 +119,9 @@ pub(super) async fn poisoned(app: &App, claimed: &Claimed, journal: &Journal) ->
         usage,
         cost: MicroUsd::default(),
     });
+    waits::cancel_children(app, claimed, "too many attempts at it have ended early").await?;
     tracing::error!(claims, "the run is poison: it is given up");
-    end.commit(claimed, journal, usage).await
+    end.commit(app, claimed, journal, usage).await
 }
 
 /// The state of such a run may be unreadable, its ledger is not: what may have happened stays visible.
@@ -161,6 +163,7 @@ struct End {
 impl End {
     async fn commit(
         self,
+        app: &App,
         claimed: &Claimed,
         journal: &Journal,
         usage: agentcore::Usage,
@@ -181,6 +184,10 @@ impl End {
             change.error = error;
         });
         journal.commit().await?;
+        app.stage.settled(claimed.run);
+        if let Err(error) = waits::wake_parent(app, claimed).await {
+            tracing::info!(%error, "the run above will find the answer by itself");
+        }
         metrics::counter!("engine_runs_finished_total", "status" => status.as_str()).increment(1);
         tracing::info!(%status, "the run has ended");
         Ok(())

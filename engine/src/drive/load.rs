@@ -1,23 +1,31 @@
 //! The state of a run, as its new owner takes it over.
 
-use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use agentcore::{Happened, step};
 use shared_models::{Effect, EffectState};
 
-use super::{Run, acting, doubt};
+use super::{Fresh, Run, acting, doubt};
 use crate::app::App;
+use crate::catalogue::Pinned;
 use crate::committer::printable;
 use crate::error::Error;
-use crate::snapshot::RunSnapshot;
 use crate::store::effect;
 use crate::store::queue::Claimed;
 use crate::transcript;
 
 pub(super) struct Loaded {
-    pub(super) snapshot: RunSnapshot,
+    pub(super) snapshot: Arc<Pinned>,
     pub(super) run: Run,
     /// A worker has had it before.
     pub(super) started: bool,
+}
+
+/// A run of which nothing has happened yet.
+pub(super) fn fresh(Fresh { pinned, input }: Fresh) -> Loaded {
+    let mut state = transcript::opening(&pinned);
+    step(&mut state, Happened::Started { input: vec![input] });
+    Loaded { snapshot: pinned, run: Run::new(state), started: false }
 }
 
 pub(super) async fn load(app: &App, claimed: &Claimed) -> Result<Loaded, Error> {
@@ -25,15 +33,14 @@ pub(super) async fn load(app: &App, claimed: &Claimed) -> Result<Loaded, Error> 
     let (snapshot, told) = transcript::read(&mut tx, claimed.run, claimed.root).await?;
     let effects = effect::list(&mut tx, claimed.run).await?;
     drop(tx);
-    let mut run = Run {
-        state: told.state,
-        known: effects.into_iter().map(|row| (row.call_id.clone(), row)).collect(),
-        doubts: told.doubts,
-        lingering: BTreeMap::new(),
-        flights: HashMap::new(),
-        output: told.output,
-    };
+    let mut run = Run::new(told.state);
+    run.known = effects.into_iter().map(|row| (row.call_id.clone(), row)).collect();
+    run.doubts = told.doubts;
+    run.waiting = told.waiting;
+    run.found = told.found;
+    run.output = told.output;
     sort_out(&mut run, app);
+    let snapshot = Arc::new(Pinned::new(snapshot, 0));
     Ok(Loaded { snapshot, run, started: told.started })
 }
 

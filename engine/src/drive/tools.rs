@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agentcore::{Answer, Happened, Message, ToolCall, check_arguments};
+use agentcore::{Answer, Happened, Message, ToolCall};
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 use shared_models::{Effect, EffectState};
 use sqlx::types::Uuid;
 
-use super::{Cx, Run, doubt};
+use super::{Cx, Run, deferral, doubt, waits};
 use crate::committer::{AppendError, EffectChange, printable};
 use crate::error::Error;
 use crate::record::Record;
@@ -47,6 +47,10 @@ struct Ready<'a> {
 pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
     let mut ready = Vec::new();
     for call in run.callable() {
+        if let Some(answer) = deferral::answer(cx, run, &call) {
+            refuse(cx, run, &call, answer)?;
+            continue;
+        }
         match prepare(cx, &call) {
             Ok((tool, arguments)) => {
                 intend(cx, run, &call, tool);
@@ -100,12 +104,13 @@ async fn take_all(
 }
 
 fn prepare<'a>(cx: &'a Cx<'_>, call: &ToolCall) -> Result<(&'a SnapshotTool, Value), Answer> {
-    let Some(tool) = find(cx, &call.name) else {
+    let place = cx.snapshot.tools.iter().position(|tool| tool.name == call.name);
+    let Some((place, tool)) = place.and_then(|at| Some((at, cx.snapshot.tools.get(at)?))) else {
         let names: Vec<&str> = cx.snapshot.tools.iter().map(|tool| tool.name.as_str()).collect();
         let known = if names.is_empty() { "none".into() } else { names.join(", ") };
         return Err(Answer::error(format!("there is no tool `{}`; there are: {known}", call.name)));
     };
-    let arguments = check_arguments(&tool.parameters, &call.arguments).map_err(Answer::error)?;
+    let arguments = cx.snapshot.arguments(place, &call.arguments).map_err(Answer::error)?;
     Ok((tool, arguments))
 }
 
@@ -136,6 +141,7 @@ async fn make(cx: &Cx<'_>, ready: Ready<'_>, flight: Flight) -> Made {
         tenant: cx.claimed.tenant,
         run: cx.claimed.run,
         call_id: call.id.clone(),
+        deadline: cx.deadline,
         owner: cx.snapshot.owner,
         agent_id: cx.snapshot.agent_id,
         idempotency_key: key(cx, &call).to_string(),
@@ -203,6 +209,10 @@ async fn may_leave(
 fn take(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, outcome: Outcome) -> Result<(), Error> {
     let class = class(cx, call);
     let (state, reason, answer) = match outcome {
+        Outcome::Waits(waiting) => {
+            waits::begin(cx, run, call, waiting);
+            return Ok(());
+        }
         Outcome::Done(text) => (EffectState::Done, None, Answer::ok(text)),
         Outcome::Refused(why) | Outcome::Failed(why) => {
             (EffectState::Failed, Some(why.clone()), Answer::error(why))
@@ -219,7 +229,7 @@ fn take(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, outcome: Outcome) -> Result
     self::answer(cx, run, call, answer, effect)
 }
 
-/// A call that cannot be made: the model is told why.
+/// A call that is not made: the model is told why, or what it wanted to know.
 fn refuse(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, answer: Answer) -> Result<(), Error> {
     note_answer(cx, run, call, answer)
 }
@@ -285,5 +295,6 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Refused(_) => "refused",
         Outcome::Failed(_) => "failed",
         Outcome::Unknown(_) => "unknown",
+        Outcome::Waits(_) => "waits",
     }
 }

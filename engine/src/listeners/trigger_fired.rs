@@ -1,24 +1,22 @@
 //! A trigger fired: start a run, exactly one per firing and attempt.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use agentcore::Message;
 use anyhow::anyhow;
-use dbutil::TenantTx;
+use chrono::DateTime;
 use futures::future::join_all;
-use pubsub::{BatchListener, Consumer, DependencyDown, Refusal, topology};
+use pubsub::{BatchListener, Consumer, DependencyDown, OutboxRow, Refusal, topology};
 use serde_json::Value;
 use shared_models::events::Envelope;
 use shared_models::events::run::{RunRef, RunRefused};
 use shared_models::events::trigger::{TargetKind, TriggerFired};
-use shared_models::{AgentId, AgentStatus, TenantId};
+use shared_models::{AgentId, AgentStatus, MessageId, TenantId};
 use sqlx::types::Uuid;
 
 use crate::app::App;
+use crate::catalogue::{Pinned, Which};
 use crate::create::{self, Firing, NewRun};
+use crate::creator::{CreateError, Made, Order};
 use crate::error::Error;
-use crate::snapshot::{self, RunSnapshot};
 use crate::store;
 
 pub(crate) struct TriggerFiredListener {
@@ -34,32 +32,16 @@ struct Prepared {
     input: Message,
 }
 
+pub(crate) const CONSUMER: &Consumer = &topology::ENGINE_TRIGGER_FIRED;
+
 impl BatchListener for TriggerFiredListener {
     type Event = TriggerFired;
-    const CONSUMER: &'static Consumer = &topology::ENGINE_TRIGGER_FIRED;
+    const CONSUMER: &'static Consumer = CONSUMER;
 
-    /// Large payloads are fetched first, as no transaction waits for the network; then all firings of a tenant are one
-    /// commit, or, when that fails, each is one of its own.
+    /// Large payloads are fetched first, as nothing waits for the network later on; then each firing joins whatever
+    /// group of new runs is next.
     async fn handle_batch(&self, batch: Vec<Heard>) -> Vec<Answer> {
-        let mut answers: Vec<Option<Answer>> = batch.iter().map(|_| None).collect();
-        let mut tenants: HashMap<TenantId, Vec<(usize, Prepared)>> = HashMap::new();
-        let prepared = join_all(batch.into_iter().map(|envelope| self.prepare(envelope))).await;
-        for (place, prepared) in prepared.into_iter().enumerate() {
-            match prepared {
-                Ok(prepared) => {
-                    tenants.entry(prepared.envelope.tenant).or_default().push((place, prepared));
-                }
-                Err(refusal) => answers[place] = Some(Err(refusal)),
-            }
-        }
-        for (tenant, firings) in tenants {
-            for (place, answer) in self.start(tenant, firings).await {
-                answers[place] = Some(answer);
-            }
-        }
-        self.app.announce().await;
-        let unanswered = || Err(Refusal::Later(anyhow!("the firing was not looked at")));
-        answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
+        join_all(batch.into_iter().map(|envelope| self.take(envelope))).await
     }
 }
 
@@ -83,90 +65,97 @@ impl TriggerFiredListener {
         Ok(Prepared { envelope, input })
     }
 
-    async fn start(
-        &self,
-        tenant: TenantId,
-        firings: Vec<(usize, Prepared)>,
-    ) -> Vec<(usize, Answer)> {
-        let together: Vec<&Prepared> = firings.iter().map(|(_, prepared)| prepared).collect();
-        if let Err(error) = self.commit(tenant, &together).await {
-            tracing::debug!(%error, "a group of firings failed; taking them one by one");
-            let mut answers = Vec::with_capacity(firings.len());
-            for (place, prepared) in &firings {
-                let alone = self.commit(tenant, &[prepared]).await;
-                answers.push((*place, alone.map_err(|error| Refusal::Later(error.into()))));
+    async fn take(&self, envelope: Heard) -> Answer {
+        let prepared = self.prepare(envelope).await?;
+        let cause = prepared.envelope.traceparent.as_deref();
+        let started = pubsub::within_trace(cause, self.start(&prepared)).await;
+        started.map_err(|error| match error {
+            // Not the event's own fault.
+            Error::Create(error @ (CreateError::Busy | CreateError::Unavailable(_))) => {
+                Refusal::Later(anyhow!(DependencyDown("database")).context(error.to_string()))
             }
-            return answers;
-        }
-        firings.into_iter().map(|(place, _)| (place, Ok(()))).collect()
+            error => Refusal::Later(error.into()),
+        })
     }
 
-    async fn commit(&self, tenant: TenantId, firings: &[&Prepared]) -> Result<(), Error> {
-        let mut tx = self.app.db.begin(tenant).await?;
-        let mut agents = HashMap::new();
-        for prepared in firings {
-            let consumer = Self::CONSUMER.durable;
-            if store::inbox::take(&mut tx, consumer, prepared.envelope.id).await? {
-                self.take(&mut tx, &mut agents, prepared).await?;
-            }
-        }
-        Ok(tx.commit().await?)
-    }
-
-    async fn take(
-        &self,
-        tx: &mut TenantTx,
-        agents: &mut HashMap<AgentId, Option<RunSnapshot>>,
-        Prepared { envelope, input }: &Prepared,
-    ) -> Result<(), Error> {
-        let fired = &envelope.data;
+    /// Makes the run, or writes down why there is none.
+    async fn start(&self, Prepared { envelope, input }: &Prepared) -> Result<(), Error> {
+        let (app, tenant, fired) = (&self.app, envelope.tenant, &envelope.data);
         let firing =
             Firing { trigger: fired.trigger_id, event: fired.event_id, attempt: fired.attempt };
         let Some(agent_id) = agent(fired) else {
             let nobody = fired.target.id.unwrap_or_else(Uuid::nil).into();
             let reason = format!("the engine does not run a {}", fired.target.kind);
-            return refuse(tx, firing, nobody, reason).await;
+            return self.refuse_alone(envelope, firing, nobody, reason).await;
         };
-        let known = match agents.entry(agent_id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(snapshot::build(tx, agent_id, None).await?),
-        };
-        let snapshot = match known.clone() {
-            None => return refuse(tx, firing, agent_id, "there is no such agent".into()).await,
-            Some(snapshot) if snapshot.status != AgentStatus::Active => {
-                let reason = format!("the agent is {}", snapshot.status);
-                return refuse(tx, firing, agent_id, reason).await;
+        let which = Which::Id(agent_id);
+        let mut known = app.catalogue.get(&app.db, tenant, &which).await?;
+        for _ in 0..TRIES {
+            let Some(pinned) = known else {
+                let reason = "there is no such agent".to_owned();
+                return self.refuse_alone(envelope, firing, agent_id, reason).await;
+            };
+            let order = if pinned.status == AgentStatus::Active {
+                let new = NewRun {
+                    run: firing.run(),
+                    principal: fired.owner,
+                    initiator: None,
+                    firing: Some(firing),
+                    input: input.clone(),
+                    traceparent: envelope.traceparent.clone(),
+                    deadline: None,
+                };
+                create::order(tenant, &app.runs, (new, pinned), Some(envelope.id))
+            } else {
+                let reason = format!("the agent is {}", pinned.status);
+                refusal(tenant, &pinned, firing, reason, envelope.id)
+            };
+            match app.creator.make(order.map_err(anyhow::Error::from)?).await? {
+                Made::Run { .. } | Made::Nothing => return Ok(()),
+                Made::Stale => known = app.catalogue.fresh(&app.db, tenant, &which).await?,
             }
-            Some(snapshot) => snapshot,
-        };
-        let new = NewRun {
-            run: firing.run(),
-            snapshot,
-            principal: fired.owner,
-            initiator: None,
-            firing: Some(firing),
-            input: input.clone(),
-            traceparent: envelope.traceparent.clone(),
-            deadline: None,
-        };
-        let making = create::create(tx, &self.app.runs, &new);
-        pubsub::within_trace(envelope.traceparent.as_deref(), making).await?;
+        }
+        Err(CreateError::Busy.into())
+    }
+
+    /// A refusal that no agent stands for.
+    async fn refuse_alone(
+        &self,
+        envelope: &Heard,
+        firing: Firing,
+        agent: AgentId,
+        reason: String,
+    ) -> Result<(), Error> {
+        let mut tx = self.app.db.begin(envelope.tenant).await?;
+        if store::inbox::take(&mut tx, CONSUMER.durable, envelope.id).await? {
+            pubsub::emit(&mut tx, &refused(firing, agent, reason)).await?;
+        }
+        tx.commit().await?;
+        self.app.relay.ring();
         Ok(())
     }
 }
 
-fn agent(fired: &TriggerFired) -> Option<AgentId> {
-    let target = (fired.target.kind == TargetKind::Agent).then_some(fired.target.id).flatten();
-    fired.agent_id.or(target.map(AgentId::from))
+/// How often a run is tried to be made of an agent that is being edited meanwhile.
+const TRIES: usize = 5;
+
+/// The firing is taken, and its own page says why nothing came of it.
+fn refusal(
+    tenant: TenantId,
+    agent: &Pinned,
+    firing: Firing,
+    reason: String,
+    heard: MessageId,
+) -> Result<Order, serde_json::Error> {
+    let id = MessageId::mint().uuid();
+    let event = refused(firing, agent.agent_id, reason);
+    // The creator puts the database's time in.
+    let event = OutboxRow::new(tenant, (id, 0), DateTime::UNIX_EPOCH, &event)?;
+    let revision = agent.revision;
+    Ok(Order { tenant, revision, heard: Some(heard), run: None, events: vec![event] })
 }
 
-/// The firing's own page says why nothing came of it; the event itself has done its duty.
-async fn refuse(
-    tx: &mut TenantTx,
-    firing: Firing,
-    agent_id: AgentId,
-    reason: String,
-) -> Result<(), Error> {
+fn refused(firing: Firing, agent_id: AgentId, reason: String) -> RunRefused {
     tracing::info!(%agent_id, reason, "a firing could not become a run");
     let run = RunRef {
         run_id: firing.run(),
@@ -176,8 +165,12 @@ async fn refuse(
         event_id: Some(firing.event),
         attempt: firing.attempt,
     };
-    pubsub::emit(tx, &RunRefused { run, reason }).await?;
-    Ok(())
+    RunRefused { run, reason }
+}
+
+fn agent(fired: &TriggerFired) -> Option<AgentId> {
+    let target = (fired.target.kind == TargetKind::Agent).then_some(fired.target.id).flatten();
+    fired.agent_id.or(target.map(AgentId::from))
 }
 
 /// What the agent is told.

@@ -298,3 +298,13 @@ pub(crate) async fn name_is_taken(tx: &mut TenantTx, name: &str) -> Result<bool,
     .fetch_one(&mut **tx)
     .await
 }
+
+/// How often agents and tools of the tenant have changed.
+pub(crate) async fn revision(tx: &mut TenantTx) -> Result<i64, sqlx::Error> {
+    let tenant = tx.tenant();
+    let revision = sqlx::query_scalar!(
+        "select revision from engine.catalogue where tenant_id = $1",
+        tenant as _
+    );
+    Ok(revision.fetch_optional(&mut **tx).await?.unwrap_or_default())
+}

@@ -43,7 +43,7 @@ impl Claimed {
 }
 
 /// One claim at a time in the whole cluster, so that limits hold; any number will do.
-const CLAIMING: i64 = 0x5359_434c_4149_4d00;
+pub(crate) const CLAIMING: i64 = 0x5359_434c_4149_4d00;
 
 /// Takes up to `most` queued runs for a worker: one of each tenant, then a second of each, and so on, within the
 /// tenant's and the agents' limits.

@@ -3,14 +3,17 @@
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
-use shared_models::{AgentId, EventId, RunId, RunStatus, TeamId, TriggerId, UserId};
-use sqlx::types::Json;
+use shared_models::{AgentId, EventId, RunId, RunStatus, TeamId, TenantId, TriggerId, UserId};
+use sqlx::PgConnection;
+use sqlx::types::{Json, Uuid};
 
+use crate::snapshot::RunSnapshot;
 use crate::store::effect::Doubt;
 use crate::visibility::Viewer;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
+    pub(crate) tenant_id: TenantId,
     pub(crate) run_id: RunId,
     pub(crate) root_run_id: RunId,
     pub(crate) agent_id: AgentId,
@@ -41,6 +44,46 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// A run as it is right after its first commit. `ours` says that it is a worker's already.
+    pub(crate) fn begun(
+        (tenant_id, run_id, initiator): (TenantId, RunId, UserId),
+        agent: &RunSnapshot,
+        (at, deadline_at): (DateTime<Utc>, DateTime<Utc>),
+        ours: bool,
+    ) -> Self {
+        let status = if ours { RunStatus::Running } else { RunStatus::Queued };
+        Self {
+            tenant_id,
+            run_id,
+            root_run_id: run_id,
+            agent_id: agent.agent_id,
+            agent_version: agent.agent_version,
+            agent_name: agent.agent_name.clone(),
+            agent_scope: agent.scope.as_str().to_owned(),
+            agent_owner_id: agent.owner,
+            team_id: agent.team_id,
+            initiator_id: Some(initiator),
+            trigger_id: None,
+            event_id: None,
+            attempt: 0,
+            status: status.as_str().to_owned(),
+            wait_reason: None,
+            output: None,
+            finish_reason: None,
+            error_code: None,
+            error: None,
+            usage: Value::Null,
+            cost_micro_usd: None,
+            steps: 0,
+            deadline_at,
+            created_at: at,
+            started_at: None,
+            finished_at: None,
+            content_pruned_at: None,
+            in_doubt: Json(Vec::new()),
+        }
+    }
+
     pub(crate) fn status(&self) -> RunStatus {
         self.status.parse().unwrap_or(RunStatus::Failed)
     }
@@ -49,8 +92,19 @@ impl Row {
 /// A run, if there is one in the tenant. Whether the caller may see it is for `Viewer` to say.
 pub(crate) async fn find(tx: &mut TenantTx, run: RunId) -> Result<Option<Row>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_file_as!(Row, "src/store/run_find.sql", tenant as _, run as _)
-        .fetch_optional(&mut **tx)
+    Ok(find_many(tx, &[tenant], &[run]).await?.pop())
+}
+
+/// The runs of several tenants, for a reader that has set all of them.
+pub(crate) async fn find_many(
+    connection: &mut PgConnection,
+    tenants: &[TenantId],
+    runs: &[RunId],
+) -> Result<Vec<Row>, sqlx::Error> {
+    let tenants: Vec<Uuid> = tenants.iter().map(|tenant| tenant.uuid()).collect();
+    let runs: Vec<Uuid> = runs.iter().map(|run| run.uuid()).collect();
+    sqlx::query_file_as!(Row, "src/store/run_find.sql", &tenants, &runs)
+        .fetch_all(connection)
         .await
 }
 
@@ -73,7 +127,7 @@ pub(crate) async fn list_page(
     limit: i64,
 ) -> Result<Vec<Row>, sqlx::Error> {
     let tenant = tx.tenant();
-    let teams: Vec<sqlx::types::Uuid> = viewer.teams.iter().map(|team| team.uuid()).collect();
+    let teams: Vec<Uuid> = viewer.teams.iter().map(|team| team.uuid()).collect();
     sqlx::query_file_as!(
         Row,
         "src/store/run_list.sql",

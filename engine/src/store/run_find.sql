@@ -1,10 +1,10 @@
-select run_id as "run_id: _", root_run_id as "root_run_id: _", agent_id as "agent_id: _", agent_version, agent_name,
+select tenant_id as "tenant_id: _", run_id as "run_id: _", root_run_id as "root_run_id: _", agent_id as "agent_id: _", agent_version, agent_name,
        agent_scope, agent_owner_id as "agent_owner_id: _", team_id as "team_id: _", initiator_id as "initiator_id: _",
        trigger_id as "trigger_id: _", event_id as "event_id: _", attempt, status, wait_reason, output, finish_reason,
        error_code, error, usage, cost_micro_usd, steps, deadline_at, created_at, started_at, finished_at, content_pruned_at,
        (select coalesce(jsonb_agg(jsonb_build_object('call_id', e.call_id, 'tool_name', e.tool_name, 'reason', e.reason)
                                   order by e.intended_at, e.call_id), '[]')
         from engine.effect e
-        where e.tenant_id = $1 and e.run_id = run.run_id and e.state = 'in_doubt') as "in_doubt!: _"
+        where e.tenant_id = run.tenant_id and e.run_id = run.run_id and e.state = 'in_doubt') as "in_doubt!: _"
 from engine.run
-where tenant_id = $1 and run_id = $2
+where tenant_id = any ($1::uuid[]) and run_id = any ($2::uuid[])

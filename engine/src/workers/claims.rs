@@ -1,6 +1,7 @@
 //! Takes queued runs and drives them.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -8,8 +9,9 @@ use servicekit::Lifecycle;
 use tracing::Instrument as _;
 
 use crate::app::App;
-use crate::drive;
+use crate::drive::{self, Fresh};
 use crate::store::queue::{self, Claimed};
+use crate::store::sweep;
 
 /// One claim takes at most so many, so that other processes get their share.
 const MOST: usize = 64;
@@ -29,9 +31,10 @@ pub(crate) async fn run(app: App, life: Lifecycle) -> anyhow::Result<()> {
                 Ok(claimed) => {
                     let full = claimed.len() == room;
                     for claimed in claimed {
-                        begin(&app, &life, claimed);
+                        begin(&app, &life, claimed, None);
                     }
                     if !full || room == 0 {
+                        look_behind(&app).await;
                         break;
                     }
                 }
@@ -45,6 +48,15 @@ pub(crate) async fn run(app: App, life: Lifecycle) -> anyhow::Result<()> {
     app.stage.emptied().await;
     app.committer.close();
     Ok(())
+}
+
+/// Notes whether limits left anything in the queue, so that the end of a run leads to another claim.
+async fn look_behind(app: &App) {
+    // Before the look: what is queued after it rings by itself.
+    app.backlog.store(true, Ordering::Release);
+    if let Ok(false) = sweep::anything_queued(&app.db).await {
+        app.backlog.store(false, Ordering::Release);
+    }
 }
 
 async fn claim(app: &App, most: usize) -> Result<Vec<Claimed>, sqlx::Error> {
@@ -62,9 +74,10 @@ async fn claim(app: &App, most: usize) -> Result<Vec<Claimed>, sqlx::Error> {
     Ok(claimed)
 }
 
-fn begin(app: &App, life: &Lifecycle, claimed: Claimed) {
+/// Drives a run that this worker owns. `fresh` is what it begins with, if it was made just now.
+pub(crate) fn begin(app: &App, life: &Lifecycle, claimed: Claimed, fresh: Option<Fresh>) {
     let app = app.clone();
-    let active = app.stage.enter(claimed.tenant, claimed.run);
+    let active = app.stage.enter(claimed.tenant, claimed.run, fresh.is_none());
     let span = tracing::info_span!("run", "run.id" = %claimed.run, "tenant.id" = %claimed.tenant, epoch = claimed.epoch);
     if let Some(cause) = &claimed.traceparent {
         servicekit::trace::adopt_text(&span, cause);
@@ -73,7 +86,7 @@ fn begin(app: &App, life: &Lifecycle, claimed: Claimed) {
     let work = async move {
         let driving = pubsub::within_trace(
             claimed.traceparent.as_deref(),
-            drive::drive(&app, &claimed, &active),
+            drive::drive(&app, &claimed, &active, fresh),
         );
         let driven = AssertUnwindSafe(driving).catch_unwind();
         tokio::select! {
@@ -86,7 +99,9 @@ fn begin(app: &App, life: &Lifecycle, claimed: Claimed) {
         }
         app.stage.leave(&active);
         metrics::gauge!("engine_runs_under_way").set(app.stage.count() as f64);
-        app.bell.ring_here();
+        if app.backlog.load(Ordering::Acquire) {
+            app.bell.ring_here();
+        }
     };
     life.detach(work.instrument(span));
 }

@@ -1,4 +1,4 @@
-//! Shows the block so far to viewers who join late.
+//! Hears which runs are watched, and shows the block so far to viewers who join late.
 
 use futures::StreamExt as _;
 use shared_models::RunId;
@@ -17,7 +17,7 @@ pub(crate) async fn run(app: App) -> anyhow::Result<()> {
         let run =
             std::str::from_utf8(&question.payload).ok().and_then(|text| text.parse::<RunId>().ok());
         if let Some(run) = run {
-            app.stage.answer(run).await;
+            app.stage.watch(run).await;
         }
     }
 }

@@ -1,23 +1,27 @@
 //! The life of runs, written into the timeline of the delivery that started them.
 //!
-//! Any word about a run proves that its firing arrived. Events may come out of order: an ended run stays ended.
+//! Any word about a run proves that its firing arrived. Events may come out of order: an ended run stays ended. Runs that
+//! no firing started are none of ours.
 
-use dbutil::TenantTx;
-use pubsub::{Consumer, Listener, RawEvent, Refusal, topology};
+use dbutil::{Db, tenants_setting};
+use pubsub::{BatchListener, Consumer, RawEvent, Refusal, topology};
 use serde_json::{Value, json};
 use shared_models::{
-    RunStatus,
+    RunStatus, TenantId,
     events::{
         Envelope, Event,
         run::{RunCreated, RunFinished, RunRef, RunRefused, RunStarted, RunWaiting},
     },
 };
+use sqlx::AssertSqlSafe;
 
-use crate::store::{self, step::NewStep};
+use crate::store::heard::{self, News, Word};
 
 /// Hears of runs.
 #[derive(Debug)]
-pub(crate) struct RunLifecycle;
+pub(crate) struct RunLifecycle {
+    pub(crate) db: Db,
+}
 
 /// What an event says about a run.
 struct Told {
@@ -27,40 +31,66 @@ struct Told {
     detail: Value,
 }
 
-enum News {
-    Status(RunStatus),
-    Refused(String),
-}
+type Answer = Result<(), Refusal>;
 
-impl Listener for RunLifecycle {
+impl BatchListener for RunLifecycle {
     type Event = RawEvent;
     const CONSUMER: &'static Consumer = &topology::EVENTSVC_RUN_LIFECYCLE;
 
-    async fn handle(&self, tx: &mut TenantTx, event: &Envelope<RawEvent>) -> Result<(), Refusal> {
-        let told = read(event).map_err(|error| Refusal::Never(error.into()))?;
-        let Some(told) = told else { return Ok(()) };
-        let Some(event_id) = told.run.event_id else { return Ok(()) };
-        let (attempt, run) = (told.run.attempt, told.run.run_id);
-        let (delivery, run_id) = match &told.news {
-            News::Status(status) => {
-                let heard = store::firing::hear(tx, event_id, attempt, run, status.as_str());
-                (heard.await?, Some(run))
-            }
-            // A refused firing has no run.
-            News::Refused(why) => (store::firing::refuse(tx, event_id, attempt, why).await?, None),
-        };
-        let Some(delivery_id) = delivery else { return Ok(()) };
-        let step = NewStep {
-            delivery_id,
-            event_id,
-            attempt,
-            step: told.step,
-            run_id,
-            detail: told.detail,
-            at: Some(event.occurred_at),
-        };
-        Ok(store::step::insert(tx, &step).await?)
+    /// All of a batch is one commit; when that fails, each word is one of its own.
+    async fn handle_batch(&self, batch: Vec<Envelope<RawEvent>>) -> Vec<Answer> {
+        let words: Vec<_> = batch.iter().map(word).collect();
+        let good: Vec<&Word> = words.iter().flatten().flatten().collect();
+        let together = self.take(&good).await;
+        let mut answers = Vec::with_capacity(words.len());
+        for word in &words {
+            answers.push(match word {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) if together.is_ok() => Ok(()),
+                Ok(Some(word)) => {
+                    self.take(&[word]).await.map_err(|error| Refusal::Later(error.into()))
+                }
+                Err(error) => Err(Refusal::Never(anyhow::anyhow!("{error}"))),
+            });
+        }
+        answers
     }
+}
+
+impl RunLifecycle {
+    async fn take(&self, words: &[&Word]) -> Result<(), sqlx::Error> {
+        if words.is_empty() {
+            return Ok(());
+        }
+        let mut tenants: Vec<TenantId> = words.iter().map(|word| word.tenant).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        // On fast-growing tables the planner would read all of them until statistics catch up.
+        let begin = format!(
+            "begin; set local app.tenants = '{}'; set local enable_seqscan = off",
+            tenants_setting(&tenants)
+        );
+        let mut tx = self.db.app_pool().begin_with(AssertSqlSafe(begin)).await?;
+        heard::take(&mut tx, Self::CONSUMER.durable, words).await?;
+        tx.commit().await
+    }
+}
+
+/// The event as a word about a firing, if it is one.
+fn word(event: &Envelope<RawEvent>) -> Result<Option<Word>, serde_json::Error> {
+    let Some(Told { run, step, news, detail }) = read(event)? else { return Ok(None) };
+    let word = |event_id| Word {
+        message_id: event.id,
+        tenant: event.tenant,
+        event_id,
+        attempt: run.attempt,
+        step,
+        run: run.run_id,
+        news,
+        detail,
+        at: event.occurred_at,
+    };
+    Ok(run.event_id.map(word))
 }
 
 /// Events of other types are none of ours.

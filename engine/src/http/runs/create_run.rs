@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::{Block, Content, Message};
@@ -11,15 +12,18 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use servicekit::{Body, Caller, Created, FieldError, Once, Problem, scope::RunsWrite};
-use shared_models::{AgentId, AgentStatus, ProblemBody, RunId, RunStatus};
+use shared_models::{AgentId, AgentStatus, ProblemBody, RunId, RunStatus, TenantId, UserId};
 use tokio::time::{Instant, timeout_at};
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::catalogue::{self, Pinned, Which};
 use crate::create::{self, NewRun};
+use crate::creator::{CreateError, Made};
 use crate::error::Error;
 use crate::http::run_view::RunView;
-use crate::snapshot::{self, RunSnapshot};
+use crate::live::{Live, Settling};
+use crate::snapshot::RunSnapshot;
 use crate::store;
 use crate::visibility::Viewer;
 
@@ -58,43 +62,118 @@ pub(crate) async fn create_run(
 ) -> Result<Response, Problem> {
     let initiator = caller.person()?;
     start.check()?;
+    let run = RunId::mint();
+    if once.is_asked() {
+        return kept(&app, &caller, &mut once, start, (run, initiator)).await;
+    }
+    let settling = start.wait().map(|_| app.stage.settling(run));
+    let begun = begin(&app, &caller, &start, (run, initiator)).await?;
+    let Some((seconds, settling)) = start.wait().zip(settling) else {
+        return Ok(Created(begun.view).into_response());
+    };
+    let until = Instant::now() + Duration::from_secs(seconds.into());
+    let view = match begun.ours {
+        true => settled_here(&app, &caller, run, &settling, until).await?,
+        false => {
+            let live = app.stage.subscribe(caller.tenant, run).await.map_err(Problem::internal)?;
+            settled(&app, &caller, run, live, until).await?
+        }
+    };
+    Ok(axum::Json(view).into_response())
+}
+
+/// A run that exists, and whether this process has begun with it.
+struct Begun {
+    view: RunView,
+    ours: bool,
+}
+
+/// How often a run is tried to be made of an agent that is being edited meanwhile.
+const TRIES: usize = 5;
+
+/// Makes the run with the next group.
+async fn begin(
+    app: &App,
+    caller: &Caller<RunsWrite>,
+    start: &StartRun,
+    (run, initiator): (RunId, UserId),
+) -> Result<Begun, Problem> {
+    let viewer = Viewer::of(caller);
+    for _ in 0..TRIES {
+        let pinned = start.agent(app, caller.tenant, &viewer).await?;
+        let new = start.run(run, initiator, pinned.owner);
+        let order = create::order(caller.tenant, &app.runs, (new, pinned.clone()), None);
+        match app.creator.make(order.map_err(Problem::internal)?).await.map_err(Error::from)? {
+            Made::Run { at, deadline_at, ours } => {
+                let row = store::run::Row::begun(
+                    (caller.tenant, run, initiator),
+                    &pinned,
+                    (at, deadline_at),
+                    ours,
+                );
+                return Ok(Begun { view: RunView::new(row, caller.payloads), ours });
+            }
+            Made::Nothing => return Err(Error::RunNotFound(run).into()),
+            Made::Stale => {
+                app.catalogue.fresh(&app.db, caller.tenant, &start.which()).await?;
+            }
+        }
+    }
+    Err(Error::from(CreateError::Busy).into())
+}
+
+/// Makes the run in the transaction that remembers the answer.
+async fn kept(
+    app: &App,
+    caller: &Caller<RunsWrite>,
+    once: &mut Once,
+    start: StartRun,
+    (run, initiator): (RunId, UserId),
+) -> Result<Response, Problem> {
     let mut tx = app.db.begin(caller.tenant).await?;
-    if let Some(stored) = once.begin(&mut tx, &caller, &start).await? {
+    if let Some(stored) = once.begin(&mut tx, caller, &start).await? {
         return Ok(stored);
     }
-    let snapshot = start.agent(&mut tx, &Viewer::of(&caller)).await?;
-    let new = NewRun {
-        run: RunId::mint(),
-        principal: snapshot.owner,
-        initiator: Some(initiator),
-        firing: None,
-        input: start.message(),
-        traceparent: servicekit::trace::outgoing(),
-        deadline: start.deadline_seconds.map(|s| Duration::from_secs(s.into())),
-        snapshot,
-    };
-    create::create(&mut tx, &app.runs, &new).await?;
-    let view = view(&mut tx, new.run, caller.payloads).await?;
+    let pinned = start.agent_now(&mut tx, &Viewer::of(caller)).await?;
+    let new = start.run(run, initiator, pinned.owner);
+    create::create(&mut tx, &app.runs, &new, &pinned).await?;
+    let row = store::run::find(&mut tx, run).await?.ok_or(Error::RunNotFound(run))?;
+    let view = RunView::new(row, caller.payloads);
     once.remember(&mut tx, StatusCode::CREATED, &view).await?;
-    let Some(seconds) = start.wait.filter(|seconds| *seconds > 0) else {
+    let Some(seconds) = start.wait() else {
         tx.commit().await?;
         app.announce().await;
         return Ok(Created(view).into_response());
     };
-    let live = app.stage.subscribe(caller.tenant, new.run).await.map_err(Problem::internal)?;
+    let live = app.stage.subscribe(caller.tenant, run).await.map_err(Problem::internal)?;
     tx.commit().await?;
     app.announce().await;
     let until = Instant::now() + Duration::from_secs(seconds.into());
-    let view = settled(&app, &caller, new.run, live, until).await?;
-    Ok(axum::Json(view).into_response())
+    Ok(axum::Json(settled(app, caller, run, live, until).await?).into_response())
 }
 
-async fn view(tx: &mut TenantTx, run: RunId, payloads: bool) -> Result<RunView, Error> {
-    let row = store::run::find(tx, run).await?.ok_or(Error::RunNotFound(run))?;
-    Ok(RunView::new(row, payloads))
+/// Between two looks at a run of which nothing is heard: another process may have taken it over.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Waits until a run that this process drives has ended or waits.
+async fn settled_here(
+    app: &App,
+    caller: &Caller<RunsWrite>,
+    run: RunId,
+    settling: &Settling,
+    until: Instant,
+) -> Result<RunView, Problem> {
+    loop {
+        let look = until.min(Instant::now() + LOOK);
+        let _ = timeout_at(look, settling.settled()).await;
+        let view = look_at(app, caller, run).await?;
+        if is_settled(app, &view, until) {
+            return Ok(view);
+        }
+    }
 }
 
-/// Waits until the run has ended or waits, looking whenever something happens to it and once a second.
+/// Waits until the run has ended or waits, wherever it is driven.
 async fn settled(
     app: &App,
     caller: &Caller<RunsWrite>,
@@ -103,21 +182,32 @@ async fn settled(
     until: Instant,
 ) -> Result<RunView, Problem> {
     loop {
-        let mut tx = app.db.begin(caller.tenant).await?;
-        let view = view(&mut tx, run, caller.payloads).await?;
-        drop(tx);
-        let under_way = matches!(view.status, RunStatus::Queued | RunStatus::Running);
-        if !under_way || Instant::now() >= until || app.draining.is_cancelled() {
+        app.stage.ask(run).await;
+        let view = look_at(app, caller, run).await?;
+        if is_settled(app, &view, until) {
             return Ok(view);
         }
-        // Deltas come in hundreds: nothing but records is worth a look.
-        let look = until.min(Instant::now() + Duration::from_secs(1));
+        let look = until.min(Instant::now() + LOOK);
         while let Ok(Some(message)) = timeout_at(look, live.next()).await {
-            if !message.payload.starts_with(b"{\"delta\"") {
+            if Live::settles(&message.payload) {
                 break;
             }
         }
     }
+}
+
+async fn look_at(
+    app: &App,
+    caller: &Caller<RunsWrite>,
+    run: RunId,
+) -> Result<RunView, Problem> {
+    let row = app.reader.find(caller.tenant, run).await.map_err(Error::from)?;
+    Ok(RunView::new(row.ok_or(Error::RunNotFound(run))?, caller.payloads))
+}
+
+fn is_settled(app: &App, view: &RunView, until: Instant) -> bool {
+    let under_way = matches!(view.status, RunStatus::Queued | RunStatus::Running);
+    !under_way || Instant::now() >= until || app.draining.is_cancelled()
 }
 
 impl StartRun {
@@ -138,26 +228,69 @@ impl StartRun {
         if errors.is_empty() { Ok(()) } else { Err(Problem::validation(errors)) }
     }
 
-    /// The agent as it is now, if the caller may see it and it may run.
-    async fn agent(&self, tx: &mut TenantTx, viewer: &Viewer) -> Result<RunSnapshot, Error> {
-        let agent_id = match (self.agent_id, &self.agent) {
-            (Some(agent_id), _) => agent_id,
-            (None, Some(name)) => store::run::agent_named(tx, name)
-                .await?
-                .ok_or_else(|| Error::AgentNameNotFound(name.clone()))?,
-            (None, None) => return Err(Error::AgentNameNotFound(String::new())),
-        };
-        let unknown = || match &self.agent {
-            Some(name) => Error::AgentNameNotFound(name.clone()),
-            None => Error::AgentNotFound(agent_id),
-        };
-        let snapshot = snapshot::build(tx, agent_id, None).await?.ok_or_else(unknown)?;
+    fn wait(&self) -> Option<u32> {
+        self.wait.filter(|seconds| *seconds > 0)
+    }
+
+    fn run(&self, run: RunId, initiator: UserId, principal: UserId) -> NewRun {
+        NewRun {
+            run,
+            principal,
+            initiator: Some(initiator),
+            firing: None,
+            input: self.message(),
+            traceparent: servicekit::trace::outgoing(),
+            deadline: self.deadline_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        }
+    }
+
+    fn which(&self) -> Which {
+        match (self.agent_id, &self.agent) {
+            (Some(agent_id), _) => Which::Id(agent_id),
+            (None, name) => Which::Name(name.clone().unwrap_or_default()),
+        }
+    }
+
+    /// The agent, if the caller may see it and it may run. What is kept in memory may say no too early.
+    async fn agent(
+        &self,
+        app: &App,
+        tenant: TenantId,
+        viewer: &Viewer,
+    ) -> Result<Arc<Pinned>, Error> {
+        let which = self.which();
+        let kept = app.catalogue.get(&app.db, tenant, &which).await?;
+        if let Some(pinned) = kept.filter(|pinned| self.may(viewer, pinned).is_ok()) {
+            return Ok(pinned);
+        }
+        let fresh = app.catalogue.fresh(&app.db, tenant, &which).await?;
+        let pinned = fresh.ok_or_else(|| self.unknown())?;
+        self.may(viewer, &pinned)?;
+        Ok(pinned)
+    }
+
+    /// The same within a transaction.
+    async fn agent_now(&self, tx: &mut TenantTx, viewer: &Viewer) -> Result<Pinned, Error> {
+        let read = catalogue::read(tx, &self.which()).await?;
+        let snapshot = read.ok_or_else(|| self.unknown())?;
+        self.may(viewer, &snapshot)?;
+        Ok(Pinned::new(snapshot, 0))
+    }
+
+    fn may(&self, viewer: &Viewer, snapshot: &RunSnapshot) -> Result<(), Error> {
         if !viewer.sees(snapshot.scope, snapshot.owner, snapshot.team_id) {
-            return Err(unknown());
+            return Err(self.unknown());
         }
         match snapshot.status {
-            AgentStatus::Active => Ok(snapshot),
+            AgentStatus::Active => Ok(()),
             status => Err(Error::AgentNotActive(status.to_string())),
+        }
+    }
+
+    fn unknown(&self) -> Error {
+        match (self.agent_id, &self.agent) {
+            (Some(agent_id), _) => Error::AgentNotFound(agent_id),
+            (None, name) => Error::AgentNameNotFound(name.clone().unwrap_or_default()),
         }
     }
 

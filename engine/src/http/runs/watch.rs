@@ -68,8 +68,9 @@ impl Watch {
             behind: false,
             over: false,
         };
-        watch.read_journal().await?;
+        // What the owner commits before it hears this is in the journal when it is read again.
         watch.app.stage.ask(watch.row.run_id).await;
+        watch.read_journal().await?;
         Ok(watch)
     }
 
@@ -99,7 +100,11 @@ impl Watch {
                     Some(message) => self.heard(&message.payload).await,
                     None => self.over = true,
                 },
-                _ = self.compare.tick() => self.catch_up().await,
+                _ = self.compare.tick() => {
+                    // Said again for an owner that has taken the run over meanwhile.
+                    self.app.stage.ask(self.row.run_id).await;
+                    self.catch_up().await;
+                }
                 _ = self.recheck.tick() => self.check_member().await,
                 // The client comes back, to another process.
                 () = draining.cancelled() => self.over = true,

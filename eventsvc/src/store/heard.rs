@@ -1,0 +1,71 @@
+//! What is heard of runs, taken in by the group.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use shared_models::{EventId, MessageId, RunId, RunStatus, TenantId};
+use sqlx::PgConnection;
+
+/// A word about the run of a firing's attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Word {
+    pub message_id: MessageId,
+    pub tenant: TenantId,
+    pub event_id: EventId,
+    pub attempt: i32,
+    pub step: &'static str,
+    pub run: RunId,
+    pub news: News,
+    pub detail: Value,
+    pub at: DateTime<Utc>,
+}
+
+/// What it says.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    /// How far the run is.
+    Status(RunStatus),
+    /// Why there will be none.
+    Refused(String),
+}
+
+impl Word {
+    fn status(&self) -> Option<&'static str> {
+        match &self.news {
+            News::Status(status) => Some(status.as_str()),
+            News::Refused(_) => None,
+        }
+    }
+
+    fn refusal(&self) -> Option<&str> {
+        match &self.news {
+            News::Status(_) => None,
+            News::Refused(why) => Some(why),
+        }
+    }
+}
+
+/// Takes the words in; those heard before are dropped, and so are those about firings that are not ours.
+pub(crate) async fn take(
+    connection: &mut PgConnection,
+    consumer: &str,
+    words: &[&Word],
+) -> Result<(), sqlx::Error> {
+    sqlx::query_file!(
+        "src/store/heard.sql",
+        consumer,
+        &words.iter().map(|word| word.message_id.uuid()).collect::<Vec<_>>(),
+        &words.iter().map(|word| word.tenant.uuid()).collect::<Vec<_>>(),
+        &words.iter().map(|word| word.event_id.uuid()).collect::<Vec<_>>(),
+        &words.iter().map(|word| word.attempt).collect::<Vec<_>>(),
+        &words.iter().map(|word| word.step.to_owned()).collect::<Vec<_>>(),
+        // A refused firing has no run.
+        &words.iter().map(|word| word.status().map(|_| word.run.uuid())).collect::<Vec<_>>() as _,
+        &words.iter().map(|word| word.status().map(str::to_owned)).collect::<Vec<_>>() as _,
+        &words.iter().map(|word| word.refusal().map(str::to_owned)).collect::<Vec<_>>() as _,
+        &words.iter().map(|word| word.detail.clone()).collect::<Vec<_>>(),
+        &words.iter().map(|word| word.at).collect::<Vec<_>>(),
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}

@@ -1,0 +1,52 @@
+-- Takes a group of words about runs, each once, into the firings that led to them and the timelines of their deliveries.
+with asked as (
+    select *
+    from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::text[], $7::uuid[], $8::text[], $9::text[], $10::jsonb[],
+                $11::timestamptz[]) with ordinality
+        as a (message_id, tenant_id, event_id, attempt, step, run_id, run_status, refusal, detail, at, n)
+), new as (
+    insert into eventsvc.inbox (consumer, message_id, tenant_id)
+    select $1, a.message_id, a.tenant_id from asked a
+    on conflict do nothing
+    returning message_id
+), due as materialized (
+    select a.*, f.delivery_id
+    from asked a join new using (message_id)
+         join eventsvc.firing f on f.tenant_id = a.tenant_id and f.event_id = a.event_id
+), last as (
+    -- One word for each firing: an ended run stays ended, and of the others the beginning says least.
+    select distinct on (d.event_id, d.attempt) d.tenant_id, d.event_id, d.attempt, d.run_id, d.run_status
+    from due d
+    where d.run_status is not null
+    order by d.event_id, d.attempt, d.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') desc,
+             d.run_status = 'queued', d.at desc, d.n desc
+), present as (
+    update eventsvc.firing f
+    set arrived_at = coalesce(f.arrived_at, now()), run_id = l.run_id,
+        run_status = case
+            when f.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') then f.run_status
+            when l.run_status = 'queued' then coalesce(f.run_status, l.run_status)
+            else l.run_status end
+    from last l
+    where f.tenant_id = l.tenant_id and f.event_id = l.event_id and f.attempt = l.attempt
+), refused as (
+    update eventsvc.firing f
+    set arrived_at = coalesce(f.arrived_at, now()), status = 'failed', reason_class = 'engine', reason = d.refusal
+    from due d
+    where d.refusal is not null and f.tenant_id = d.tenant_id and f.event_id = d.event_id and f.attempt = d.attempt
+    returning f.tenant_id, f.delivery_id, f.reason
+), whole as (
+    -- A delivery has failed when none of its firings is left; those of this group are still as they were before it.
+    update eventsvc.delivery d
+    set status = 'failed', reason_class = 'engine', reason = r.reason
+    from (select distinct on (r.delivery_id) r.* from refused r order by r.delivery_id) r
+    where d.tenant_id = r.tenant_id and d.delivery_id = r.delivery_id
+      and not exists (
+          select from eventsvc.firing o
+          where o.tenant_id = d.tenant_id and o.delivery_id = d.delivery_id and o.status = 'fired'
+            and not exists (select from due x where x.refusal is not null and x.event_id = o.event_id and x.attempt = o.attempt))
+)
+insert into eventsvc.delivery_step (delivery_id, tenant_id, event_id, attempt, step, run_id, detail, at)
+select d.delivery_id, d.tenant_id, d.event_id, d.attempt, d.step, d.run_id, d.detail, d.at
+from due d
+order by d.n

@@ -15,7 +15,7 @@ use std::{
     },
 };
 
-use agentcore::{Agent, FnTool, Message, RunEvent, models::openai::OpenAi, run, run_stream};
+use agentcore::{Agent, EventKind, FnTool, Message, StreamEvent, models::openai::OpenAi, run, run_stream};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
@@ -123,13 +123,13 @@ async fn a_dripping_model_says_the_time_again_and_again() {
     let mock = Mock::start();
     let agent = mock.agent("drip-3-10", Arc::default());
 
-    let events: Vec<RunEvent> =
+    let events: Vec<StreamEvent> =
         run_stream(&agent, "Tell me.").map(|event| event.unwrap()).collect().await;
 
     let words: Vec<u64> = events
         .iter()
-        .filter_map(|event| match event {
-            RunEvent::Text { text, .. } => text.trim().parse().ok(),
+        .filter_map(|event| match &event.kind {
+            EventKind::Text { text } => text.trim().parse().ok(),
             _ => None,
         })
         .collect();

@@ -33,6 +33,15 @@ pub trait ArtifactStore: Send + Sync {
 }
 
 /// Keeps artifacts for as long as it lives.
+///
+/// ```
+/// use std::sync::Arc;
+/// use agentcore::{Agent, artifacts::InMemory};
+///
+/// // Given to an agent it outlives each run, so that a later one can still read what an earlier one put aside.
+/// let agent = Agent::builder("reader").model("sim:echo").artifacts(Arc::new(InMemory::new())).build()?;
+/// # Ok::<(), agentcore::BuildError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct InMemory {
     kept: Mutex<HashMap<String, Arc<str>>>,

@@ -13,6 +13,20 @@ use crate::window::{self, Summary, Window};
 /// Everything [`step`](crate::step::step) needs to know, and nothing else: serialise it, read it back, and go on.
 ///
 /// Only `step` changes it.
+///
+/// ```
+/// use agentcore::{Command, Conversation, Happened, Message, Reply, step};
+///
+/// let mut conversation = Conversation::new("Be brief.");
+/// let input = vec![Message::user("Hi")];
+/// assert_eq!(step(&mut conversation, Happened::Started { input }), [Command::CallModel]);
+///
+/// // Whoever drives it asks a model with `prompt()`, and says what came of it.
+/// assert_eq!(conversation.prompt().len(), 2);
+/// let reply = Reply { content: "Hello".into(), ..Reply::default() };
+/// step(&mut conversation, Happened::Replied(reply));
+/// assert_eq!(conversation.outcome().map(|outcome| outcome.output.as_str()), Some("Hello"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conversation {
     pub instructions: String,

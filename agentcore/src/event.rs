@@ -129,6 +129,13 @@ impl EventKind {
 }
 
 /// Where events of a run go. Costs nothing when nobody looks.
+///
+/// ```
+/// use agentcore::{EventKind, Watch};
+///
+/// let watch = Watch::new(true, |event| println!("{} {:?}", event.path.join("/"), event.kind));
+/// watch.enter("lead").enter("researcher").emit(1, || EventKind::Step);
+/// ```
 #[derive(Clone)]
 pub struct Watch {
     sink: Option<Arc<Sink>>,

@@ -10,6 +10,14 @@ use crate::context::Context;
 use crate::model::Model;
 
 /// What a run begins with: a text, or a history that ends with the new message.
+///
+/// ```
+/// use agentcore::{Input, Message};
+///
+/// assert_eq!(Input::from("Hi").text(), "Hi");
+/// let history = vec![Message::user("Hi"), Message::assistant("Hello"), Message::user("Who are you?")];
+/// assert_eq!(Input::from(history).text(), "Who are you?");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input(pub(crate) Vec<Message>);
 

@@ -34,7 +34,33 @@ pub trait Runnable: Send + Sync {
     }
 }
 
-/// What a run shares with the runs it starts.
+/// What a run shares with the runs it starts. A tool that runs agents finds its own in [`ToolCx::run`](crate::ToolCx):
+///
+/// ```
+/// use agentcore::{Agent, Runnable, ToolCx, ToolError, tool};
+///
+/// /// Asks somebody who knows.
+/// #[tool]
+/// async fn ask_expert(question: String, cx: &ToolCx) -> Result<String, ToolError> {
+///     let expert = Agent::builder("expert").model("sim:echo").build();
+///     let expert = expert.map_err(|error| ToolError::tell(error.to_string()))?;
+///     // Its events are seen below ours, and it works on a fork of our context.
+///     let child = cx.run.child();
+///     let result = expert.run_in(question.into(), cx.run.child_options(), child.clone()).await;
+///     let result = result.map_err(|error| ToolError::tell(error.to_string()))?;
+///     child.merge_context();
+///     cx.run.spend(result.usage, result.steps);
+///     Ok(result.output)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = Agent::builder("lead").model("sim:demo").tool(ask_expert).build()?;
+/// let result = agentcore::run(&agent, "Why?").await?;
+/// assert_eq!(result.steps, 3, "two of the lead and one of the expert");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct RunCx {
     pub(crate) watch: Watch,

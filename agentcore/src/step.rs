@@ -144,6 +144,7 @@ fn replied(state: &mut Conversation, reply: Reply) -> Vec<Command> {
     state.empty_replies = if is_silent && !goes_on { state.empty_replies + 1 } else { 0 };
     match calls.is_empty() {
         true if goes_on => next_turn(state),
+        true if is_silent && reply.finish == ReplyFinish::ContentFilter => refused(state),
         true if is_silent => silent(state),
         true => concluded(state),
         false => act(state, calls),
@@ -172,6 +173,12 @@ fn silent(state: &mut Conversation) -> Vec<Command> {
     }
     let message = format!("the model said nothing, {} times in a row", state.empty_replies);
     let failure = Failure { code: FailureCode::EmptyReply, message };
+    finish(state, FinishReason::Error, Some(failure))
+}
+
+fn refused(state: &mut Conversation) -> Vec<Command> {
+    let message = "the model, or its provider, would not answer".to_owned();
+    let failure = Failure { code: FailureCode::ModelRejected, message };
     finish(state, FinishReason::Error, Some(failure))
 }
 
@@ -255,6 +262,7 @@ fn with_unique_ids(state: &Conversation, mut calls: Vec<ToolCall>) -> Vec<ToolCa
         .collect();
     for (index, call) in calls.iter_mut().enumerate() {
         call.arguments = without_excess(std::mem::take(&mut call.arguments));
+        call.name = fit_name(std::mem::take(&mut call.name));
         let unfit = call.id.is_empty()
             || call.id.len() > LONGEST_ID
             || call.id.chars().any(char::is_control);
@@ -269,6 +277,23 @@ fn with_unique_ids(state: &Conversation, mut calls: Vec<ToolCall>) -> Vec<ToolCa
     calls
 }
 
+/// No tool has a name that providers refuse, but a model may ask for one, and its provider then refuses to read that.
+fn fit_name(name: String) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(fits) {
+        return name;
+    }
+    let fitted: String =
+        name.chars().take(LONGEST_NAME).map(|c| if fits(c) { c } else { '_' }).collect();
+    if fitted.is_empty() { "_".into() } else { fitted }
+}
+
+const LONGEST_NAME: usize = 64;
+
 #[cfg(test)]
 #[path = "step_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "step_edge_tests.rs"]
+mod edge_tests;

@@ -1,24 +1,77 @@
 //! What an agent may do besides talking.
 
+mod fn_tool;
+
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use schemars::JsonSchema;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use shared_models::effect::Effect;
 
+pub use self::fn_tool::FnTool;
 use crate::context::Context;
 use crate::conversation::Answer;
 use crate::run::RunCx;
-use crate::schema::schema_of;
 use crate::validate::check_arguments;
 
 /// Something an agent may do. The model sees the spec; what it must not reach comes in `cx`, or is held by the tool.
+///
+/// `#[tool]` and [`FnTool`] write this for functions; by hand it is for tools that hold something:
+/// ```
+/// use agentcore::{Effect, Tool, ToolCx, ToolError, ToolOutput, ToolSpec};
+/// use futures::FutureExt;
+/// use futures::future::BoxFuture;
+/// use serde_json::{Value, json};
+///
+/// struct Shelf {
+///     spec: ToolSpec,
+///     books: Vec<String>,
+/// }
+///
+/// impl Shelf {
+///     fn new(books: Vec<String>) -> Self {
+///         let spec = ToolSpec {
+///             name: "find_book".into(),
+///             description: "Finds a book by a word of its title.".into(),
+///             parameters: json!({ "type": "object", "required": ["word"],
+///                 "properties": { "word": { "type": "string" } } }),
+///             effect: Effect::Read,
+///             timeout: ToolSpec::DEFAULT_TIMEOUT,
+///         };
+///         Self { spec, books }
+///     }
+/// }
+///
+/// impl Tool for Shelf {
+///     fn spec(&self) -> &ToolSpec {
+///         &self.spec
+///     }
+///
+///     fn call<'a>(
+///         &'a self,
+///         _cx: &'a ToolCx,
+///         arguments: Value,
+///     ) -> BoxFuture<'a, Result<ToolOutput, ToolError>> {
+///         async move {
+///             let word = arguments["word"].as_str().unwrap_or_default();
+///             let found = self.books.iter().find(|book| book.contains(word));
+///             found.map(|book| book.as_str().into()).ok_or_else(|| ToolError::tell("not here"))
+///         }
+///         .boxed()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let shelf = Shelf::new(vec!["War and Peace".into()]);
+/// let cx = ToolCx::new("call_1", "key_1");
+/// let answer = agentcore::call_tool(&shelf, &cx, r#"{ "word": "Peace" }"#).await;
+/// assert_eq!(answer, Ok("War and Peace".into()));
+/// # }
+/// ```
 pub trait Tool: Send + Sync {
     /// Built once; the same on every call.
     fn spec(&self) -> &ToolSpec;
@@ -184,102 +237,6 @@ impl From<Result<ToolOutput, ToolError>> for Answer {
     }
 }
 
-/// An async closure as a tool.
-///
-/// It counts as `unsafe` with a timeout of a minute until told otherwise.
-pub struct FnTool {
-    spec: ToolSpec,
-    function: Box<Function>,
-}
-
-type Function = dyn Fn(Value) -> BoxFuture<'static, Result<ToolOutput, ToolError>> + Send + Sync;
-
-impl FnTool {
-    pub fn new<F, Fut, Out>(
-        name: impl Into<String>,
-        description: impl Into<String>,
-        parameters: Value,
-        function: F,
-    ) -> Self
-    where
-        F: Fn(Value) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Out, ToolError>> + Send + 'static,
-        Out: Into<ToolOutput>,
-    {
-        let spec = ToolSpec {
-            name: name.into(),
-            description: description.into(),
-            parameters,
-            effect: Effect::Unsafe,
-            timeout: ToolSpec::DEFAULT_TIMEOUT,
-        };
-        let function = move |arguments| {
-            let result = function(arguments);
-            async move { result.await.map(Into::into) }.boxed()
-        };
-        Self { spec, function: Box::new(function) }
-    }
-
-    /// With arguments of a type of one's own, whose schema the model sees.
-    ///
-    /// ```
-    /// use agentcore::{FnTool, Tool};
-    ///
-    /// #[derive(serde::Deserialize, schemars::JsonSchema)]
-    /// struct Sum {
-    ///     numbers: Vec<f64>,
-    /// }
-    ///
-    /// let sum = FnTool::typed("sum", "Adds numbers.", async |sum: Sum| {
-    ///     Ok(sum.numbers.iter().sum::<f64>().to_string())
-    /// });
-    /// assert_eq!(sum.spec().parameters["required"], serde_json::json!(["numbers"]));
-    /// ```
-    pub fn typed<Arguments, F, Fut, Out>(
-        name: impl Into<String>,
-        description: impl Into<String>,
-        function: F,
-    ) -> Self
-    where
-        Arguments: JsonSchema + DeserializeOwned + Send,
-        F: Fn(Arguments) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<Out, ToolError>> + Send + 'static,
-        Out: Into<ToolOutput>,
-    {
-        let function = Arc::new(function);
-        Self::new(name, description, schema_of::<Arguments>(), move |arguments| {
-            let function = function.clone();
-            async move { function(crate::__private::arguments(arguments)?).await }
-        })
-    }
-
-    #[must_use]
-    pub fn effect(mut self, effect: Effect) -> Self {
-        self.spec.effect = effect;
-        self
-    }
-
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.spec.timeout = timeout;
-        self
-    }
-}
-
-impl Tool for FnTool {
-    fn spec(&self) -> &ToolSpec {
-        &self.spec
-    }
-
-    fn call<'a>(
-        &'a self,
-        _cx: &'a ToolCx,
-        arguments: Value,
-    ) -> BoxFuture<'a, Result<ToolOutput, ToolError>> {
-        (self.function)(arguments)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,7 +278,10 @@ mod tests {
 
         for tool in [early, late] {
             let error = call_tool(&tool, &cx(), "{}").await.unwrap_err();
-            assert_eq!(error, ToolError::Unknown(format!("the tool `{}` crashed", tool.spec.name)));
+            assert_eq!(
+                error,
+                ToolError::Unknown(format!("the tool `{}` crashed", tool.spec().name))
+            );
         }
     }
 

@@ -7,6 +7,14 @@ use shared_models::message::{Content, Message, ToolCall};
 use crate::models::KnownModels;
 
 /// How much a model can read, in tokens, and what to keep of it.
+///
+/// ```
+/// use agentcore::Window;
+///
+/// assert_eq!(Window::of_model("openai:gpt-4o"), Some(Window::new(128_000)));
+/// let careful = Window { fill_percent: 50, ..Window::new(8_000) };
+/// assert_eq!(careful.keep_turns, Window::KEEP_TURNS);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     pub tokens: u64,

@@ -73,7 +73,7 @@ impl World {
             }
             1..=3 => return says(&format!("{at} says {}", conversation.steps)),
             4 => return says(pick(0).and_then(|tool| tool.split('_').next_back()).unwrap_or("x")),
-            more => (0..more as usize % 3 + 1).map(call).collect(),
+            more => (0..=more as usize % 3).map(call).collect(),
         };
         let calls: Vec<_> = calls.iter().map(|(name, args)| ("", &**name, &**args)).collect();
         asks(&calls)

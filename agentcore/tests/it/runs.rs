@@ -230,3 +230,80 @@ async fn a_run_can_be_moved_between_threads() {
     let agent = Agent::builder("parrot").model("sim:echo").build().unwrap();
     assert_eq!(is_send(run(&agent, "hi")).await.unwrap().output, "hi");
 }
+
+#[tokio::test]
+async fn circles_are_noticed_in_a_stream_before_the_third_turns_tools_are_called() {
+    let turns: Vec<Value> = (0..9).map(|_| calls(&["look"])).collect();
+    let called = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = called.clone();
+    let look = tool("look", move |_| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async { Ok("nothing new".into()) }
+    });
+    let agent = scripted(&turns.into()).tool(look).build().unwrap();
+
+    let detailed = RunOptions::new().detailed();
+    let mut events: Vec<_> = run_stream_with(&agent, "go", detailed).collect().await;
+
+    let Some(Err(RunError::Failed { failure, .. })) = events.pop() else { panic!("no error") };
+    assert_eq!(failure.code, FailureCode::LoopDetected);
+    assert_eq!(called.load(std::sync::atomic::Ordering::Relaxed), 2);
+    let kinds: Vec<EventKind> = events.into_iter().map(|event| event.unwrap().kind).collect();
+    let shown = |kind: &&EventKind| matches!(kind, EventKind::ToolCall { .. });
+    assert_eq!(kinds.iter().filter(shown).count(), 2);
+    let [.., EventKind::Error { code, .. }, EventKind::Status(StatusChange::Finished { .. })] =
+        &kinds[..]
+    else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!(*code, FailureCode::LoopDetected);
+}
+
+#[tokio::test]
+async fn an_output_that_is_sent_back_is_seen_in_a_stream() {
+    let agent = scripted(&json!([{ "text": "no" }])).output_schema(json!({ "type": "integer" }));
+    let detailed = RunOptions::new().detailed();
+
+    let agent = agent.build().unwrap();
+    let events: Vec<_> = run_stream_with(&agent, "go", detailed).collect().await;
+
+    let repairs = events.iter().filter(|event| {
+        let kind = event.as_ref().ok().map(|event| &event.kind);
+        matches!(kind, Some(EventKind::Status(StatusChange::Repairing { .. })))
+    });
+    assert_eq!(repairs.count(), 1);
+    let error = events.last().unwrap().as_ref().unwrap_err();
+    assert_eq!(error.failure().unwrap().code, FailureCode::OutputInvalid);
+}
+
+#[tokio::test]
+async fn a_run_given_up_stops_its_tools() {
+    struct Dropped(Arc<std::sync::atomic::AtomicBool>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flag = gone.clone();
+    let hangs = tool("hangs", move |_| {
+        let dropped = Dropped(flag.clone());
+        async move {
+            std::future::pending::<()>().await;
+            drop(dropped);
+            Ok(String::new())
+        }
+    });
+    let agent = scripted(&json!([calls(&["hangs"])])).tool(hangs).build().unwrap();
+
+    let mut events = run_stream(&agent, "go");
+    while let Some(event) = events.next().await {
+        if matches!(event.unwrap().kind, EventKind::ToolCall { .. }) {
+            break;
+        }
+    }
+    futures::future::poll_immediate(events.next()).await;
+    drop(events);
+
+    assert!(gone.load(std::sync::atomic::Ordering::Relaxed));
+}

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use shared_models::effect::Effect;
 
-use crate::hooks::HookError;
+use crate::result::BoxError;
 use crate::tool::{Tool, ToolCx, ToolError, ToolOutput, ToolSpec};
 
 /// A result longer than this is put aside.
@@ -23,13 +23,11 @@ const LONGEST_RANGE: usize = 32 * 1024;
 /// Keeps long results. [`InMemory`] unless the agent is given another.
 pub trait ArtifactStore: Send + Sync {
     /// Keeps a text and names it.
-    fn put(&self, content: String) -> BoxFuture<'_, Result<String, HookError>>;
+    fn put(&self, content: String) -> BoxFuture<'_, Result<String, BoxError>>;
 
     /// The text of that name.
-    fn get<'a>(
-        &'a self,
-        artifact_id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Arc<str>>, HookError>>;
+    fn get<'a>(&'a self, artifact_id: &'a str)
+    -> BoxFuture<'a, Result<Option<Arc<str>>, BoxError>>;
 }
 
 /// Keeps artifacts for as long as it lives.
@@ -54,14 +52,14 @@ impl InMemory {
 }
 
 impl ArtifactStore for InMemory {
-    fn put(&self, content: String) -> BoxFuture<'_, Result<String, HookError>> {
+    fn put(&self, content: String) -> BoxFuture<'_, Result<String, BoxError>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let id = format!("art_{}", kept.len() + 1);
         kept.insert(id.clone(), content.into());
         std::future::ready(Ok(id)).boxed()
     }
 
-    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, HookError>> {
+    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Arc<str>>, BoxError>> {
         let found = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         std::future::ready(Ok(found)).boxed()
     }

@@ -222,7 +222,7 @@ impl Drive<'_> {
     }
 }
 
-fn no_memory(error: crate::hooks::HookError) -> Failure {
+fn no_memory(error: crate::result::BoxError) -> Failure {
     Failure { code: FailureCode::Memory, message: format!("the memory failed: {error}") }
 }
 

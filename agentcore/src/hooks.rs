@@ -11,6 +11,7 @@ use shared_models::message::Message;
 use crate::agent::Agent;
 use crate::conversation::{Answer, Failure, FailureCode};
 use crate::model::Reply;
+use crate::result::BoxError;
 
 /// Where in a run a hook is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,7 +87,7 @@ impl HookData {
 }
 
 /// Why a hook stops the run; any error, or a text: `Err("not today".into())`.
-pub type HookError = Box<dyn std::error::Error + Send + Sync>;
+pub type HookError = BoxError;
 
 type Hook = dyn Fn(HookData) -> BoxFuture<'static, Result<(), HookError>> + Send + Sync;
 

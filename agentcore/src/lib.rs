@@ -116,7 +116,7 @@ pub use model::{
     ReplyFinish, ToolChoice, ToolSet, complete,
 };
 pub use options::{Input, RunOptions};
-pub use result::{RunError, RunResult};
+pub use result::{BoxError, RunError, RunResult};
 pub use retry::{Progress, RetryPolicy, complete_with_retries};
 pub use run::{
     RunCx, Runnable, Spent, run, run_blocking, run_blocking_with, run_stream, run_stream_with,

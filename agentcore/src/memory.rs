@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use shared_models::message::Message;
 
 pub(crate) use self::tools::{TOOLS, tools};
-use crate::hooks::HookError;
+use crate::result::BoxError;
 
 /// Keeps conversations and facts. One store holds what one person, or one application, may know: give each their own.
 pub trait Memory: Send + Sync {
@@ -18,24 +18,24 @@ pub trait Memory: Send + Sync {
     fn history<'a>(
         &'a self,
         conversation_id: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Message>, HookError>>;
+    ) -> BoxFuture<'a, Result<Vec<Message>, BoxError>>;
 
     /// Adds what was said.
     fn append<'a>(
         &'a self,
         conversation_id: &'a str,
         messages: &'a [Message],
-    ) -> BoxFuture<'a, Result<(), HookError>>;
+    ) -> BoxFuture<'a, Result<(), BoxError>>;
 
     /// Keeps a fact; one that is known already is kept once.
-    fn remember<'a>(&'a self, fact: &'a str) -> BoxFuture<'a, Result<(), HookError>>;
+    fn remember<'a>(&'a self, fact: &'a str) -> BoxFuture<'a, Result<(), BoxError>>;
 
     /// The facts that have to do with `query`, the closest first; the newest ones when nothing is asked.
     fn recall<'a>(
         &'a self,
         query: &'a str,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<String>, HookError>>;
+    ) -> BoxFuture<'a, Result<Vec<String>, BoxError>>;
 }
 
 /// Keeps everything for as long as it lives. Facts are found by the words they have in common with the query.
@@ -78,7 +78,7 @@ impl Memory for InMemory {
     fn history<'a>(
         &'a self,
         conversation_id: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Message>, HookError>> {
+    ) -> BoxFuture<'a, Result<Vec<Message>, BoxError>> {
         let found = self.kept().conversations.get(conversation_id).cloned();
         std::future::ready(Ok(found.unwrap_or_default())).boxed()
     }
@@ -87,7 +87,7 @@ impl Memory for InMemory {
         &'a self,
         conversation_id: &'a str,
         messages: &'a [Message],
-    ) -> BoxFuture<'a, Result<(), HookError>> {
+    ) -> BoxFuture<'a, Result<(), BoxError>> {
         let mut kept = self.kept();
         kept.conversations
             .entry(conversation_id.to_owned())
@@ -96,7 +96,7 @@ impl Memory for InMemory {
         std::future::ready(Ok(())).boxed()
     }
 
-    fn remember<'a>(&'a self, fact: &'a str) -> BoxFuture<'a, Result<(), HookError>> {
+    fn remember<'a>(&'a self, fact: &'a str) -> BoxFuture<'a, Result<(), BoxError>> {
         let (fact, mut kept) = (fact.trim(), self.kept());
         if !fact.is_empty() && !kept.facts.iter().any(|known| known == fact) {
             kept.facts.push(fact.to_owned());
@@ -108,7 +108,7 @@ impl Memory for InMemory {
         &'a self,
         query: &'a str,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<String>, HookError>> {
+    ) -> BoxFuture<'a, Result<Vec<String>, BoxError>> {
         let found = closest(&self.kept().facts, query, limit);
         std::future::ready(Ok(found)).boxed()
     }

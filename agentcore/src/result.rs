@@ -9,6 +9,9 @@ use shared_models::usage::Usage;
 
 use crate::conversation::Failure;
 
+/// Any error, from whoever implements one of our traits.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// What a run came to. Also carried by [`RunError::Failed`], as far as it got.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunResult {

@@ -100,7 +100,7 @@ pub struct ToolSpec {
 impl ToolSpec {
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// The form `chat/completions` wants, and what `get_tool_schemas` shows.
+    /// The form `chat/completions` wants, and what `tool_schemas` shows.
     pub fn to_openai(&self) -> Value {
         json!({ "type": "function", "function": {
             "name": self.name, "description": self.description, "parameters": self.parameters } })

@@ -54,7 +54,8 @@ pub mod window;
 pub use agent::{Agent, AgentBuilder, BuildError, Handoff, ModelChoice, split_model_name};
 /// Makes a tool of a function.
 ///
-/// The tool has the function's name, and can be handed to an agent by it. Its description is the first paragraph of the
+/// The tool has the function's name, and can be handed to an agent by it; the function itself is `name::invoke`. (As with
+/// any unit struct, no local variable in reach can have that name.) Its description is the first paragraph of the
 /// doc comment; what is said of each argument under `# Arguments` (or `Args:`), or in a doc comment of its own, describes
 /// the argument. The JSON Schema follows from the types (each implements `schemars::JsonSchema` and
 /// `serde::Deserialize`): an argument is required unless it is an `Option`, which may be `null` or missing, or has a

@@ -11,7 +11,8 @@ use super::plan::{Plan, Topology, Work};
 use crate::conversation::{Conversation, Failure, Outcome};
 use crate::step::{self, Command, Happened};
 
-/// Everything [`step`] needs to know beside the plan, and nothing else: serialise it, read it back, and go on.
+/// Everything [`step()`](crate::step()) needs to know beside the plan, and nothing else: serialise it, read it back, and go
+/// on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SwarmState {
     root: Option<Node>,

@@ -28,6 +28,8 @@ async fn every_route_refuses_who_may_not_call_it() {
     let run = api.post("/v1/runs", &run).await.expect(200);
     assert_eq!(run["wait_reason"], "doubt", "{run}");
     let run_id = text(&run["run_id"]);
+    let mcp = json!({ "name": "walked", "url": "https://mcp.example.com/mcp" });
+    let mcp = api.post("/v1/mcp_servers", &mcp).await.expect(201);
     let effects = api.get(&format!("/v1/runs/{run_id}/effects")).await.expect(200);
     let call_id = text(&effects["items"][0]["call_id"]);
 
@@ -49,6 +51,7 @@ async fn every_route_refuses_who_may_not_call_it() {
         params: BTreeMap::from([
             ("agent_id", agent_id.clone()),
             ("tool_id", tool_id),
+            ("server_id", text(&mcp["server_id"])),
             ("version", "1".into()),
             ("run_id", run_id),
             ("call_id", call_id),
@@ -58,6 +61,16 @@ async fn every_route_refuses_who_may_not_call_it() {
         bodies: BTreeMap::from([
             ("POST /v1/agents", json!({ "name": "b" })),
             ("POST /v1/tools", crate::tools::weather()),
+            (
+                "POST /v1/tools/import",
+                json!({ "name": "pets", "document": { "openapi": "3.1.0" } }),
+            ),
+            (
+                "POST /v1/mcp_servers",
+                json!({ "name": "another", "url": "https://mcp.example.com/mcp" }),
+            ),
+            ("PUT /v1/mcp_servers/{server_id}/trust", json!({ "trusted": true })),
+            ("POST /v1/runs/{run_id}/input", json!({ "answer": "yes" })),
             ("POST /v1/runs", json!({ "agent_id": agent_id, "input": "go" })),
             ("POST /v1/runs/{run_id}/effects/{call_id}/answer", json!({ "outcome": "happened" })),
         ]),
@@ -67,6 +80,11 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("GET /v1/tools/{tool_id}", 200),
             ("PATCH /v1/tools/{tool_id}", 403),
             ("DELETE /v1/tools/{tool_id}", 403),
+            ("GET /v1/mcp_servers/{server_id}", 200),
+            ("PATCH /v1/mcp_servers/{server_id}", 403),
+            ("DELETE /v1/mcp_servers/{server_id}", 403),
+            ("PUT /v1/mcp_servers/{server_id}/trust", 403),
+            ("POST /v1/mcp_servers/{server_id}/refresh", 403),
         ]),
         owner,
     };

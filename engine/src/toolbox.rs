@@ -11,8 +11,6 @@ pub(crate) struct CallCx {
     pub(crate) tenant: TenantId,
     pub(crate) run: RunId,
     pub(crate) call_id: String,
-    /// Until when the run may take; what it starts may not take longer.
-    pub(crate) deadline: tokio::time::Instant,
     /// The agent's owner, in whose name credentials were granted.
     pub(crate) owner: UserId,
     pub(crate) agent_id: AgentId,
@@ -87,8 +85,8 @@ pub(crate) async fn call(
     tracing::debug!(tool = tool.name, call = cx.call_id, "calling a tool");
     match tool.kind {
         ToolKind::Http => tools::http::call(app, cx, tool, arguments, sent).await,
-        ToolKind::Builtin => tools::builtin::call(app, cx, tool, arguments, sent).await,
-        ToolKind::Mcp => tools::mcp::call(app, cx, tool, arguments, sent).await,
-        ToolKind::Agent => tools::agent::call(app, cx, tool, &arguments).await,
+        ToolKind::Builtin => Box::pin(tools::builtin::call(app, cx, tool, arguments, sent)).await,
+        ToolKind::Mcp => Box::pin(tools::mcp::call(app, cx, tool, arguments, sent)).await,
+        ToolKind::Agent => Box::pin(tools::agent::call(app, cx, tool, &arguments)).await,
     }
 }

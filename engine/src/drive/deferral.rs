@@ -36,9 +36,8 @@ pub(super) fn answer(cx: &Cx<'_>, run: &mut Run, call: &ToolCall) -> Option<Answ
     }
     let finder = find::name(tools);
     if call.name != finder {
-        let is_known = tools.iter().any(|tool| tool.name == call.name);
-        let is_found = run.found.contains(&call.name);
-        return (is_known && !is_found).then(|| {
+        // Whether there is one of this name or not: a list of all would be what the finder is there to spare.
+        return (!run.found.contains(&call.name)).then(|| {
             Answer::error(format!("look for it first: call `{finder}` with `{}`", call.name))
         });
     }

@@ -58,6 +58,8 @@ pub(crate) struct Place {
     pub(crate) depth: i32,
     pub(crate) principal: UserId,
     pub(crate) initiator: Option<UserId>,
+    /// How long it still may take; nothing below it may take longer.
+    pub(crate) seconds_left: f64,
 }
 
 /// Where a run stands in its tree, and in whose name it acts.
@@ -66,7 +68,8 @@ pub(crate) async fn place(tx: &mut TenantTx, run: RunId) -> Result<Place, sqlx::
     sqlx::query_as!(
         Place,
         r#"select root_run_id as "root: RunId", depth, principal_id as "principal: UserId",
-                  initiator_id as "initiator: UserId"
+                  initiator_id as "initiator: UserId",
+                  greatest(extract(epoch from deadline_at - now()), 0)::float8 as "seconds_left!"
            from engine.run where tenant_id = $1 and run_id = $2"#,
         tenant as _,
         run as _,
@@ -92,7 +95,12 @@ impl End {
         }
         let error = self.error.map(|error| format!(": {error}")).unwrap_or_default();
         let said = if output.is_empty() { output } else { format!("\nIt had said: {output}") };
-        Answer::error(format!("the agent's run has {}{error}{said}", self.status.replace('_', " ")))
+        let how = match self.status.as_str() {
+            "timed_out" => "has run out of time",
+            "cancelled" => "was cancelled",
+            _ => "has failed",
+        };
+        Answer::error(format!("the agent's run {how}{error}{said}"))
     }
 }
 

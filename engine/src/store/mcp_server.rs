@@ -177,7 +177,8 @@ pub(crate) async fn list_page(
     .fetch_all(&mut **tx)
     .await?;
     let servers = rows.into_iter().map(McpServer::from).collect();
-    let position = |server: &McpServer| Cursor { at: server.created_at, id: server.server_id.uuid() };
+    let position =
+        |server: &McpServer| Cursor { at: server.created_at, id: server.server_id.uuid() };
     Ok(Page::new(servers, page.limit(), position))
 }
 

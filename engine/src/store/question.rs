@@ -14,7 +14,7 @@ use crate::store::signal::{self, Signal};
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) call_id: String,
-    pub(crate) question: String,
+    pub(crate) text: String,
     /// JSON Schema of the answer.
     pub(crate) answer: Option<Value>,
     pub(crate) asked_at: DateTime<Utc>,
@@ -35,20 +35,25 @@ pub(crate) async fn open(tx: &mut TenantTx, run: RunId) -> Result<Vec<Question>,
     .fetch_all(&mut **tx)
     .await?;
     let call_id = |data: &Value| printable(data["call_id"].as_str().unwrap_or_default());
-    let answered: HashSet<String> =
-        rows.iter().filter(|row| row.kind == "tool_answered").map(|row| call_id(&row.data)).collect();
+    let answered: HashSet<String> = rows
+        .iter()
+        .filter(|row| row.kind == "tool_answered")
+        .map(|row| call_id(&row.data))
+        .collect();
     let signals = signal::open(tx, run).await?;
     let told = |id: &str| {
-        let of = |signal: &Signal| matches!(signal, Signal::Answered { call_id, .. } if call_id == id);
+        let of =
+            |signal: &Signal| matches!(signal, Signal::Answered { call_id, .. } if call_id == id);
         signals.iter().any(|(_, signal)| of(signal))
     };
-    let asked = rows.iter().filter(|row| row.kind == "tool_waiting" && row.data["reason"] == "input");
+    let asked =
+        rows.iter().filter(|row| row.kind == "tool_waiting" && row.data["reason"] == "input");
     let open = asked.filter(|row| !answered.contains(&call_id(&row.data))).map(|row| {
         let call_id = call_id(&row.data);
         Question {
             answered: told(&call_id),
             call_id,
-            question: row.data["question"].as_str().unwrap_or_default().to_owned(),
+            text: row.data["question"].as_str().unwrap_or_default().to_owned(),
             answer: row.data.get("answer").cloned(),
             asked_at: row.at,
         }

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use shared_models::{AgentId, AgentScope, AgentStatus, RunId};
 use sqlx::types::Uuid;
-use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::ToolFields;
@@ -78,9 +77,12 @@ async fn begin(
     let mut tx = app.db.begin(cx.tenant).await?;
     let above = child::place(&mut tx, cx.run).await?;
     if above.depth >= DEEPEST {
-        return Ok(Outcome::Refused(format!("{DEEPEST} agents are at work above this one already")));
+        return Ok(Outcome::Refused(format!(
+            "{DEEPEST} agents are at work above this one already"
+        )));
     }
-    let snapshot = snapshot::build(&mut tx, agent, None).await?.ok_or(Error::AgentNotFound(agent))?;
+    let snapshot =
+        snapshot::build(&mut tx, agent, None).await?.ok_or(Error::AgentNotFound(agent))?;
     if let Some(why) = refusal(cx, &snapshot) {
         return Ok(Outcome::Refused(why));
     }
@@ -92,10 +94,15 @@ async fn begin(
         firing: None,
         input: Message::user(task),
         traceparent: None,
-        deadline: Some(cx.deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1))),
+        // Both are told from the beginning of this transaction, so it is the same moment.
+        deadline: Some(Duration::from_secs_f64(above.seconds_left)),
     };
-    let parent =
-        Parent { root: above.root, run: cx.run, call_id: printable(&cx.call_id), depth: above.depth + 1 };
+    let parent = Parent {
+        root: above.root,
+        run: cx.run,
+        call_id: printable(&cx.call_id),
+        depth: above.depth + 1,
+    };
     if !create::create_under(&mut tx, &app.runs, (&new, &snapshot), Some(&parent)).await?
         && let Some(end) = child::end(&mut tx, run).await?
     {

@@ -71,7 +71,8 @@ fn score(tool: &SnapshotTool, wanted: &BTreeSet<String>, query: &str) -> usize {
     let parameters: BTreeSet<String> =
         parameters.into_iter().flat_map(|all| all.keys()).flat_map(|key| words(key)).collect();
     let has = |texts: &BTreeSet<String>, word: &String| {
-        texts.contains(word) || (word.len() > 3 && texts.iter().any(|text| text.starts_with(&**word)))
+        texts.contains(word)
+            || (word.len() > 3 && texts.iter().any(|text| text.starts_with(&**word)))
     };
     wanted
         .iter()
@@ -134,9 +135,8 @@ mod tests {
             tool("createInvoice", "Makes an invoice."),
             tool("send_mail", "Sends a message to a customer."),
         ];
-        let found = |query| {
-            search(&tools, query).iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>()
-        };
+        let found =
+            |query| search(&tools, query).iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>();
 
         assert_eq!(found("create an invoice")[0], "createInvoice");
         assert_eq!(found("SEND_MAIL")[0], "send_mail");

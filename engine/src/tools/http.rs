@@ -18,8 +18,8 @@ use shared_models::Effect;
 use utoipa::ToSchema;
 
 pub(crate) use call::{call, secret};
-pub(crate) use credential::injection;
 pub(crate) use config_check::looks_secret;
+pub(crate) use credential::injection;
 
 /// How the request is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -104,9 +104,9 @@ pub(crate) async fn call(
     let asked = CallToolRequestParams::new(config.tool.clone()).with_arguments(arguments);
     let outcome = match tokio::time::timeout_at(until, session.call(asked)).await {
         Ok(Ok(CallToolResponse::Complete(result))) => answer::outcome(result),
-        Ok(Ok(CallToolResponse::InputRequired(_))) => {
-            Outcome::Failed("the server asks for more than the arguments: nobody here answers".into())
-        }
+        Ok(Ok(CallToolResponse::InputRequired(_))) => Outcome::Failed(
+            "the server asks for more than the arguments: nobody here answers".into(),
+        ),
         Ok(Ok(_)) => Outcome::Unknown("the server goes on with it on its own".into()),
         Ok(Err(ServiceError::McpError(error))) => {
             Outcome::Failed(session.redacted(&format!("the server refused: {}", error.message)))

@@ -40,7 +40,9 @@ fn every_operation_is_a_tool_or_says_why_not() {
     assert!(names.iter().all(|name| crate::tools::is_tool_name(name)), "{names:?}");
     let skipped: Vec<(&str, &str)> = operations
         .iter()
-        .filter_map(|operation| Some((operation.key.as_str(), operation.tool.as_ref().err()?.as_str())))
+        .filter_map(|operation| {
+            Some((operation.key.as_str(), operation.tool.as_ref().err()?.as_str()))
+        })
         .collect();
     let reasons = [
         ("OPTIONS /products", "OPTIONS is nothing a tool does"),
@@ -51,7 +53,10 @@ fn every_operation_is_a_tool_or_says_why_not() {
     ];
     assert_eq!(skipped.len(), reasons.len(), "{skipped:?}");
     for (key, reason) in reasons {
-        assert!(skipped.iter().any(|(k, why)| *k == key && why.contains(reason)), "{key}: {skipped:?}");
+        assert!(
+            skipped.iter().any(|(k, why)| *k == key && why.contains(reason)),
+            "{key}: {skipped:?}"
+        );
     }
 }
 
@@ -97,7 +102,11 @@ fn parameters_become_arguments_with_names_that_every_provider_takes() {
     );
     assert_eq!(compared.parameters["required"], json!(["productId", "other-id"]));
     let undeclared = of(&operations, "GET /legacy/{code}.json");
-    assert!(undeclared.warnings[0].contains("`code` is not described"), "{:?}", undeclared.warnings);
+    assert!(
+        undeclared.warnings[0].contains("`code` is not described"),
+        "{:?}",
+        undeclared.warnings
+    );
 }
 
 #[test]
@@ -105,7 +114,10 @@ fn bodies_are_written_out_and_cycles_end() {
     let operations = all();
     let create = tool(&operations, "POST /products");
     let body = &create.parameters["properties"]["body"];
-    assert_eq!(body["properties"]["price"]["properties"]["currency"]["enum"], json!(["CHF", "EUR"]));
+    assert_eq!(
+        body["properties"]["price"]["properties"]["currency"]["enum"],
+        json!(["CHF", "EUR"])
+    );
     assert_eq!(body["properties"]["note"]["type"], json!(["string", "null"]));
     assert_eq!(body["properties"]["weight"]["exclusiveMinimum"], 0);
     assert!(body["properties"].get("id").is_none(), "what only the server sets is left out");
@@ -114,13 +126,24 @@ fn bodies_are_written_out_and_cycles_end() {
 
     let tree = of(&operations, "POST /categories");
     assert!(tree.tool.is_ok());
-    assert!(tree.warnings.iter().any(|warning| warning.contains("contains itself")), "{:?}", tree.warnings);
+    assert!(
+        tree.warnings.iter().any(|warning| warning.contains("contains itself")),
+        "{:?}",
+        tree.warnings
+    );
     let wide = of(&operations, "POST /wide");
-    assert!(wide.warnings.iter().any(|warning| warning.contains("too large")), "{:?}", wide.warnings);
+    assert!(
+        wide.warnings.iter().any(|warning| warning.contains("too large")),
+        "{:?}",
+        wide.warnings
+    );
     assert!(wide.tool.as_ref().unwrap().parameters.to_string().len() < 200_000);
 
     let form = tool(&operations, "POST /login-links");
-    assert_eq!((&form.config["encoding"], &form.config["body"]), (&json!("form"), &json!("{body}")));
+    assert_eq!(
+        (&form.config["encoding"], &form.config["body"]),
+        (&json!("form"), &json!("{body}"))
+    );
 }
 
 #[test]
@@ -146,7 +169,10 @@ fn operations_are_chosen_by_id_tag_path_and_method() {
     };
     let operations = described(&shop(), &wanted);
 
-    assert!(operations.iter().all(|operation| operation.key.starts_with("GET /products") || operation.key.contains("/orders")));
+    assert!(
+        operations.iter().all(|operation| operation.key.starts_with("GET /products")
+            || operation.key.contains("/orders"))
+    );
     assert!(!operations.iter().any(|operation| operation.key.contains("cancel")));
     let order = tool(&operations, "GET /orders/{orderId}");
     assert_eq!(order.name, "shop_getOrder");
@@ -168,7 +194,9 @@ fn names_are_made_to_fit_and_stay_the_same() {
 #[test]
 fn what_is_no_description_is_refused() {
     let wanted = Wanted::default();
-    for text in ["", "[]", "a: [", "{\"a\":", "- 1", "&a [*a]", "{\"swagger\": \"2.0\"}", "openapi: 2.9"] {
+    for text in
+        ["", "[]", "a: [", "{\"a\":", "- 1", "&a [*a]", "{\"swagger\": \"2.0\"}", "openapi: 2.9"]
+    {
         let refused = parse(text).and_then(|document| describe(&document, &wanted).map(drop));
         assert!(refused.is_err(), "{text}");
     }
@@ -177,6 +205,15 @@ fn what_is_no_description_is_refused() {
     let source = Some("https://api.example.com/docs/openapi.json".parse().unwrap());
     let found = described(&relative, &Wanted { source, ..Wanted::default() });
     assert_eq!(found[0].tool.as_ref().unwrap().config["url"], "https://api.example.com/x");
+}
+
+#[test]
+fn yaml_is_read_as_people_write_it() {
+    let yaml = "openapi: 3.0\ninfo: {version: 1.0}\nservers: [{url: https://a.example.com}]\npaths:\n  /x:\n    get:\n      \
+                summary: |\n        Two\n        lines\n      responses:\n        200: {description: ok}\n        default: \
+                {description: no}\n";
+    let operations = described(&parse(yaml).unwrap(), &Wanted::default());
+    assert_eq!(tool(&operations, "GET /x").description, "Two\nlines");
 }
 
 #[test]

@@ -25,8 +25,10 @@ use crate::{
     error::Error,
     store::{self, tool_import},
     tools::{
-        ToolFields, http::CredentialPlace, is_tool_name,
-        openapi::{self, DescribedOperation, Wanted},
+        ToolFields,
+        http::CredentialPlace,
+        is_tool_name,
+        openapi::{self, Described, DescribedOperation, Wanted},
     },
     visibility::Viewer,
 };
@@ -139,16 +141,19 @@ pub(crate) async fn import_tools(
 ) -> Result<Json<ImportReport>, Error> {
     let by = caller.person()?;
     let wanted = asked.check()?;
-    let document = document(&app, &asked, wanted.source.as_ref()).await?;
-    let described =
-        openapi::describe(&document, &wanted).map_err(|why| refused("/document", why))?;
+    let fetched = match &wanted.source {
+        Some(url) => Some(fetch(&app, url).await?),
+        None => None,
+    };
+    let described = describe(fetched, asked.document.clone(), wanted).await?;
 
     let mut tx = app.db.begin(caller.tenant).await?;
     let import = tool_import::hold(&mut tx, &asked.name, by, asked.url.as_deref()).await?;
     if !Viewer::of(&caller).owns(import.owner) {
         return Err(Error::NotOwner("only its owner or an administrator imports it again".into()));
     }
-    let mut work = Work::begin(&mut tx, import.import_id, import.owner, &described.operations).await?;
+    let mut work =
+        Work::begin(&mut tx, import.import_id, import.owner, &described.operations).await?;
     let mut operations = Vec::new();
     for operation in described.operations {
         operations.push(work.take(&mut tx, operation).await?);
@@ -159,7 +164,10 @@ pub(crate) async fn import_tools(
     }
     if asked.dry_run {
         // Nothing of this is there: not even the ids.
-        operations.iter_mut().filter(|o| o.action == Action::Created).for_each(|o| o.tool_id = None);
+        operations
+            .iter_mut()
+            .filter(|o| o.action == Action::Created)
+            .for_each(|o| o.tool_id = None);
     }
     Ok(Json(ImportReport {
         import_id: (!asked.dry_run).then_some(import.import_id),
@@ -205,16 +213,23 @@ impl ImportTools {
     }
 }
 
-async fn document(app: &App, asked: &ImportTools, url: Option<&Url>) -> Result<Value, Error> {
-    let parse = |pointer: &str, text: &str| {
-        openapi::parse(text).map_err(|why| refused(pointer, why))
+/// Reads the document, which may be large, where nobody else waits for the thread.
+async fn describe(
+    fetched: Option<String>,
+    given: Option<Value>,
+    wanted: Wanted,
+) -> Result<Described, Error> {
+    let pointer = if fetched.is_some() { "/url" } else { "/document" };
+    let read = move || {
+        let document = match (fetched, given) {
+            (Some(text), _) | (None, Some(Value::String(text))) => openapi::parse(&text)?,
+            (None, Some(document)) => document,
+            (None, None) => return Err("there is no document".to_owned()),
+        };
+        openapi::describe(&document, &wanted)
     };
-    match (&asked.document, url) {
-        (Some(Value::String(text)), _) => parse("/document", text),
-        (Some(document), _) => Ok(document.clone()),
-        (None, Some(url)) => parse("/url", &fetch(app, url).await?),
-        (None, None) => Err(refused("/url", "either `url` or `document`".into())),
-    }
+    let described = tokio::task::spawn_blocking(read).await.map_err(anyhow::Error::from)?;
+    described.map_err(|why| refused(pointer, why))
 }
 
 async fn fetch(app: &App, url: &Url) -> Result<String, Error> {
@@ -281,24 +296,20 @@ impl Work {
                 return Ok(OperationReport { reason: Some(why), warnings, ..report });
             }
         };
-        let report = match self.known.remove(&key) {
-            Some(known) => {
-                // Agents and people know it by this name.
-                fields.name.clone_from(&known.fields.name);
-                let changes = changes(&known.fields, &fields);
-                let action =
-                    if changes.is_empty() { Action::Unchanged } else { Action::Updated };
-                if action == Action::Updated {
-                    store::tool::update(tx, known.tool_id, &fields).await?;
-                }
-                let report = OperationReport::new(key, action);
-                OperationReport { tool_id: Some(known.tool_id), changes, ..report }
+        let report = if let Some(known) = self.known.remove(&key) {
+            // Agents and people know it by this name.
+            fields.name.clone_from(&known.fields.name);
+            let changes = changes(&known.fields, &fields);
+            let action = if changes.is_empty() { Action::Unchanged } else { Action::Updated };
+            if action == Action::Updated {
+                store::tool::update(tx, known.tool_id, &fields).await?;
             }
-            None => {
-                fields.name = self.free(tx, &fields.name).await?;
-                let made = tool_import::insert(tx, self.import, self.owner, &key, &fields).await?;
-                OperationReport { tool_id: Some(made), ..OperationReport::new(key, Action::Created) }
-            }
+            let report = OperationReport::new(key, action);
+            OperationReport { tool_id: Some(known.tool_id), changes, ..report }
+        } else {
+            fields.name = self.free(tx, &fields.name).await?;
+            let made = tool_import::insert(tx, self.import, self.owner, &key, &fields).await?;
+            OperationReport { tool_id: Some(made), ..OperationReport::new(key, Action::Created) }
         };
         let credential = fields.config.get("credential").cloned();
         Ok(OperationReport {
@@ -324,7 +335,11 @@ impl Work {
     }
 
     /// What earlier imports have made and this one has not met.
-    async fn gone(&mut self, tx: &mut TenantTx, prune: bool) -> Result<Vec<OperationReport>, Error> {
+    async fn gone(
+        &mut self,
+        tx: &mut TenantTx,
+        prune: bool,
+    ) -> Result<Vec<OperationReport>, Error> {
         let mut reports = Vec::new();
         for (key, tool) in std::mem::take(&mut self.known) {
             let action = if prune { Action::Deleted } else { Action::Gone };

@@ -1,11 +1,6 @@
 //! `/v1/mcp_servers`
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-    response::Response,
-};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
 use dbutil::{Page, PageQuery};
 use serde::Deserialize;
 use serde_json::Value;
@@ -156,10 +151,11 @@ pub(crate) async fn trust_mcp_server(
     let mut tx = app.db.begin(caller.tenant).await?;
     let server = mcp_server::find_for_update(&mut tx, id).await?;
     if !caller.is_admin() {
-        return Err(Error::NotOwner("only an administrator says which servers are believed".into()));
+        return Err(Error::NotOwner(
+            "only an administrator says which servers are believed".into(),
+        ));
     }
-    let server =
-        mcp_server::update(&mut tx, id, &server.fields, asked.trusted, Some(by)).await?;
+    let server = mcp_server::update(&mut tx, id, &server.fields, asked.trusted, Some(by)).await?;
     discover::rewrite(&mut tx, &server).await?;
     tx.commit().await?;
     Ok(Tagged(server.version, server))

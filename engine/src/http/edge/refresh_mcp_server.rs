@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use axum::{Json, body::Bytes, extract::State};
 use serde::Deserialize;
-use servicekit::{Caller, FieldError, Path, egress::Injection, extract::from_slice, scope::ToolsWrite};
+use servicekit::{
+    Caller, FieldError, Path, egress::Injection, extract::from_slice, scope::ToolsWrite,
+};
 use shared_models::{AgentId, CredentialId, McpServerId, ProblemBody, RunId};
 use utoipa::ToSchema;
 

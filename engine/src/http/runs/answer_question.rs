@@ -66,9 +66,8 @@ fn which(open: Vec<Question>, call_id: Option<&str>) -> Result<Question, Problem
     let mut open = open;
     // An answered one only when there is no other: it is refused by its own name.
     open.sort_by_key(|question| question.answered);
-    let found = open
-        .into_iter()
-        .find(|question| call_id.is_none_or(|call_id| call_id == question.call_id));
+    let found =
+        open.into_iter().find(|question| call_id.is_none_or(|call_id| call_id == question.call_id));
     found.ok_or_else(|| Error::QuestionNotFound.into())
 }
 

@@ -44,11 +44,12 @@ pub(crate) async fn list_questions(
         return Ok(Json(QuestionList { items: Vec::new() }));
     }
     let open = question::open(&mut tx, run_id).await?;
-    let items = open.into_iter().filter(|question| !question.answered).map(|question| QuestionView {
-        call_id: question.call_id,
-        question: Some(question.question).filter(|_| caller.payloads),
-        answer: question.answer,
-        asked_at: question.asked_at,
-    });
+    let items =
+        open.into_iter().filter(|question| !question.answered).map(|question| QuestionView {
+            call_id: question.call_id,
+            question: Some(question.text).filter(|_| caller.payloads),
+            answer: question.answer,
+            asked_at: question.asked_at,
+        });
     Ok(Json(QuestionList { items: items.collect() }))
 }

@@ -18,7 +18,10 @@ pub(crate) struct Action {
 
 impl Action {
     pub(super) fn of(builtin: Builtin) -> Option<Self> {
-        slack(builtin).or_else(|| github(builtin)).or_else(|| hubspot(builtin)).or_else(|| gmail(builtin))
+        slack(builtin)
+            .or_else(|| github(builtin))
+            .or_else(|| hubspot(builtin))
+            .or_else(|| gmail(builtin))
     }
 
     /// The request; every one of these services takes a bearer token.
@@ -52,7 +55,15 @@ fn reads(
     headers: &'static [(&'static str, &'static str)],
     parameters: fn() -> Value,
 ) -> Action {
-    Action { description, effect: Effect::Read, parameters, method: Method::Get, url, headers, body: None }
+    Action {
+        description,
+        effect: Effect::Read,
+        parameters,
+        method: Method::Get,
+        url,
+        headers,
+        body: None,
+    }
 }
 
 fn posts(
@@ -78,10 +89,13 @@ fn slack(builtin: Builtin) -> Option<Action> {
             "https://slack.com/api/chat.postMessage",
             &[],
             || {
-                object(&["channel", "text"], json!({
+                object(
+                    &["channel", "text"],
+                    json!({
                     "channel": { "type": "string", "description": "Its id, or #name." },
                     "text": { "type": "string" },
-                    "thread_ts": { "type": "string", "description": "The message it answers." } }))
+                    "thread_ts": { "type": "string", "description": "The message it answers." } }),
+                )
             },
             || json!({ "channel": "{channel}", "text": "{text}", "thread_ts": "{thread_ts}" }),
         ),
@@ -90,8 +104,11 @@ fn slack(builtin: Builtin) -> Option<Action> {
             "https://slack.com/api/conversations.list?exclude_archived=true&limit={limit}&cursor={cursor}",
             &[],
             || {
-                object(&[], json!({ "limit": { "type": "integer", "minimum": 1, "maximum": 200 },
-                    "cursor": { "type": "string" } }))
+                object(
+                    &[],
+                    json!({ "limit": { "type": "integer", "minimum": 1, "maximum": 200 },
+                    "cursor": { "type": "string" } }),
+                )
             },
         ),
         _ => return None,
@@ -114,9 +131,12 @@ fn github(builtin: Builtin) -> Option<Action> {
             "https://api.github.com/search/issues?q={query}&per_page={limit}",
             GITHUB,
             || {
-                object(&["query"], json!({
+                object(
+                    &["query"],
+                    json!({
                     "query": { "type": "string", "description": "As in GitHub's search: `repo:o/r is:open bug`." },
-                    "limit": { "type": "integer", "minimum": 1, "maximum": 50 } }))
+                    "limit": { "type": "integer", "minimum": 1, "maximum": 50 } }),
+                )
             },
         ),
         Builtin::GithubCreateIssue => posts(
@@ -124,8 +144,11 @@ fn github(builtin: Builtin) -> Option<Action> {
             "https://api.github.com/repos/{owner}/{repo}/issues",
             GITHUB,
             || {
-                repository(&["title"], json!({ "title": { "type": "string" }, "body": { "type": "string" },
-                    "tags": { "type": "array", "items": { "type": "string" } } }))
+                repository(
+                    &["title"],
+                    json!({ "title": { "type": "string" }, "body": { "type": "string" },
+                    "tags": { "type": "array", "items": { "type": "string" } } }),
+                )
             },
             || json!({ "title": "{title}", "body": "{body}", "labels": "{tags}" }),
         ),
@@ -134,8 +157,11 @@ fn github(builtin: Builtin) -> Option<Action> {
             "https://api.github.com/repos/{owner}/{repo}/issues/{number}/comments",
             GITHUB,
             || {
-                repository(&["number", "body"], json!({ "number": { "type": "integer" },
-                    "body": { "type": "string" } }))
+                repository(
+                    &["number", "body"],
+                    json!({ "number": { "type": "integer" },
+                    "body": { "type": "string" } }),
+                )
             },
             || json!({ "body": "{body}" }),
         ),
@@ -152,8 +178,11 @@ fn hubspot(builtin: Builtin) -> Option<Action> {
                 "https://api.hubapi.com/crm/v3/objects/contacts/search",
                 &[],
                 || {
-                    object(&["query"], json!({ "query": { "type": "string" },
-                        "limit": { "type": "integer", "minimum": 1, "maximum": 50 } }))
+                    object(
+                        &["query"],
+                        json!({ "query": { "type": "string" },
+                        "limit": { "type": "integer", "minimum": 1, "maximum": 50 } }),
+                    )
                 },
                 || json!({ "query": "{query}", "limit": "{limit}" }),
             )
@@ -163,9 +192,12 @@ fn hubspot(builtin: Builtin) -> Option<Action> {
             "https://api.hubapi.com/crm/v3/objects/contacts",
             &[],
             || {
-                object(&["email"], json!({ "email": { "type": "string" }, "firstname": { "type": "string" },
+                object(
+                    &["email"],
+                    json!({ "email": { "type": "string" }, "firstname": { "type": "string" },
                     "lastname": { "type": "string" }, "company": { "type": "string" },
-                    "phone": { "type": "string" } }))
+                    "phone": { "type": "string" } }),
+                )
             },
             || {
                 json!({ "properties": { "email": "{email}", "firstname": "{firstname}",
@@ -177,9 +209,12 @@ fn hubspot(builtin: Builtin) -> Option<Action> {
             "https://api.hubapi.com/crm/v3/objects/notes",
             &[],
             || {
-                object(&["contact_id", "body", "at"], json!({ "contact_id": { "type": "string" },
+                object(
+                    &["contact_id", "body", "at"],
+                    json!({ "contact_id": { "type": "string" },
                     "body": { "type": "string" },
-                    "at": { "type": "string", "description": "When, as RFC 3339." } }))
+                    "at": { "type": "string", "description": "When, as RFC 3339." } }),
+                )
             },
             || {
                 json!({ "properties": { "hs_note_body": "{body}", "hs_timestamp": "{at}" },
@@ -198,9 +233,12 @@ fn gmail(builtin: Builtin) -> Option<Action> {
             "https://gmail.googleapis.com/gmail/v1/users/me/messages?q={query}&maxResults={limit}",
             &[],
             || {
-                object(&["query"], json!({
+                object(
+                    &["query"],
+                    json!({
                     "query": { "type": "string", "description": "As in Gmail's search: `from:ada is:unread`." },
-                    "limit": { "type": "integer", "minimum": 1, "maximum": 50 } }))
+                    "limit": { "type": "integer", "minimum": 1, "maximum": 50 } }),
+                )
             },
         ),
         Builtin::GmailReadMessage => reads(
@@ -214,8 +252,11 @@ fn gmail(builtin: Builtin) -> Option<Action> {
             "https://gmail.googleapis.com/gmail/v1/users/me/messages/send",
             &[],
             || {
-                object(&["raw"], json!({ "raw": { "type": "string",
-                    "description": "The whole message as RFC 5322 has it, in base64url." } }))
+                object(
+                    &["raw"],
+                    json!({ "raw": { "type": "string",
+                    "description": "The whole message as RFC 5322 has it, in base64url." } }),
+                )
             },
             || json!({ "raw": "{raw}" }),
         ),

@@ -18,7 +18,7 @@ pub(super) fn describe() -> (&'static str, Value) {
 
 pub(super) fn call(arguments: &Value) -> Result<String, String> {
     let expression = text(arguments, "expression").ok_or("there is no expression")?;
-    calculate(expression).map(|number| shown(number))
+    calculate(expression).map(shown)
 }
 
 fn calculate(expression: &str) -> Result<f64, String> {
@@ -132,7 +132,9 @@ impl Parser<'_> {
 
     fn number(&mut self) -> Result<f64, String> {
         let rest = self.rest();
-        let mut end = rest.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '_')).unwrap_or(rest.len());
+        let mut end = rest
+            .find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '_'))
+            .unwrap_or(rest.len());
         let exponent = rest.get(end..).unwrap_or_default();
         if let Some(power) = exponent.strip_prefix(['e', 'E']) {
             let digits = power.strip_prefix(['+', '-']).unwrap_or(power);
@@ -169,7 +171,10 @@ impl Parser<'_> {
         })
     }
 
-    fn deeper(&mut self, inside: impl FnOnce(&mut Self) -> Result<f64, String>) -> Result<f64, String> {
+    fn deeper(
+        &mut self,
+        inside: impl FnOnce(&mut Self) -> Result<f64, String>,
+    ) -> Result<f64, String> {
         if self.depth == DEEPEST {
             return Err(self.error("nested too deeply"));
         }
@@ -202,7 +207,10 @@ impl Parser<'_> {
     }
 
     fn error(&self, why: &str) -> String {
-        format!("{why}, at character {}", self.text.get(..self.at).unwrap_or_default().chars().count() + 1)
+        format!(
+            "{why}, at character {}",
+            self.text.get(..self.at).unwrap_or_default().chars().count() + 1
+        )
     }
 }
 
@@ -268,10 +276,26 @@ mod tests {
     fn what_is_no_arithmetic_is_refused_with_its_place() {
         let nested = "(".repeat(10_000);
         let powers = "2^".repeat(2_000) + "2";
-        let refused =
-            ["", "1 +", "1 2", "2 ** 3", "system(1)", "1/0", "5 % 0", "sqrt(-1)", "9^9^9^9", "(1", &nested, &powers];
+        let refused = [
+            "",
+            "1 +",
+            "1 2",
+            "2 ** 3",
+            "system(1)",
+            "1/0",
+            "5 % 0",
+            "sqrt(-1)",
+            "9^9^9^9",
+            "(1",
+            &nested,
+            &powers,
+        ];
         for expression in refused {
-            assert!(calculate(expression).is_err(), "{}", expression.get(..20).unwrap_or(expression));
+            assert!(
+                calculate(expression).is_err(),
+                "{}",
+                expression.get(..20).unwrap_or(expression)
+            );
         }
         assert_eq!(calculate("1 + $").unwrap_err(), "`$` is not expected here, at character 5");
     }

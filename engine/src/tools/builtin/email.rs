@@ -184,8 +184,12 @@ async fn prepare(
     }
     let address = match app.egress.resolve(&smtp.host, smtp.port).await {
         Ok(address) => address,
-        Err(EgressError::Denied(why) | EgressError::Unreachable(why)) => return Err(why),
-        Err(EgressError::Misdirected(why) | EgressError::Unknown(why)) => return Err(why),
+        Err(
+            EgressError::Denied(why)
+            | EgressError::Unreachable(why)
+            | EgressError::Misdirected(why)
+            | EgressError::Unknown(why),
+        ) => return Err(why),
     };
     let tls = || TlsParameters::new(smtp.host.clone()).map_err(|error| error.to_string());
     let tls = match smtp.security {
@@ -230,7 +234,8 @@ mod tests {
     }
 
     fn written(arguments: Value) -> Result<String, String> {
-        message(&smtp(), "k1", &arguments).map(|message| String::from_utf8(message.formatted()).unwrap())
+        message(&smtp(), "k1", &arguments)
+            .map(|message| String::from_utf8(message.formatted()).unwrap())
     }
 
     #[test]
@@ -240,13 +245,21 @@ mod tests {
         .unwrap();
 
         let (head, _) = mail.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains("Message-ID: <k1@example.com>") && head.contains("eve@Example.com"), "{head}");
+        assert!(
+            head.contains("Message-ID: <k1@example.com>") && head.contains("eve@Example.com"),
+            "{head}"
+        );
         assert!(!head.lines().any(|line| line.starts_with("Bcc")), "{head}");
     }
 
     #[test]
     fn other_recipients_and_nonsense_are_refused() {
-        for to in [json!(["eve@evil.org"]), json!(["no address"]), json!([]), json!(["a@evil-example.com"])] {
+        for to in [
+            json!(["eve@evil.org"]),
+            json!(["no address"]),
+            json!([]),
+            json!(["a@evil-example.com"]),
+        ] {
             let refused = written(json!({ "to": to, "subject": "s", "body": "b" }));
             assert!(refused.is_err(), "{to}");
         }

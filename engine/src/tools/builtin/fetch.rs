@@ -77,7 +77,7 @@ fn readable(answer: &Answer, start: usize) -> Outcome {
         part = "(no text)".into();
     }
     if to < text.len() {
-        part.push_str(&format!("\n(cut here; go on with start = {to})"));
+        part = format!("{part}\n(cut here; go on with start = {to})");
     } else if answer.truncated {
         part.push_str("\n(cut here: the page is longer than 2 MiB)");
     }

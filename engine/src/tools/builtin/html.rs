@@ -1,13 +1,36 @@
 //! HTML as text: one pass over the bytes, whatever they are. Not a renderer; good enough for a reader who cannot see.
 
 /// What is in these is not for reading.
-const HIDDEN: [&str; 8] =
-    ["script", "style", "noscript", "template", "svg", "head", "iframe", "object"];
+const HIDDEN: [&str; 9] =
+    ["script", "style", "noscript", "template", "svg", "head", "title", "iframe", "object"];
 /// These begin a line.
 const BLOCKS: [&str; 26] = [
-    "p", "div", "br", "hr", "li", "ul", "ol", "dl", "dt", "dd", "tr", "table", "section", "article",
-    "header", "footer", "nav", "main", "aside", "form", "pre", "blockquote", "figure", "option",
-    "h1", "h2",
+    "p",
+    "div",
+    "br",
+    "hr",
+    "li",
+    "ul",
+    "ol",
+    "dl",
+    "dt",
+    "dd",
+    "tr",
+    "table",
+    "section",
+    "article",
+    "header",
+    "footer",
+    "nav",
+    "main",
+    "aside",
+    "form",
+    "pre",
+    "blockquote",
+    "figure",
+    "option",
+    "h1",
+    "h2",
 ];
 
 /// The text of a page, with its title first and one line for each block.
@@ -55,7 +78,7 @@ fn after_tag<'a>(text: &mut String, tag: &'a str) -> &'a str {
     let after = end_of_tag(tag);
     if BLOCKS.contains(&name.as_str()) || (name.len() == 2 && name.starts_with('h')) {
         text.push('\n');
-    } else if matches!(name.as_str(), "td" | "th") {
+    } else if name_from == 1 && matches!(name.as_str(), "td" | "th") {
         text.push('\t');
     }
     if name == "li" && name_from == 0 {
@@ -83,7 +106,8 @@ fn end_of_tag(tag: &str) -> &str {
 
 fn behind_element<'a>(text: &'a str, name: &str) -> &'a str {
     let end = find_ignoring_case(text, &format!("</{name}"));
-    end.and_then(|at| text.get(at..)).map_or("", |tag| tag.split_once('>').map_or("", |(_, after)| after))
+    end.and_then(|at| text.get(at..))
+        .map_or("", |tag| tag.split_once('>').map_or("", |(_, after)| after))
 }
 
 fn find_ignoring_case(text: &str, wanted: &str) -> Option<usize> {
@@ -118,15 +142,12 @@ fn decoded(raw: &str) -> String {
         text.push_str(before);
         let name: String = after.chars().take(12).take_while(|c| *c != ';').collect();
         let ends = after.get(name.len()..).is_some_and(|after| after.starts_with(';'));
-        match character(&name).filter(|_| ends) {
-            Some(c) => {
-                text.push(c);
-                rest = after.get(name.len() + 1..).unwrap_or_default();
-            }
-            None => {
-                text.push('&');
-                rest = after;
-            }
+        if let Some(c) = character(&name).filter(|_| ends) {
+            text.push(c);
+            rest = after.get(name.len() + 1..).unwrap_or_default();
+        } else {
+            text.push('&');
+            rest = after;
         }
     }
     text + rest
@@ -200,7 +221,8 @@ mod tests {
 
     #[test]
     fn a_page_is_its_title_and_its_text() {
-        let html = "<!doctype html><html><head><title>Bern &amp; \n more</title><style>p{}</style></head>
+        let html =
+            "<!doctype html><html><head><title>Bern &amp; \n more</title><style>p{}</style></head>
             <body><nav><a href='/x>y'>Home</a></nav><!-- <p>no</p> --><h1>Gr&uuml;ezi</h1>
             <p>One <b>two</b>,&nbsp;three&hellip;<br>four &unknown; 1 < 2</p>
             <script>if (a < b) { '</p>' }</script><ul><li>a</li><li>b &#x1F600;</li></ul>

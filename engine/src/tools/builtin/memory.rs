@@ -35,7 +35,10 @@ pub(super) fn describe_read() -> (&'static str, Value) {
     let parameters = json!({ "type": "object", "additionalProperties": false, "properties": {
         "key": { "type": "string", "description": "Exactly this fact." },
         "search": { "type": "string", "description": "Facts with this text in their key or value." } } });
-    ("Looks up what you have been told to remember: one fact, a search, or the newest facts.", parameters)
+    (
+        "Looks up what you have been told to remember: one fact, a search, or the newest facts.",
+        parameters,
+    )
 }
 
 pub(super) fn describe_write() -> (&'static str, Value) {
@@ -43,7 +46,10 @@ pub(super) fn describe_write() -> (&'static str, Value) {
         "properties": { "key": { "type": "string", "minLength": 1, "maxLength": LONGEST_KEY },
             "value": { "type": "string", "maxLength": LONGEST_VALUE,
                 "description": "The fact; without one, the key is forgotten." } } });
-    ("Remembers a fact under a key for later runs, in place of what was there, or forgets it.", parameters)
+    (
+        "Remembers a fact under a key for later runs, in place of what was there, or forgets it.",
+        parameters,
+    )
 }
 
 pub(super) async fn read(app: &App, cx: &CallCx, about: About, arguments: &Value) -> Outcome {

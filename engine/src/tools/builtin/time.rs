@@ -13,7 +13,10 @@ pub(super) fn describe() -> (&'static str, Value) {
     ("Tells the current date and time, or what a moment is in another time zone.", parameters)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a model asks for the time; nothing is decided by it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a model asks for the time; nothing is decided by it"
+)]
 pub(super) fn now(arguments: &Value) -> Result<String, String> {
     at(Utc::now(), arguments)
 }
@@ -49,9 +52,13 @@ mod tests {
         let told = |arguments: Value| at(now, &arguments);
 
         let winter = told(json!({ "timezone": "Europe/Zurich" })).unwrap();
-        let summer = told(json!({ "timezone": "Europe/Zurich", "at": "2026-07-15T12:00:00Z" })).unwrap();
+        let summer =
+            told(json!({ "timezone": "Europe/Zurich", "at": "2026-07-15T12:00:00Z" })).unwrap();
 
-        assert!(winter.contains("2026-01-15T13:00:00+01:00") && winter.contains("Thursday"), "{winter}");
+        assert!(
+            winter.contains("2026-01-15T13:00:00+01:00") && winter.contains("Thursday"),
+            "{winter}"
+        );
         assert!(summer.contains("2026-07-15T14:00:00+02:00"), "{summer}");
         assert!(told(json!({})).unwrap().contains(r#""local":"2026-01-15T12:00:00Z""#));
         assert!(told(json!({ "timezone": "Mars/Base" })).unwrap_err().contains("Mars/Base"));

@@ -60,8 +60,11 @@ pub(crate) async fn take(
     session: &Session,
     tools: &[Tool],
 ) -> Result<Refreshed, Error> {
-    let mut known: BTreeMap<String, _> =
-        mcp_server::tools(tx, server.server_id).await?.into_iter().map(|t| (t.key.clone(), t)).collect();
+    let mut known: BTreeMap<String, _> = mcp_server::tools(tx, server.server_id)
+        .await?
+        .into_iter()
+        .map(|t| (t.key.clone(), t))
+        .collect();
     let mut refreshed = Refreshed::default();
     for tool in tools {
         let key = tool.name.to_string();
@@ -77,21 +80,18 @@ pub(crate) async fn take(
                 continue;
             }
         };
-        match known.remove(&key) {
-            Some(old) => {
-                fields.name.clone_from(&old.fields.name);
-                if *old.fields == fields {
-                    refreshed.unchanged.push(fields.name);
-                } else {
-                    store::tool::update(tx, old.tool_id, &fields).await?;
-                    refreshed.updated.push(fields.name);
-                }
+        if let Some(old) = known.remove(&key) {
+            fields.name.clone_from(&old.fields.name);
+            if *old.fields == fields {
+                refreshed.unchanged.push(fields.name);
+            } else {
+                store::tool::update(tx, old.tool_id, &fields).await?;
+                refreshed.updated.push(fields.name);
             }
-            None => {
-                fields.name = free(tx, &fields.name).await?;
-                mcp_server::insert_tool(tx, server, &key, &fields).await?;
-                refreshed.created.push(fields.name);
-            }
+        } else {
+            fields.name = free(tx, &fields.name).await?;
+            mcp_server::insert_tool(tx, server, &key, &fields).await?;
+            refreshed.created.push(fields.name);
         }
     }
     for (_, gone) in known {

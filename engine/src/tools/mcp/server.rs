@@ -55,10 +55,8 @@ impl ServerFields {
 
     /// Lists every field that cannot be so. `allows` says which programs may be run.
     pub(crate) fn check(&self, allows: impl Fn(&str) -> bool) -> Result<(), Vec<FieldError>> {
-        let mut errors = crate::definition::unstorable(
-            &serde_json::to_value(self).unwrap_or_default(),
-            "",
-        );
+        let mut errors =
+            crate::definition::unstorable(&serde_json::to_value(self).unwrap_or_default(), "");
         let mut refuse = |wrong: bool, pointer: &str, message: &str| {
             if wrong {
                 errors.push(FieldError::new(pointer, message));
@@ -74,7 +72,11 @@ impl ServerFields {
                     && url.username().is_empty()
                     && url.password().is_none()
             });
-            refuse(!good, "/url", "a URL that begins with https:// or http://, without credentials");
+            refuse(
+                !good,
+                "/url",
+                "a URL that begins with https:// or http://, without credentials",
+            );
         }
         if let Some(program) = self.command.first() {
             refuse(!allows(program), "/command/0", "the operator does not allow this program");

@@ -92,7 +92,9 @@ impl Wire {
         );
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(injection) = self.injection() {
-            injection.put_on(&mut url, &mut headers).map_err(|error| not_sent(error.to_string()))?;
+            injection
+                .put_on(&mut url, &mut headers)
+                .map_err(|error| not_sent(error.to_string()))?;
         }
         let mut request = client.request(method, url).headers(headers);
         if let Some(body) = body {
@@ -174,7 +176,9 @@ impl StreamableHttpClient for Wire {
         let text = self.redactor().bytes(body);
         let answer = serde_json::from_slice::<ServerJsonRpcMessage>(&text);
         let answer = answer.map_err(|error| {
-            StreamableHttpError::UnexpectedServerResponse(Cow::Owned(format!("not JSON-RPC: {error}")))
+            StreamableHttpError::UnexpectedServerResponse(Cow::Owned(format!(
+                "not JSON-RPC: {error}"
+            )))
         })?;
         Ok(StreamableHttpPostResponse::Json(answer, session))
     }
@@ -205,7 +209,9 @@ impl StreamableHttpClient for Wire {
         let response = self.ask(Method::GET, &uri, headers, session_id.as_deref(), None).await?;
         match response.status() {
             StatusCode::METHOD_NOT_ALLOWED => Err(StreamableHttpError::ServerDoesNotSupportSse),
-            StatusCode::NOT_FOUND if session_id.is_some() => Err(StreamableHttpError::SessionExpired),
+            StatusCode::NOT_FOUND if session_id.is_some() => {
+                Err(StreamableHttpError::SessionExpired)
+            }
             status if status.is_success() => Ok(self.events(response)),
             _ => Err(self.refusal(response).await),
         }

@@ -26,12 +26,14 @@ pub(super) fn take(
         let encoding = encoding(kind)?;
         Some((encoding, media))
     });
-    let Some((encoding, media)) = found.min_by_key(|(encoding, _)| *encoding == Encoding::Form) else {
+    let Some((encoding, media)) = found.min_by_key(|(encoding, _)| *encoding == Encoding::Form)
+    else {
         let kinds: Vec<&str> = kinds.into_iter().map(String::as_str).collect();
         let why = format!("a body of {} cannot be sent", kinds.join(" or "));
         return left_out(required, &why, schemas);
     };
-    let mut schema = media.get("schema").map_or_else(|| json!({}), |schema| schemas.write_out(schema));
+    let mut schema =
+        media.get("schema").map_or_else(|| json!({}), |schema| schemas.write_out(schema));
     if let (Some(fields), Some(text)) =
         (schema.as_object_mut(), declared.get("description").and_then(Value::as_str))
     {

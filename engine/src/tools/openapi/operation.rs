@@ -77,7 +77,9 @@ impl Place<'_> {
         body::take(self, &mut parts, schemas)?;
         let mut unserved = Vec::new();
         let credential = security::credential(self, &mut unserved);
-        unserved.iter().for_each(|warning| schemas.warn(warning));
+        for warning in &unserved {
+            schemas.warn(warning);
+        }
         let mut config = json!({
             "method": self.method.to_ascii_uppercase(), "url": parts.url(&base),
             "headers": parts.headers, "join": parts.join, "encoding": parts.encoding,
@@ -156,7 +158,8 @@ impl Parts {
 
 /// The arguments' schema, closed: what a tool does not know it does not take.
 pub(super) fn object(properties: Map<String, Value>, required: &[String]) -> Value {
-    let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+    let mut schema =
+        json!({ "type": "object", "properties": properties, "additionalProperties": false });
     if let (false, Some(fields)) = (required.is_empty(), schema.as_object_mut()) {
         fields.insert("required".into(), json!(required));
     }

@@ -81,11 +81,16 @@ impl Parts {
         }
         let argument = self.arguments.add(parameter.name, parameter.schema.clone(), true);
         self.join_lists(parameter, &argument, ",");
-        self.path = self.path.replace(&format!("{{{}}}", parameter.name), &format!("{{{argument}}}"));
+        self.path =
+            self.path.replace(&format!("{{{}}}", parameter.name), &format!("{{{argument}}}"));
         Ok(())
     }
 
-    fn query(&mut self, parameter: &Parameter<'_>, schemas: &mut Schemas<'_>) -> Result<(), String> {
+    fn query(
+        &mut self,
+        parameter: &Parameter<'_>,
+        schemas: &mut Schemas<'_>,
+    ) -> Result<(), String> {
         let Parameter { name, style, explode, .. } = *parameter;
         if !parameter.is_json && is(&parameter.schema, "object") {
             return self.spread(parameter, schemas);
@@ -112,7 +117,9 @@ impl Parts {
         let deep = style == "deepObject";
         let Some(members) = members.filter(|all| !all.is_empty() && (deep || explode)) else {
             if required {
-                return Err(format!("the query parameter `{name}` is an object of an unknown shape"));
+                return Err(format!(
+                    "the query parameter `{name}` is an object of an unknown shape"
+                ));
             }
             schemas.warn(&format!("the query parameter `{name}` is an object: left out"));
             return Ok(());
@@ -134,7 +141,9 @@ impl Parts {
         }
         if looks_secret(&lower) {
             let name = parameter.name;
-            schemas.warn(&format!("the header `{name}` looks like a secret: attach a credential instead"));
+            schemas.warn(&format!(
+                "the header `{name}` looks like a secret: attach a credential instead"
+            ));
             return;
         }
         if matches!(lower.as_str(), "idempotency-key" | "x-idempotency-key") {
@@ -166,7 +175,10 @@ impl Parts {
                 schemas.warn(&format!("the path parameter `{name}` is not described"));
                 self.arguments.add(name, json!({ "type": "string" }), true)
             };
-            path.push_str(&format!("{before}{{{argument}}}"));
+            path.push_str(before);
+            path.push('{');
+            path.push_str(&argument);
+            path.push('}');
             rest = after.to_owned();
         }
         self.path = path + &rest;
@@ -198,7 +210,8 @@ fn read<'a>(declared: &'a Value, schemas: &mut Schemas<'_>) -> Parameter<'a> {
     let content = declared.get("content").and_then(Value::as_object);
     let of_content = content.and_then(|all| all.values().next()).and_then(|one| one.get("schema"));
     let schema = declared.get("schema").or(of_content);
-    let mut schema = schema.map_or_else(|| json!({ "type": "string" }), |schema| schemas.write_out(schema));
+    let mut schema =
+        schema.map_or_else(|| json!({ "type": "string" }), |schema| schemas.write_out(schema));
     if let (Some(fields), Some(description)) = (schema.as_object_mut(), text("description")) {
         fields.insert("description".into(), json!(description.replace('\0', "")));
     }

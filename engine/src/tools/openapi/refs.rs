@@ -16,7 +16,7 @@ impl<'a> Refs<'a> {
     }
 
     /// What is meant: the value itself, or what it refers to in the end.
-    pub(super) fn resolve(&self, value: &'a Value) -> Result<&'a Value, String> {
+    pub(super) fn resolve(self, value: &'a Value) -> Result<&'a Value, String> {
         let mut value = value;
         for _ in 0..LONGEST_CHAIN {
             match value.get("$ref").and_then(Value::as_str) {
@@ -28,7 +28,7 @@ impl<'a> Refs<'a> {
     }
 
     /// The same for a value of shorter life, without complaint.
-    pub(super) fn resolve_any<'v>(&self, value: &'v Value) -> &'v Value
+    pub(super) fn resolve_any<'v>(self, value: &'v Value) -> &'v Value
     where
         'a: 'v,
     {
@@ -38,15 +38,13 @@ impl<'a> Refs<'a> {
     }
 
     /// What one reference leads to.
-    pub(super) fn find(&self, reference: &str) -> Result<&'a Value, String> {
+    pub(super) fn find(self, reference: &str) -> Result<&'a Value, String> {
         let Some(pointer) = reference.strip_prefix('#') else {
             return Err(format!("`{reference}` is in another document"));
         };
         // A pointer in a URL is percent-encoded.
         let pointer = percent_decoded(pointer);
-        self.document
-            .pointer(&pointer)
-            .ok_or_else(|| format!("`{reference}` leads nowhere"))
+        self.document.pointer(&pointer).ok_or_else(|| format!("`{reference}` leads nowhere"))
     }
 }
 
@@ -55,9 +53,9 @@ fn percent_decoded(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
         let code = match (first, tail) {
-            (b'%', [a, b, ..]) => std::str::from_utf8(&[*a, *b])
-                .ok()
-                .and_then(|hex| u8::from_str_radix(hex, 16).ok()),
+            (b'%', [a, b, ..]) => {
+                std::str::from_utf8(&[*a, *b]).ok().and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            }
             _ => None,
         };
         bytes.push(code.unwrap_or(*first));

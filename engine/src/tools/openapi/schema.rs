@@ -10,9 +10,28 @@ const BUDGET: usize = 1500;
 const DEEPEST: usize = 24;
 
 const PLAIN: [&str; 22] = [
-    "type", "enum", "const", "default", "description", "title", "format", "minimum", "maximum",
-    "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern",
-    "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties", "required", "nullable",
+    "type",
+    "enum",
+    "const",
+    "default",
+    "description",
+    "title",
+    "format",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "required",
+    "nullable",
 ];
 const ONE: [&str; 5] = ["items", "additionalProperties", "not", "contains", "propertyNames"];
 const MANY: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{refs::Refs, operation::Place as Operation};
+use super::{operation::Place as Operation, refs::Refs};
 use crate::tools::http::{CredentialPlace, Place};
 
 /// Where the operation's credential goes. Of alternatives the first that can be served is taken.
@@ -10,12 +10,13 @@ pub(super) fn credential(
     operation: &Operation<'_>,
     warnings: &mut Vec<String>,
 ) -> Option<CredentialPlace> {
-    let declared = operation.operation.get("security").or_else(|| operation.document.get("security"));
+    let declared =
+        operation.operation.get("security").or_else(|| operation.document.get("security"));
     let alternatives = declared.and_then(Value::as_array)?;
     let mut unknown = Vec::new();
     for alternative in alternatives.iter().filter_map(Value::as_object) {
         let names: Vec<&String> = alternative.keys().collect();
-        let places = names.iter().map(|name| place(operation.document, operation.refs, name));
+        let places = names.iter().map(|name| place(operation.document, *operation.refs, name));
         match places.collect::<Result<Vec<_>, String>>() {
             Ok(places) => {
                 if let [_, _, ..] = places.as_slice() {
@@ -34,7 +35,7 @@ pub(super) fn credential(
     None
 }
 
-fn place(document: &Value, refs: &Refs<'_>, name: &str) -> Result<CredentialPlace, String> {
+fn place(document: &Value, refs: Refs<'_>, name: &str) -> Result<CredentialPlace, String> {
     let schemes = document.pointer("/components/securitySchemes").and_then(Value::as_object);
     let scheme = schemes.and_then(|schemes| schemes.get(name));
     let scheme = scheme.ok_or_else(|| format!("the security scheme `{name}` is not described"))?;

@@ -40,7 +40,9 @@ fn filled(text: &str, variables: Option<&Value>) -> Result<String, String> {
         text = text.replace(&format!("{{{name}}}"), &default);
     }
     if text.contains(['{', '}']) {
-        return Err(format!("the server `{text}` has a variable without a default: say `base_url`"));
+        return Err(format!(
+            "the server `{text}` has a variable without a default: say `base_url`"
+        ));
     }
     Ok(text)
 }

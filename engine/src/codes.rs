@@ -16,6 +16,10 @@ codes! {
     AGENT_NAME_TAKEN = "agent_name_taken", 409, "Another agent of the tenant has this name.";
     AGENT_NOT_ACTIVE = "agent_not_active", 409, "The agent is inactive, paused or archived: it starts no runs.";
     TOOL_NOT_FOUND = "tool_not_found", 404, "There is no such tool, or it is not yours to see.";
+    TOOL_MANAGED = "tool_managed", 409, "The tool belongs to an MCP server and follows it; change the server.";
+    MCP_SERVER_NOT_FOUND = "mcp_server_not_found", 404, "There is no such MCP server, or it is not yours to see.";
+    MCP_SERVER_NAME_TAKEN = "mcp_server_name_taken", 409, "Another MCP server of the tenant has this name.";
+    MCP_SERVER_UNREACHABLE = "mcp_server_unreachable", 422, "The MCP server did not tell which tools it has.";
     TOOL_NAME_TAKEN = "tool_name_taken", 409, "Another tool of the tenant has this name.";
     TOOL_NOT_ASSIGNED = "tool_not_assigned", 404, "The agent does not have this tool.";
     DUPLICATE_TOOL_NAME = "duplicate_tool_name", 409, "The agent has another tool of this name.";
@@ -25,6 +29,8 @@ codes! {
     RUN_NOT_FOUND = "run_not_found", 404, "There is no such run, or it is not yours to see.";
     RUN_PRUNED = "run_pruned", 410, "The run ended so long ago that what was said in it has been forgotten.";
     RUN_ENDED = "run_ended", 409, "The run has ended; its status never changes again.";
+    QUESTION_NOT_FOUND = "question_not_found", 404, "The run asks no such question.";
+    QUESTION_ANSWERED = "question_answered", 409, "Somebody has answered the question already.";
     EFFECT_NOT_FOUND = "effect_not_found", 404, "The run has made no such call.";
     EFFECT_NOT_IN_DOUBT = "effect_not_in_doubt", 409, "What became of the call is known; nobody is asked.";
 }

@@ -24,6 +24,8 @@ pub struct Config {
     pub openai_key: Option<SecretString>,
     /// Where `openai:` models are.
     pub openai_base_url: Url,
+    /// The programs of this machine that may be run as MCP servers.
+    pub mcp_commands: Vec<String>,
     /// How runs are carried out.
     pub runs: RunConfig,
 }
@@ -90,9 +92,17 @@ impl Config {
             egress: egress(env),
             openai_key: env.optional_secret("OPENAI_API_KEY"),
             openai_base_url: env.parse("OPENAI_BASE_URL", "https://api.openai.com/v1"),
+            mcp_commands: commands(env),
             runs: RunConfig::read(env),
         }
     }
+}
+
+/// Names or paths, separated by commas; none unless the operator says so.
+fn commands(env: &mut Env) -> Vec<String> {
+    let list = env.text("SWITCHYARD_MCP_COMMANDS", "");
+    let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    entries.map(str::to_owned).collect()
 }
 
 fn egress(env: &mut Env) -> EgressPolicy {

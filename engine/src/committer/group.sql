@@ -26,7 +26,8 @@ with asked as (
     -- which would tempt it to read a whole partial index instead.
     where r.run_id = any ($1::uuid[]) and r.run_id = a.run_id and r.tenant_id = a.tenant_id
       and r.epoch = a.epoch and r.next_seq = a.seq and r.worker_id is not null
-    returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.drained, a.finish_reason is not null as ended
+    returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.drained, a.finish_reason is not null as ended,
+              r.parent_run_id, r.parent_call_id
 ), said as (
     insert into engine.content (root_run_id, hash, tenant_id, body)
     select m.root_run_id, c.hash, m.tenant_id, c.body
@@ -67,6 +68,14 @@ with asked as (
     where t.run_id = m.run_id and t.tenant_id = m.tenant_id and (m.ended or (t.due_at <= now() and t.name <> 'deadline'))
       and not exists (select from unnest($33::uuid[], $34::text[]) as anew (run_id, name)
                       where anew.run_id = t.run_id and anew.name = t.name)
+), reported as (
+    -- The end of a run that works for a call is that call's answer. A parent that has ended hears nothing any more.
+    insert into engine.run_signal (run_id, tenant_id, signal)
+    select m.parent_run_id, m.tenant_id,
+           jsonb_build_object('signal', 'child_ended', 'call_id', m.parent_call_id, 'child_id', m.run_id)
+    from moved m
+    where m.ended and m.parent_call_id is not null
+      and exists (select from engine.run p where p.run_id = m.parent_run_id and p.finish_reason is null)
 ), told as (
     insert into engine.outbox (message_id, tenant_id, event_id, attempt, subject, envelope)
     select o.message_id, m.tenant_id, o.event_id, o.attempt, o.subject,

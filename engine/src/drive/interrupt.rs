@@ -2,7 +2,7 @@
 
 use shared_models::UserId;
 
-use super::{Cx, Run, doubt};
+use super::{Cx, Run, doubt, waits};
 use crate::error::Error;
 use crate::store::signal::{self, Signal};
 
@@ -45,7 +45,7 @@ async fn cancelled(cx: &Cx<'_>) -> Result<Option<Stop>, sqlx::Error> {
     let signals = signal::open(&mut tx, cx.claimed.run).await?;
     Ok(signals.into_iter().find_map(|(_, signal)| match signal {
         Signal::Cancel { by, reason } => Some(Stop::Cancelled { by, reason }),
-        Signal::Doubt { .. } => None,
+        Signal::Doubt { .. } | Signal::Answered { .. } | Signal::ChildEnded { .. } => None,
     }))
 }
 
@@ -63,6 +63,9 @@ pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<St
         match signal {
             Signal::Cancel { by, reason } => return Ok(Some(Stop::Cancelled { by, reason })),
             Signal::Doubt { .. } => doubt::answered(cx, run, &signal)?,
+            Signal::Answered { .. } | Signal::ChildEnded { .. } => {
+                waits::answered(cx, run, &signal).await?;
+            }
         }
     }
     Ok(timed_out(cx))

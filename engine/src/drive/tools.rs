@@ -141,7 +141,6 @@ async fn make(cx: &Cx<'_>, ready: Ready<'_>, flight: Flight) -> Made {
         tenant: cx.claimed.tenant,
         run: cx.claimed.run,
         call_id: call.id.clone(),
-        deadline: cx.deadline,
         owner: cx.snapshot.owner,
         agent_id: cx.snapshot.agent_id,
         idempotency_key: key(cx, &call).to_string(),

@@ -13,9 +13,12 @@ mod get_tool;
 mod list_agent_tools;
 mod list_agent_versions;
 mod list_agents;
+mod import_tools;
 mod list_models;
 mod list_tools;
 mod lookup_agent;
+mod mcp_servers;
+mod refresh_mcp_server;
 mod restore_agent_version;
 mod update_agent;
 mod update_tool;
@@ -24,12 +27,20 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use dbutil::TenantTx;
 use serde::Serialize;
 use servicekit::{Caller, Created, FieldError};
 use shared_models::AgentScope;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{app::App, definition::AgentFields, error::Error};
+use crate::{
+    app::App,
+    definition::AgentFields,
+    error::Error,
+    store,
+    tools::{ToolConfig, ToolFields},
+    visibility::Viewer,
+};
 
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -52,6 +63,16 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         // tools
         .routes(routes!(list_tools::list_tools, create_tool::create_tool))
         .routes(routes!(get_tool::get_tool, update_tool::update_tool, delete_tool::delete_tool))
+        .routes(routes!(import_tools::import_tools))
+        // MCP servers
+        .routes(routes!(mcp_servers::list_mcp_servers, mcp_servers::create_mcp_server))
+        .routes(routes!(
+            mcp_servers::get_mcp_server,
+            mcp_servers::update_mcp_server,
+            mcp_servers::delete_mcp_server
+        ))
+        .routes(routes!(mcp_servers::trust_mcp_server))
+        .routes(routes!(refresh_mcp_server::refresh_mcp_server))
         // models
         .routes(routes!(list_models::list_models))
         // for services
@@ -81,6 +102,26 @@ fn check_texts(texts: &[(&str, &Option<String>)]) -> Result<(), Error> {
     let errors: Vec<_> =
         bad.map(|(name, _)| FieldError::new(*name, "must not contain U+0000")).collect();
     if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+}
+
+/// Refuses a tool that leads to an agent the viewer may not see.
+async fn check_reach(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    fields: &ToolFields,
+) -> Result<(), Error> {
+    let Ok(ToolConfig::Agent(config)) = ToolConfig::read(fields.kind, &fields.config) else {
+        return Ok(());
+    };
+    store::agent::find_visible(tx, viewer, config.agent_id).await.map(drop).map_err(|error| {
+        match error {
+            Error::AgentNotFound(_) => {
+                let why = "there is no such agent, or it is not yours to see";
+                Error::Invalid(vec![FieldError::new("/config/agent_id", why)])
+            }
+            error => error,
+        }
+    })
 }
 
 /// 201 with the thing and its first `ETag`.

@@ -1,13 +1,16 @@
 //! Runs over REST.
 
 mod answer_effect;
+mod answer_question;
 mod cancel_run;
 mod create_run;
 mod follow_run;
 mod get_run;
+mod get_run_tree;
 mod list_effects;
 mod list_messages;
 mod list_parked;
+mod list_questions;
 mod list_runs;
 mod replay_parked;
 mod watch;
@@ -31,6 +34,8 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list_messages::list_messages))
         .routes(routes!(list_effects::list_effects))
         .routes(routes!(answer_effect::answer_effect))
+        .routes(routes!(list_questions::list_questions, answer_question::answer_question))
+        .routes(routes!(get_run_tree::get_run_tree))
         .routes(routes!(cancel_run::cancel_run))
         // firings that could not be taken
         .routes(routes!(list_parked::list_parked))

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     error::Error,
     snapshot::SnapshotTool,
-    tools::{ToolFields, http::HttpConfig},
+    tools::{ToolConfig, ToolFields},
 };
 
 /// How an agent has a tool.
@@ -63,18 +63,17 @@ pub(crate) struct NewLink {
 impl Link {
     /// The tool as the agent has it.
     pub(crate) fn resolved(&self) -> Result<SnapshotTool, Error> {
-        let config = merged(&self.tool.config, &self.config)?;
-        let effect = ToolFields { config: config.clone(), ..self.tool.clone() }.effect_in_force();
+        let config = merged(&self.tool, &self.config)?;
         Ok(SnapshotTool {
             tool_id: self.tool_id,
             version: self.tool_version,
             name: self.name.clone(),
             description: self.description.clone(),
             parameters: self.tool.parameters.clone(),
-            effect,
+            effect: config.effect(self.tool.effect),
             timeout_ms: self.tool.timeout_ms,
             kind: self.tool.kind,
-            config: serde_json::to_value(config).map_err(anyhow::Error::from)?,
+            config: config.to_value(),
             credential_id: self.credential_id,
             credential_hosts: self.credential_hosts.clone(),
         })
@@ -82,9 +81,11 @@ impl Link {
 }
 
 /// A tool's configuration with an agent's own merged in.
-pub(crate) fn merged(config: &HttpConfig, own: &Value) -> Result<HttpConfig, Error> {
-    servicekit::merge_patch(config, own).map_err(|problem| {
-        let why = format!("does not fit the tool's configuration: {}", problem.detail());
+pub(crate) fn merged(tool: &ToolFields, own: &Value) -> Result<ToolConfig, Error> {
+    let mut config = tool.config.clone();
+    json_patch::merge(&mut config, own);
+    ToolConfig::read(tool.kind, &config).map_err(|error| {
+        let why = format!("does not fit the tool's configuration: {}", error.message);
         Error::Invalid(vec![FieldError::new("/config", why)])
     })
 }

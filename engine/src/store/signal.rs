@@ -13,6 +13,10 @@ pub(crate) enum Signal {
         by: Option<UserId>,
         reason: String,
     },
+    /// A person's answer to a question.
+    Answered { call_id: String, text: String, by: UserId },
+    /// A run that a call has started has ended. Written with the run's end itself; see `committer/group.sql`.
+    ChildEnded { call_id: String, child_id: uuid::Uuid },
     /// What became of a call in doubt.
     Doubt {
         call_id: String,

@@ -59,6 +59,7 @@ pub(crate) async fn assign_tool(
     let viewer = Viewer::of(&caller);
     let mut tx = app.db.begin(caller.tenant).await?;
     let (mut agent, mut tool) = look(&mut tx, &viewer, agent_id, tool_id).await?;
+    super::check_reach(&mut tx, &viewer, &tool.fields).await?;
     let mut link = link(&asked, &tool)?;
     if let Some(credential) = asked.credential_id {
         // No network call inside a transaction: look, ask, then look again.
@@ -126,9 +127,9 @@ fn link(asked: &Assignment, tool: &Tool) -> Result<NewLink, Error> {
     if asked.name.as_deref().is_some_and(|name| !tools::is_tool_name(name)) {
         errors.push(FieldError::new("/name", "1 to 64 of A-Z, a-z, 0-9, `_` and `-`"));
     }
-    let config = merged(&tool.fields.config, &asked.config)?;
+    let config = merged(&tool.fields, &asked.config)?;
     errors.extend(config.check(&tool.fields.parameters));
-    if asked.credential_id.is_some() && config.credential.is_none() {
+    if asked.credential_id.is_some() && config.credential().is_none() {
         errors.push(FieldError::new("/credential_id", "the tool has no place for a credential"));
     }
     if !errors.is_empty() {

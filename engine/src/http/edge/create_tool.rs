@@ -1,14 +1,15 @@
 //! `POST /v1/tools`
 
 use axum::{extract::State, response::Response};
-use servicekit::{Body, Caller, Once, scope::ToolsWrite};
-use shared_models::ProblemBody;
+use servicekit::{Body, Caller, FieldError, Once, scope::ToolsWrite};
+use shared_models::{ProblemBody, ToolKind};
 
 use crate::{
     app::App,
     error::Error,
     store::{self, tool::Tool},
     tools::ToolFields,
+    visibility::Viewer,
 };
 
 /// Make a tool.
@@ -25,11 +26,16 @@ pub(crate) async fn create_tool(
     Body(fields): Body<ToolFields>,
 ) -> Result<Response, Error> {
     let owner = caller.person()?;
-    fields.check().map_err(Error::Invalid)?;
+    if fields.kind == ToolKind::Mcp {
+        let why = "made by a refresh of its MCP server, never by hand";
+        return Err(Error::Invalid(vec![FieldError::new("/kind", why)]));
+    }
+    let fields = fields.checked().map_err(Error::Invalid)?;
     let mut tx = app.db.begin(caller.tenant).await?;
     if let Some(stored) = once.begin(&mut tx, &caller, &fields).await? {
         return Ok(stored);
     }
+    super::check_reach(&mut tx, &Viewer::of(&caller), &fields).await?;
     let tool = store::tool::insert(&mut tx, owner, &fields).await?;
     once.remember(&mut tx, super::CREATED, &tool).await?;
     tx.commit().await?;

@@ -2,7 +2,7 @@
 
 use axum::{extract::State, http::StatusCode};
 use servicekit::{Caller, IfMatch, Path, scope::ToolsWrite};
-use shared_models::{ProblemBody, ToolId};
+use shared_models::{ProblemBody, ToolId, ToolKind};
 
 use crate::{app::App, error::Error, store, visibility::Viewer};
 
@@ -23,6 +23,9 @@ pub(crate) async fn delete_tool(
         return Err(Error::NotOwner("only its owner or an administrator deletes a tool".into()));
     }
     if_match.check(tool.version)?;
+    if tool.fields.kind == ToolKind::Mcp {
+        return Err(Error::ToolManaged);
+    }
     store::tool::delete(&mut tx, tool_id).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

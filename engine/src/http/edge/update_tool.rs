@@ -3,7 +3,7 @@
 use axum::extract::State;
 use serde_json::Value;
 use servicekit::{Body, Caller, IfMatch, Path, Tagged, merge_patch, scope::ToolsWrite};
-use shared_models::{ProblemBody, ToolId};
+use shared_models::{ProblemBody, ToolId, ToolKind};
 
 use crate::{
     app::App,
@@ -35,11 +35,15 @@ pub(crate) async fn update_tool(
         return Err(Error::NotOwner("only its owner or an administrator changes a tool".into()));
     }
     if_match.check(tool.version)?;
+    if tool.fields.kind == ToolKind::Mcp {
+        return Err(Error::ToolManaged);
+    }
     let fields: ToolFields = merge_patch(&tool.fields, &patch)?;
-    fields.check().map_err(Error::Invalid)?;
+    let fields = fields.checked().map_err(Error::Invalid)?;
     if fields == tool.fields {
         return Ok(Tagged(tool.version, tool));
     }
+    super::check_reach(&mut tx, &Viewer::of(&caller), &fields).await?;
     if store::agent_tool::rename_clashes(&mut tx, tool_id, &fields.name).await? {
         return Err(Error::DuplicateToolName(fields.name));
     }

@@ -121,6 +121,7 @@ pub(crate) fn fold(
 pub(crate) fn opening(snapshot: &RunSnapshot) -> Conversation {
     Conversation::new(&snapshot.instructions)
         .with_max_steps(snapshot.max_steps)
+        .with_output_schema(snapshot.output_schema.clone())
         .with_window(Window::of_model(&snapshot.model))
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::{
-    Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest,
-    Reply, RetryPolicy, complete_with_retries, split_model_name,
+    Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind, ModelEvent,
+    ModelRequest, OutputForm, Reply, RetryPolicy, complete_with_retries, split_model_name,
 };
 use futures::StreamExt as _;
 use tokio::time::Instant;
@@ -202,6 +202,9 @@ fn request(cx: &Cx<'_>, run: &Run, name: &str) -> ModelRequest {
         model: model.to_owned(),
         messages: run.state.prompt(),
         tools: deferral::shown(cx, run).into(),
+        output: cx.snapshot.output_schema.clone().map(|schema| {
+            Arc::new(OutputForm { name: "output".into(), schema, strict: false })
+        }),
         temperature: Some(cx.snapshot.temperature),
         max_tokens: cx.snapshot.max_tokens,
         ..ModelRequest::default()

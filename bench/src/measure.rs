@@ -45,14 +45,11 @@ pub(crate) async fn everything(bench: &mut Bench, only: &[String]) -> anyhow::Re
         return Ok(());
     }
     tell("starting the services");
-    let fleet = Fleet::start(bench).await?;
-    let done = with_fleet(bench, &fleet, &wanted).await;
+    let mut fleet = Fleet::start(bench).await?;
+    let done = with_fleet(bench, &mut fleet, &wanted).await;
     if bench.statements {
         tell(&fleet.statements().await?);
     }
-    }
-    let mut fleet = Fleet::start(&bench.switchyard, &bench.dir, bench.mock_at).await?;
-    let done = with_fleet(bench, &mut fleet, &wanted).await;
     fleet.stop().await?;
     done
 }

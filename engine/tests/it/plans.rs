@@ -7,6 +7,7 @@ use crate::{harness::TestApp, scene};
 
 const GROUP: &str = include_str!("../../src/committer/group.sql");
 const CREATE: &str = include_str!("../../src/create.sql");
+const CREATOR: &str = include_str!("../../src/creator/group.sql");
 const FIND: &str = include_str!("../../src/store/run_find.sql");
 const CLAIM: &str = include_str!("../../src/store/claim.sql");
 const ORPHANS: &str = include_str!("../../src/store/requeue_orphans.sql");
@@ -23,7 +24,8 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
 
     for (name, sql, parameters, indexes) in [
         ("the journal's group", GROUP, 41, &["run_pkey", "run_signal_", "run_timer_pkey"][..]),
-        ("a new run", CREATE, 23, &[]),
+        ("a new run", CREATE, 27, &[]),
+        ("new runs", CREATOR, 35, &["catalogue_pkey"]),
         ("one run", FIND, 2, &["run_pkey"]),
     ] {
         let mut tx = db.begin(tenant).await.unwrap();

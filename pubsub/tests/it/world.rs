@@ -127,6 +127,7 @@ pub(crate) fn quick_relay() -> RelayConfig {
     RelayConfig {
         poll: millis(50),
         check: millis(100),
+        tidy: millis(100),
         max_backoff: millis(200),
         ..RelayConfig::default()
     }

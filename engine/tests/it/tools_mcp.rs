@@ -25,8 +25,8 @@ async fn server(api: &Api, fields: &Value) -> String {
     for (key, value) in fields.as_object().unwrap() {
         body[key] = value.clone();
     }
-    let made = api.post("/v1/mcp_servers", &body).await.expect(201);
-    format!("/v1/mcp_servers/{}", made["server_id"].as_str().unwrap())
+    let made = api.post("/v1/mcp-servers", &body).await.expect(201);
+    format!("/v1/mcp-servers/{}", made["server_id"].as_str().unwrap())
 }
 
 async fn refresh(api: &Api, server: &str) -> Value {
@@ -238,7 +238,7 @@ async fn a_server_inside_or_a_program_is_refused_unless_the_operator_allows_it()
 
     let refused = api.post(&format!("{inside}/refresh"), &json!({})).await;
     let program =
-        api.post("/v1/mcp_servers", &json!({ "name": "p", "command": ["sh", "-c", "true"] })).await;
+        api.post("/v1/mcp-servers", &json!({ "name": "p", "command": ["sh", "-c", "true"] })).await;
 
     assert_eq!(refused.refusal(), (422, "mcp_server_unreachable"));
     assert!(refused.body["detail"].as_str().unwrap().contains("not a public address"));

@@ -29,7 +29,7 @@ async fn every_route_refuses_who_may_not_call_it() {
     assert_eq!(run["wait_reason"], "doubt", "{run}");
     let run_id = text(&run["run_id"]);
     let mcp = json!({ "name": "walked", "url": "https://mcp.example.com/mcp" });
-    let mcp = api.post("/v1/mcp_servers", &mcp).await.expect(201);
+    let mcp = api.post("/v1/mcp-servers", &mcp).await.expect(201);
     let effects = api.get(&format!("/v1/runs/{run_id}/effects")).await.expect(200);
     let call_id = text(&effects["items"][0]["call_id"]);
 
@@ -66,10 +66,10 @@ async fn every_route_refuses_who_may_not_call_it() {
                 json!({ "name": "pets", "document": { "openapi": "3.1.0" } }),
             ),
             (
-                "POST /v1/mcp_servers",
+                "POST /v1/mcp-servers",
                 json!({ "name": "another", "url": "https://mcp.example.com/mcp" }),
             ),
-            ("PUT /v1/mcp_servers/{server_id}/trust", json!({ "trusted": true })),
+            ("PUT /v1/mcp-servers/{server_id}/trust", json!({ "trusted": true })),
             ("POST /v1/runs/{run_id}/input", json!({ "answer": "yes" })),
             ("POST /v1/runs", json!({ "agent_id": agent_id, "input": "go" })),
             ("POST /v1/runs/{run_id}/effects/{call_id}/answer", json!({ "outcome": "happened" })),
@@ -80,11 +80,11 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("GET /v1/tools/{tool_id}", 200),
             ("PATCH /v1/tools/{tool_id}", 403),
             ("DELETE /v1/tools/{tool_id}", 403),
-            ("GET /v1/mcp_servers/{server_id}", 200),
-            ("PATCH /v1/mcp_servers/{server_id}", 403),
-            ("DELETE /v1/mcp_servers/{server_id}", 403),
-            ("PUT /v1/mcp_servers/{server_id}/trust", 403),
-            ("POST /v1/mcp_servers/{server_id}/refresh", 403),
+            ("GET /v1/mcp-servers/{server_id}", 200),
+            ("PATCH /v1/mcp-servers/{server_id}", 403),
+            ("DELETE /v1/mcp-servers/{server_id}", 403),
+            ("PUT /v1/mcp-servers/{server_id}/trust", 403),
+            ("POST /v1/mcp-servers/{server_id}/refresh", 403),
         ]),
         owner,
     };

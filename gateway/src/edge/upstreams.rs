@@ -38,6 +38,7 @@ pub(crate) const TABLE: &[Entry] = &[
     // Agents and their work.
     keyed("/v1/agents", Engine),
     keyed("/v1/tools", Engine),
+    keyed("/v1/mcp-servers", Engine),
     keyed("/v1/runs", Engine),
     keyed("/v1/models", Engine),
 ];

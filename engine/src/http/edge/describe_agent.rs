@@ -10,6 +10,7 @@ use crate::{app::App, error::Error, snapshot, store, visibility::Viewer};
 
 /// An agent as a run would start with it now.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[allow(clippy::struct_field_names, reason = "fields are named as on the wire")]
 pub(crate) struct Description {
     agent_id: AgentId,
     version: i32,

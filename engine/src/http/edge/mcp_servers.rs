@@ -1,4 +1,4 @@
-//! `/v1/mcp_servers`
+//! `/v1/mcp-servers`
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use dbutil::{Page, PageQuery};
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The tenant's MCP servers, newest first.
-#[utoipa::path(get, path = "/v1/mcp_servers", tag = "tools",
+#[utoipa::path(get, path = "/v1/mcp-servers", tag = "tools",
     params(("limit" = Option<u32>, Query), ("cursor" = Option<String>, Query)),
     security(("token" = ["tools:read"])),
     responses((status = 200, body = Page<McpServer>), (status = "default", body = ProblemBody)))]
@@ -36,7 +36,7 @@ pub(crate) async fn list_mcp_servers(
 /// Add an MCP server.
 ///
 /// Nothing is asked of it yet: refresh it to get its tools.
-#[utoipa::path(post, path = "/v1/mcp_servers", tag = "tools", request_body = ServerFields,
+#[utoipa::path(post, path = "/v1/mcp-servers", tag = "tools", request_body = ServerFields,
     params(("Idempotency-Key" = Option<String>, Header)),
     security(("token" = ["tools:write"])),
     responses((status = 201, body = McpServer), (status = "default", body = ProblemBody)))]
@@ -59,7 +59,7 @@ pub(crate) async fn create_mcp_server(
 }
 
 /// One MCP server. Its `ETag` is its version.
-#[utoipa::path(get, path = "/v1/mcp_servers/{server_id}", tag = "tools",
+#[utoipa::path(get, path = "/v1/mcp-servers/{server_id}", tag = "tools",
     params(("server_id" = McpServerId, Path)),
     security(("token" = ["tools:read"])),
     responses((status = 200, body = McpServer), (status = "default", body = ProblemBody)))]
@@ -77,7 +77,7 @@ pub(crate) async fn get_mcp_server(
 ///
 /// A JSON Merge Patch (RFC 7396). Its tools follow at once; runs under way keep them as they were. Where the server is
 /// now is believed no more than any other: an administrator trusts it again.
-#[utoipa::path(patch, path = "/v1/mcp_servers/{server_id}", tag = "tools",
+#[utoipa::path(patch, path = "/v1/mcp-servers/{server_id}", tag = "tools",
     params(("server_id" = McpServerId, Path), ("If-Match" = Option<String>, Header)),
     request_body(content = Object, content_type = "application/merge-patch+json"),
     security(("token" = ["tools:write"])),
@@ -107,7 +107,7 @@ pub(crate) async fn update_mcp_server(
 }
 
 /// Take an MCP server away with its tools, from every agent that has them. Runs under way keep them.
-#[utoipa::path(delete, path = "/v1/mcp_servers/{server_id}", tag = "tools",
+#[utoipa::path(delete, path = "/v1/mcp-servers/{server_id}", tag = "tools",
     params(("server_id" = McpServerId, Path), ("If-Match" = Option<String>, Header)),
     security(("token" = ["tools:write"])),
     responses((status = 204), (status = "default", body = ProblemBody)))]
@@ -137,7 +137,7 @@ pub(crate) struct Trust {
 ///
 /// The tools of a server that is believed are `read` or `idempotent` where it says so; all others are `unsafe`. Refresh
 /// it afterwards for the tools to follow.
-#[utoipa::path(put, path = "/v1/mcp_servers/{server_id}/trust", tag = "tools",
+#[utoipa::path(put, path = "/v1/mcp-servers/{server_id}/trust", tag = "tools",
     params(("server_id" = McpServerId, Path)), request_body = Trust,
     security(("token" = ["tools:write"])),
     responses((status = 200, body = McpServer), (status = "default", body = ProblemBody)))]

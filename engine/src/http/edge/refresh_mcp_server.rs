@@ -1,4 +1,4 @@
-//! `POST /v1/mcp_servers/{server_id}/refresh`
+//! `POST /v1/mcp-servers/{server_id}/refresh`
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(crate) struct RefreshServer {
 ///
 /// Each tool that it lists, and that is wanted, becomes a tool of the tenant; tools that it no longer lists go. A server
 /// that lists only to those with a credential is asked with that of an agent.
-#[utoipa::path(post, path = "/v1/mcp_servers/{server_id}/refresh", tag = "tools",
+#[utoipa::path(post, path = "/v1/mcp-servers/{server_id}/refresh", tag = "tools",
     params(("server_id" = McpServerId, Path)), request_body = Option<RefreshServer>,
     security(("token" = ["tools:write"])),
     responses((status = 200, body = Refreshed), (status = "default", body = ProblemBody)))]

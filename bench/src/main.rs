@@ -139,7 +139,8 @@ async fn with(
     let beside = beside.parent().unwrap_or(Path::new("."));
     let bin_dir = options.bin_dir.as_deref().unwrap_or(beside);
     let report = Report::new(kind, notes(options));
-    let mut bench = Bench::start(bin_dir, dir.path(), (options.quick, options.statements), report).await?;
+    let mut bench =
+        Bench::start(bin_dir, dir.path(), (options.quick, options.statements), report).await?;
     let done = tokio::select! {
         done = work(&mut bench) => done,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("stopped")),

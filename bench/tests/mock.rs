@@ -15,7 +15,9 @@ use std::{
     },
 };
 
-use agentcore::{Agent, EventKind, FnTool, Message, StreamEvent, models::openai::OpenAi, run, run_stream};
+use agentcore::{
+    Agent, EventKind, FnTool, Message, StreamEvent, models::openai::OpenAi, run, run_stream,
+};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 

@@ -62,10 +62,12 @@ pub(crate) enum Which {
     Name(String),
 }
 
+type Kept = HashMap<(TenantId, Which), Arc<Pinned>>;
+
 /// The agents that were asked for. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Catalogue {
-    kept: Arc<Mutex<HashMap<(TenantId, Which), Arc<Pinned>>>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 impl Catalogue {
@@ -108,7 +110,7 @@ impl Catalogue {
         Ok(Some(pinned))
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<(TenantId, Which), Arc<Pinned>>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,15 +15,17 @@ use crate::snapshot::RunSnapshot;
 struct Scene {
     test: TestDb,
     db: Db,
-    pool: PgPool,
 }
 
 impl Scene {
     async fn start() -> Self {
         let test = TestDb::new("engine", &crate::MIGRATOR).await;
         let db = test.db("engine").await;
-        let pool = group::pool(&test.config("engine"), 1).await.unwrap();
-        Self { test, db, pool }
+        Self { test, db }
+    }
+
+    fn seat(&self) -> Seat {
+        Seat::new("engine", "test", &self.test.config("engine")).unwrap()
     }
 
     /// A run that is under way in epoch 1, and an append of its next record.
@@ -32,7 +34,6 @@ impl Scene {
         let owner = UserId::mint();
         let new = NewRun {
             run,
-            snapshot: snapshot(owner),
             principal: owner,
             initiator: None,
             firing: None,
@@ -41,7 +42,9 @@ impl Scene {
             deadline: None,
         };
         let mut tx = self.db.begin(tenant).await.unwrap();
-        assert!(create::create(&mut tx, &RunConfig::default(), &new).await.unwrap());
+        assert!(
+            create::create(&mut tx, &RunConfig::default(), &new, &snapshot(owner)).await.unwrap()
+        );
         tx.commit().await.unwrap();
         let mut admin = self.test.admin().await;
         let claim = format!(
@@ -60,10 +63,10 @@ impl Scene {
             .into_iter()
             .map(|append| {
                 let (done, answer) = oneshot::channel();
-                (Job { append, done }, answer)
+                (Job { append: append.into(), done }, answer)
             })
             .unzip();
-        commit(&self.pool, jobs).await;
+        commit(&mut self.seat(), jobs).await;
         let mut all = Vec::new();
         for answer in answers {
             all.push(answer.await.unwrap());
@@ -148,9 +151,10 @@ async fn an_append_whose_answer_was_lost_is_not_refused_because_it_succeeded() {
     let scene = Scene::start().await;
     let (append, mut taken) = (scene.run().await, scene.run().await);
     taken.epoch = 0;
-    let Ok(first) = group::commit(&scene.pool, &[&append]).await else { panic!("not committed") };
+    let mut seat = scene.seat();
+    let Ok(first) = group::commit(&mut seat, &[&append]).await else { panic!("not committed") };
 
-    let Ok(again) = group::commit_again(&scene.pool, &[&append, &taken]).await else {
+    let Ok(again) = group::commit_again(&mut seat, &[&append, &taken]).await else {
         panic!("not committed")
     };
 

@@ -88,6 +88,7 @@ pub(crate) struct Limits {
 /// What one run of the agent may use up. Kept with the agent; not enforced yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_field_names, reason = "limits are named as such on the wire")]
 pub(crate) struct Budget {
     /// Money, over all model calls.
     #[serde(default)]
@@ -151,11 +152,7 @@ impl AgentFields {
             "at most 256 KiB",
         );
         let persona = self.custom_persona_prompt.as_deref().unwrap_or_default();
-        refuse(
-            persona.len() > Self::LONGEST_PERSONA,
-            "/custom_persona_prompt",
-            "at most 64 KiB",
-        );
+        refuse(persona.len() > Self::LONGEST_PERSONA, "/custom_persona_prompt", "at most 64 KiB");
         refuse(
             self.use_custom_persona && persona.trim().is_empty(),
             "/custom_persona_prompt",

@@ -1,7 +1,7 @@
 //! What can go wrong here, and how it is answered.
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
-use shared_models::{AgentId, McpServerId, CredentialId, RunId, ToolId};
+use shared_models::{AgentId, CredentialId, McpServerId, RunId, ToolId};
 
 use crate::codes;
 use crate::committer::AppendError;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared_models::{
-    AgentId, Effect, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason, WorkerId,
+    AgentId, Effect, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason,
+    WorkerId,
 };
 use uuid::Uuid;
 

@@ -188,11 +188,7 @@ fn apply(told: &mut Transcript, record: &Record, message: Option<Message>) -> an
     Ok(())
 }
 
-fn reply(
-    message: Message,
-    usage: Usage,
-    finish: Option<ReplyFinish>,
-) -> anyhow::Result<Reply> {
+fn reply(message: Message, usage: Usage, finish: Option<ReplyFinish>) -> anyhow::Result<Reply> {
     let Message::Assistant { content, tool_calls, reasoning, replay } = message else {
         anyhow::bail!("a reply refers to something else");
     };

@@ -131,7 +131,20 @@ impl Relay {
         let bell = Arc::new(Notify::new());
         let handle = RelayHandle { bell: bell.clone(), taken: sender };
         let stream = stream_of(bus.service());
-        (Self { db, bus, config, stream, bell, taken, refused: HashMap::new(), unmarked: Vec::new(), high: 0 }, handle)
+        (
+            Self {
+                db,
+                bus,
+                config,
+                stream,
+                bell,
+                taken,
+                refused: HashMap::new(),
+                unmarked: Vec::new(),
+                high: 0,
+            },
+            handle,
+        )
     }
 
     /// Publishes until the token is cancelled, then once more what is left. Forgets old rows meanwhile.
@@ -241,11 +254,7 @@ impl Relay {
         Ok(rows.len())
     }
 
-    async fn mark(
-        &mut self,
-        tx: &mut dbutil::SystemTx,
-        acks: &[Ack],
-    ) -> Result<(), sqlx::Error> {
+    async fn mark(&mut self, tx: &mut dbutil::SystemTx, acks: &[Ack]) -> Result<(), sqlx::Error> {
         store::mark(tx, acks).await?;
         let fresh = acks.iter().filter(|ack| !ack.duplicate).map(|ack| ack.sequence);
         let (lowest, highest) = (fresh.clone().min(), fresh.max());
@@ -260,8 +269,7 @@ impl Relay {
 
     fn count(&self, published: usize) {
         let stream = self.stream.stream.name();
-        metrics::counter!("pubsub_published_total", "stream" => stream)
-            .increment(published as u64);
+        metrics::counter!("pubsub_published_total", "stream" => stream).increment(published as u64);
     }
 
     /// Sets refused rows aside and passes on that the bus was down.

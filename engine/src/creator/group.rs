@@ -298,4 +298,3 @@ impl Outbox {
         self.envelope.push(row.envelope.clone());
     }
 }
-

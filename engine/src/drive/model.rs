@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::{
-    Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind, ModelEvent,
-    ModelRequest, OutputForm, Reply, RetryPolicy, complete_with_retries, split_model_name,
+    Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind,
+    ModelEvent, ModelRequest, OutputForm, Reply, RetryPolicy, complete_with_retries,
+    split_model_name,
 };
 use futures::StreamExt as _;
 use tokio::time::Instant;
@@ -18,11 +19,7 @@ use crate::record::Record;
 use crate::snapshot::RunSnapshot;
 
 /// Asks for what the loop wants to hear.
-pub(super) async fn carry_out(
-    cx: &Cx<'_>,
-    run: &mut Run,
-    command: &Command,
-) -> Result<(), Error> {
+pub(super) async fn carry_out(cx: &Cx<'_>, run: &mut Run, command: &Command) -> Result<(), Error> {
     match command {
         Command::Summarise { upto } => summarise(cx, run, *upto).await,
         Command::CallModel | Command::CallTools(_) | Command::Finish(_) => call(cx, run).await,
@@ -36,9 +33,7 @@ async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error>
     let messages = run.state.summary_prompt(upto);
     let request = ModelRequest { model: model.to_owned(), messages, ..ModelRequest::default() };
     let reply = match resolve(cx, name).await {
-        Ok(model) => {
-            complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await
-        }
+        Ok(model) => complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await,
         Err(error) => Err(error),
     };
     match reply {
@@ -202,9 +197,11 @@ fn request(cx: &Cx<'_>, run: &Run, name: &str) -> ModelRequest {
         model: model.to_owned(),
         messages: run.state.prompt(),
         tools: deferral::shown(cx, run).into(),
-        output: cx.snapshot.output_schema.clone().map(|schema| {
-            Arc::new(OutputForm { name: "output".into(), schema, strict: false })
-        }),
+        output: cx
+            .snapshot
+            .output_schema
+            .clone()
+            .map(|schema| Arc::new(OutputForm { name: "output".into(), schema, strict: false })),
         temperature: Some(cx.snapshot.temperature),
         max_tokens: cx.snapshot.max_tokens,
         ..ModelRequest::default()

@@ -10,10 +10,10 @@ mod diff_agent_versions;
 mod duplicate_agent;
 mod get_agent;
 mod get_tool;
+mod import_tools;
 mod list_agent_tools;
 mod list_agent_versions;
 mod list_agents;
-mod import_tools;
 mod list_models;
 mod list_tools;
 mod lookup_agent;
@@ -105,11 +105,7 @@ fn check_texts(texts: &[(&str, &Option<String>)]) -> Result<(), Error> {
 }
 
 /// Refuses a tool that leads to an agent the viewer may not see.
-async fn check_reach(
-    tx: &mut TenantTx,
-    viewer: &Viewer,
-    fields: &ToolFields,
-) -> Result<(), Error> {
+async fn check_reach(tx: &mut TenantTx, viewer: &Viewer, fields: &ToolFields) -> Result<(), Error> {
     let Ok(ToolConfig::Agent(config)) = ToolConfig::read(fields.kind, &fields.config) else {
         return Ok(());
     };

@@ -103,9 +103,7 @@ pub(crate) async fn find_many(
 ) -> Result<Vec<Row>, sqlx::Error> {
     let tenants: Vec<Uuid> = tenants.iter().map(|tenant| tenant.uuid()).collect();
     let runs: Vec<Uuid> = runs.iter().map(|run| run.uuid()).collect();
-    sqlx::query_file_as!(Row, "src/store/run_find.sql", &tenants, &runs)
-        .fetch_all(connection)
-        .await
+    sqlx::query_file_as!(Row, "src/store/run_find.sql", &tenants, &runs).fetch_all(connection).await
 }
 
 /// What a list is narrowed to.

@@ -19,7 +19,7 @@ const FIELDS: [&str; 6] = ["second", "minute", "hour", "day of month", "month", 
 /// A cron expression in a zone.
 #[derive(Clone, Debug)]
 pub(crate) struct Cron {
-    pattern: croner::Cron,
+    pattern: Box<croner::Cron>,
     zone: Tz,
     /// It names times of day, not a rhythm.
     fixed: bool,
@@ -55,7 +55,11 @@ impl Cron {
             }
         })?;
         let [minute, hour] = [fields[fields.len() - 5], fields[fields.len() - 4]];
-        Ok(Self { pattern, zone, fixed: !minute.starts_with('*') && !hour.starts_with('*') })
+        Ok(Self {
+            pattern: Box::new(pattern),
+            zone,
+            fixed: !minute.starts_with('*') && !hour.starts_with('*'),
+        })
     }
 
     /// The first slot after an instant; none when there is none.

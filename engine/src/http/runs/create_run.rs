@@ -72,12 +72,11 @@ pub(crate) async fn create_run(
         return Ok(Created(begun.view).into_response());
     };
     let until = Instant::now() + Duration::from_secs(seconds.into());
-    let view = match begun.ours {
-        true => settled_here(&app, &caller, run, &settling, until).await?,
-        false => {
-            let live = app.stage.subscribe(caller.tenant, run).await.map_err(Problem::internal)?;
-            settled(&app, &caller, run, live, until).await?
-        }
+    let view = if begun.ours {
+        settled_here(&app, &caller, run, &settling, until).await?
+    } else {
+        let live = app.stage.subscribe(caller.tenant, run).await.map_err(Problem::internal)?;
+        settled(&app, &caller, run, live, until).await?
     };
     Ok(axum::Json(view).into_response())
 }
@@ -196,11 +195,7 @@ async fn settled(
     }
 }
 
-async fn look_at(
-    app: &App,
-    caller: &Caller<RunsWrite>,
-    run: RunId,
-) -> Result<RunView, Problem> {
+async fn look_at(app: &App, caller: &Caller<RunsWrite>, run: RunId) -> Result<RunView, Problem> {
     let row = app.reader.find(caller.tenant, run).await.map_err(Error::from)?;
     Ok(RunView::new(row.ok_or(Error::RunNotFound(run))?, caller.payloads))
 }

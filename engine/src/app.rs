@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use axum::extract::FromRef;
 use dbutil::{Db, DbConfig};
 use pubsub::{Bus, RelayHandle};
-use servicekit::{Verifier, egress::Egress};
+use servicekit::{Lifecycle, Verifier, egress::Egress};
 use shared_models::WorkerId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,7 @@ use crate::creator::Creator;
 use crate::lease::Lease;
 use crate::live::Stage;
 use crate::models::Models;
+use crate::prices::Prices;
 use crate::reader::Reader;
 use crate::tools::mcp::McpPool;
 
@@ -54,6 +55,7 @@ pub(crate) struct Parts {
     /// Connections to MCP servers.
     pub(crate) mcp: Arc<McpPool>,
     pub(crate) models: Arc<Models>,
+    pub(crate) prices: Arc<Prices>,
     pub(crate) credsvc: Credsvc,
     pub(crate) eventsvc: Eventsvc,
     pub(crate) gateway: Gateway,
@@ -71,6 +73,8 @@ pub(crate) struct Parts {
     pub(crate) lease: Arc<Lease>,
     /// Rung when an agent has been deleted.
     pub(crate) grants_due: Arc<Notify>,
+    /// For what may outlive a request.
+    pub(crate) life: Lifecycle,
     /// Cancelled when the process should finish what it does and stop.
     pub(crate) draining: CancellationToken,
 }

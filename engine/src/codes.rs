@@ -25,6 +25,14 @@ codes! {
     DUPLICATE_TOOL_NAME = "duplicate_tool_name", 409, "The agent has another tool of this name.";
     NOT_OWNER = "not_owner", 403, "Only the owner or an administrator may do this.";
     MODEL_UNAVAILABLE = "model_unavailable", 422, "The model is unknown or not enabled here.";
+    MODEL_NOT_FOUND = "model_not_found", 404, "The tenant has no such entry for a model.";
+    MODEL_REFUSED = "model_refused", 400, "The model's provider refuses what it was asked.";
+    MODEL_FAILED = "model_failed", 502, "The model's provider failed or could not be reached.";
+    RUN_FAILED = "run_failed", 502, "The agent's run failed; it is not repeated by itself.";
+    RUN_WAITING = "run_waiting", 409, "The agent's run waits for somebody; it goes on when they have answered.";
+    MODEL_TAKEN = "model_name_taken", 409, "The tenant has an entry for this model already.";
+    PRICE_NOT_FOUND = "price_not_found", 404, "The tenant's price book has no such price.";
+    PRICE_TAKEN = "price_exists", 409, "The model has a price from this moment on already.";
     CREDENTIAL_REFUSED = "credential_refused", 422, "The credential does not exist or may not be used so.";
     RUN_NOT_FOUND = "run_not_found", 404, "There is no such run, or it is not yours to see.";
     RUN_PRUNED = "run_pruned", 410, "The run ended so long ago that what was said in it has been forgotten.";

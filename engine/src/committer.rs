@@ -22,7 +22,7 @@ use shared_models::RunId;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use append::{Append, Change, EffectChange, printable};
+pub(crate) use append::{Append, Change, EffectChange, Spent, printable};
 
 use crate::config::RunConfig;
 
@@ -55,6 +55,9 @@ pub(crate) struct Committer {
     closing: CancellationToken,
 }
 
+/// How committers are told apart where they count what is used.
+const SLOTS: usize = 64;
+
 /// Appends that go into one statement at most; more gains nothing.
 const GROUP: usize = 256;
 
@@ -68,11 +71,14 @@ impl Committer {
     ) -> Result<Self, sqlx::Error> {
         let closing = CancellationToken::new();
         let mut shards = Vec::with_capacity(config.journal_shards);
-        for _ in 0..config.journal_shards {
+        // Processes that draw the same slots wait for each other now and then; nothing worse.
+        let first: usize = rand::random_range(0..SLOTS);
+        for shard in 0..config.journal_shards {
             let (sender, queue) = mpsc::channel(config.journal_queue);
             shards.push(sender);
             let seat = Seat::new("engine", "engine journal", db)?;
-            life.spawn("journal", serve(seat, queue, relay.clone(), closing.clone()));
+            let slot = ((first + shard) % SLOTS) as i16;
+            life.spawn("journal", serve((seat, slot), queue, relay.clone(), closing.clone()));
         }
         Ok(Self { shards, closing })
     }
@@ -110,7 +116,7 @@ impl Place<'_> {
 }
 
 async fn serve(
-    mut seat: Seat,
+    (mut seat, slot): (Seat, i16),
     mut queue: mpsc::Receiver<Job>,
     relay: RelayHandle,
     closing: CancellationToken,
@@ -127,7 +133,7 @@ async fn serve(
             () = closing.cancelled() => return Ok(()),
         }
         metrics::histogram!("engine_journal_group_size").record(jobs.len() as f64);
-        relay.take(commit(&mut seat, std::mem::take(&mut jobs)).await);
+        relay.take(commit(&mut seat, slot, std::mem::take(&mut jobs)).await);
     }
 }
 
@@ -156,11 +162,11 @@ fn groups(jobs: Vec<Job>) -> Vec<Vec<Job>> {
 
 /// Commits groups, whatever it takes: connections are made anew, bad rows are found by halving. Gives the events that are
 /// now to be published.
-async fn commit(seat: &mut Seat, jobs: Vec<Job>) -> Vec<OutboxRow> {
+async fn commit(seat: &mut Seat, slot: i16, jobs: Vec<Job>) -> Vec<OutboxRow> {
     let mut groups = groups(jobs);
     let mut events = Vec::new();
     while let Some(mut jobs) = groups.pop() {
-        match commit_patiently(seat, &jobs).await {
+        match commit_patiently(seat, slot, &jobs).await {
             Ok(committed) => {
                 for job in jobs {
                     let at = committed.get(&job.append.run).copied();
@@ -193,11 +199,15 @@ async fn commit(seat: &mut Seat, jobs: Vec<Job>) -> Vec<OutboxRow> {
 /// How long a database that is away is waited for before its appends are given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn commit_patiently(seat: &mut Seat, jobs: &[Job]) -> Result<group::Times, group::Failed> {
+async fn commit_patiently(
+    seat: &mut Seat,
+    slot: i16,
+    jobs: &[Job],
+) -> Result<group::Times, group::Failed> {
     let appends: Vec<&Append> = jobs.iter().map(|job| &*job.append).collect();
     let give_up = tokio::time::Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(10);
-    let mut committed = group::commit(seat, &appends).await;
+    let mut committed = group::commit(seat, &appends, slot).await;
     while let Err(group::Failed::Lost(why)) = &committed {
         if tokio::time::Instant::now() >= give_up {
             break;
@@ -205,7 +215,7 @@ async fn commit_patiently(seat: &mut Seat, jobs: &[Job]) -> Result<group::Times,
         tracing::warn!(why, "the journal cannot be written; trying again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));
-        committed = group::commit_again(seat, &appends).await;
+        committed = group::commit_again(seat, &appends, slot).await;
     }
     committed
 }

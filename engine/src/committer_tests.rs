@@ -66,7 +66,7 @@ impl Scene {
                 (Job { append: append.into(), done }, answer)
             })
             .unzip();
-        commit(&mut self.seat(), jobs).await;
+        commit(&mut self.seat(), 0, jobs).await;
         let mut all = Vec::new();
         for answer in answers {
             all.push(answer.await.unwrap());
@@ -102,6 +102,9 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         max_steps: 10,
         limits: Limits::default(),
         output_schema: None,
+        models: Vec::new(),
+        unavailable: None,
+        history: Vec::new(),
         tools: Vec::new(),
     }
 }
@@ -152,9 +155,9 @@ async fn an_append_whose_answer_was_lost_is_not_refused_because_it_succeeded() {
     let (append, mut taken) = (scene.run().await, scene.run().await);
     taken.epoch = 0;
     let mut seat = scene.seat();
-    let Ok(first) = group::commit(&mut seat, &[&append]).await else { panic!("not committed") };
+    let Ok(first) = group::commit(&mut seat, &[&append], 0).await else { panic!("not committed") };
 
-    let Ok(again) = group::commit_again(&mut seat, &[&append, &taken]).await else {
+    let Ok(again) = group::commit_again(&mut seat, &[&append, &taken], 0).await else {
         panic!("not committed")
     };
 

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use agentcore::models::{anthropic::Anthropic, gemini::Gemini, openai::OpenAi};
 use servicekit::{Env, ServiceConfig, egress::EgressPolicy};
 use shared_models::Service;
 use url::Url;
+
+use crate::models::{ModelsConfig, ProviderConfig};
 
 /// The engine's settings.
 #[derive(Clone, Debug)]
@@ -20,10 +22,8 @@ pub struct Config {
     pub gateway_url: Url,
     /// Where tools may go besides public addresses.
     pub egress: EgressPolicy,
-    /// A key for `openai:` models of tenants that bring none.
-    pub openai_key: Option<SecretString>,
-    /// Where `openai:` models are.
-    pub openai_base_url: Url,
+    /// Where models are, and keys for tenants that bring none.
+    pub models: ModelsConfig,
     /// The programs of this machine that may be run as MCP servers.
     pub mcp_commands: Vec<String>,
     /// How runs are carried out.
@@ -90,12 +90,26 @@ impl Config {
             eventsvc_url: env.parse("SWITCHYARD_EVENTSVC_URL", "http://127.0.0.1:8082"),
             gateway_url: env.parse("SWITCHYARD_GATEWAY_INTERNAL_URL", "http://127.0.0.1:8090"),
             egress: egress(env),
-            openai_key: env.optional_secret("OPENAI_API_KEY"),
-            openai_base_url: env.parse("OPENAI_BASE_URL", "https://api.openai.com/v1"),
+            models: ModelsConfig {
+                openai: provider(env, ("OPENAI_API_KEY", "OPENAI_BASE_URL"), OpenAi::BASE_URL),
+                anthropic: provider(
+                    env,
+                    ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"),
+                    Anthropic::BASE_URL,
+                ),
+                gemini: provider(env, ("GEMINI_API_KEY", "GEMINI_BASE_URL"), Gemini::BASE_URL),
+            },
             mcp_commands: commands(env),
             runs: RunConfig::read(env),
         }
     }
+}
+
+fn provider(env: &mut Env, (key, base_url): (&str, &str), usual: &str) -> ProviderConfig {
+    let key = env.optional_secret(key);
+    let base_url: Url = env.parse(base_url, usual);
+    let usual = base_url.as_str().trim_end_matches('/') == usual;
+    ProviderConfig { key, base_url, usual }
 }
 
 /// Names or paths, separated by commas; none unless the operator says so.

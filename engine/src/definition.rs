@@ -132,8 +132,8 @@ impl AgentFields {
         }
     }
 
-    /// Lists every field that cannot be so.
-    pub(crate) fn check(&self) -> Result<(), Vec<FieldError>> {
+    /// Lists every field that cannot be so. `own` are the models that the tenant has entries for.
+    pub(crate) fn check(&self, own: &[String]) -> Result<(), Vec<FieldError>> {
         let mut errors = unstorable(&serde_json::to_value(self).unwrap_or_default(), "");
         let mut refuse = |wrong: bool, pointer: &str, message: &str| {
             if wrong {
@@ -186,7 +186,7 @@ impl AgentFields {
         let models =
             [("/model", Some(&self.model)), ("/fallback_model", self.fallback_model.as_ref())];
         for (pointer, model) in models {
-            if let Some(Err(why)) = model.map(|model| models::check(model)) {
+            if let Some(Err(why)) = model.map(|model| models::check(model, own)) {
                 errors.push(FieldError::new(pointer, why));
             }
         }
@@ -277,7 +277,7 @@ mod tests {
     fn a_name_is_all_an_agent_needs() {
         let agent = fields(&json!({}));
 
-        assert_eq!(agent.check(), Ok(()));
+        assert_eq!(agent.check(&[]), Ok(()));
         assert_eq!(agent.model, "openai:gpt-4o");
         assert_eq!((agent.max_steps, agent.scope), (10, AgentScope::User));
     }
@@ -293,7 +293,7 @@ mod tests {
             "limits": { "max_concurrent_runs": 0, "deadline_seconds": 0 } }));
 
         let pointers: Vec<String> =
-            agent.check().unwrap_err().into_iter().map(|e| e.pointer).collect();
+            agent.check(&[]).unwrap_err().into_iter().map(|e| e.pointer).collect();
 
         assert_eq!(
             pointers,

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use agentcore::step::{due, step};
 use agentcore::{Command, Conversation, Happened, Message, Status, ToolCall};
-use shared_models::WaitReason;
 use shared_models::events::run::{RunStarted, RunWaiting};
+use shared_models::{MicroUsd, WaitReason};
 
 use crate::app::App;
 use crate::catalogue::Pinned;
@@ -68,6 +68,8 @@ struct Run {
     flights: HashMap<String, tools::Flight>,
     /// The last reply that said something.
     output: Option<ContentRef>,
+    /// What the replies cost; none once there is one without a price.
+    cost: Option<MicroUsd>,
 }
 
 impl Run {
@@ -81,6 +83,7 @@ impl Run {
             found: Vec::new(),
             flights: HashMap::new(),
             output: None,
+            cost: Some(MicroUsd::default()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What can go wrong here, and how it is answered.
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
-use shared_models::{AgentId, CredentialId, McpServerId, RunId, ToolId};
+use shared_models::{AgentId, CredentialId, McpServerId, ModelId, PriceId, RunId, ToolId};
 
 use crate::codes;
 use crate::committer::AppendError;
@@ -46,6 +46,16 @@ pub(crate) enum Error {
     Invalid(Vec<FieldError>),
     #[error("{0}")]
     ModelUnavailable(String),
+    #[error("there is no model {0}")]
+    ModelNotFound(ModelId),
+    #[error("there is no model `{0}`")]
+    ModelNameNotFound(String),
+    #[error("there is an entry for the model `{0}` already")]
+    ModelTaken(String),
+    #[error("there is no price {0}")]
+    PriceNotFound(PriceId),
+    #[error("`{0}` has a price from that moment on already")]
+    PriceTaken(String),
     #[error("{0}")]
     CredentialRefused(String),
     #[error("there is no run {0}")]
@@ -104,6 +114,10 @@ impl From<Error> for Problem {
             Error::NotOwner(_) => &codes::NOT_OWNER,
             Error::VersionChanged => &shared::PRECONDITION_FAILED,
             Error::ModelUnavailable(_) => &codes::MODEL_UNAVAILABLE,
+            Error::ModelNotFound(_) | Error::ModelNameNotFound(_) => &codes::MODEL_NOT_FOUND,
+            Error::ModelTaken(_) => &codes::MODEL_TAKEN,
+            Error::PriceNotFound(_) => &codes::PRICE_NOT_FOUND,
+            Error::PriceTaken(_) => &codes::PRICE_TAKEN,
             Error::CredentialRefused(_) => &codes::CREDENTIAL_REFUSED,
             Error::RunNotFound(_) => &codes::RUN_NOT_FOUND,
             Error::RunPruned(_) => &codes::RUN_PRUNED,

@@ -1,5 +1,7 @@
 //! The API, one file per verb on a noun.
 
 pub(crate) mod edge;
+pub(crate) mod models;
+pub(crate) mod openai;
 mod run_view;
 pub(crate) mod runs;

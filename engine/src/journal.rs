@@ -15,7 +15,7 @@ use shared_models::events::Event;
 use shared_models::{MessageId, RunId, TenantId};
 use tokio::sync::oneshot;
 
-use crate::committer::{Append, AppendError, Change, Committed, Committer, EffectChange};
+use crate::committer::{Append, AppendError, Change, Committed, Committer, EffectChange, Spent};
 use crate::live::Stage;
 use crate::record::{ContentRef, Record};
 use crate::store::queue::Claimed;
@@ -62,6 +62,11 @@ impl Journal {
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Change)) {
         change(&mut self.noted().change);
+    }
+
+    /// Counts what a reply took.
+    pub(crate) fn spend(&self, spent: Spent) {
+        self.noted().spent.push(spent);
     }
 
     /// Signals up to `n` are taken in.

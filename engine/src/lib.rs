@@ -25,6 +25,7 @@ mod lease;
 mod listeners;
 mod live;
 mod models;
+mod prices;
 mod reader;
 mod record;
 mod routes;
@@ -39,6 +40,7 @@ mod workers;
 
 pub use codes::ALL as CODES;
 pub use config::{Config, RunConfig};
+pub use models::{ModelsConfig, ProviderConfig};
 pub use routes::openapi;
 pub use start::{Engine, open, start};
 

@@ -71,12 +71,22 @@ pub(crate) enum Record {
         step: u32,
         message: ContentRef,
         usage: Usage,
+        /// What that cost; absent when the model has no price.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<MicroUsd>,
         /// Older records do not say: then the calls of the message do.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         finish: Option<ReplyFinish>,
     },
     /// The first `upto` messages are no longer sent; what the message says stands for them.
-    Summarised { upto: usize, message: ContentRef, usage: Usage },
+    Summarised {
+        upto: usize,
+        message: ContentRef,
+        usage: Usage,
+        /// What that cost; absent when the model has no price.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<MicroUsd>,
+    },
     /// The conversation has become long, and there is no summary to be had.
     NotSummarised { error: String },
     /// The model did not answer; it is asked again, or another one is.
@@ -129,7 +139,9 @@ pub(crate) enum Record {
         error: Option<String>,
         steps: u32,
         usage: Usage,
-        cost: MicroUsd,
+        /// Null when one of the models has no price.
+        #[serde(default)]
+        cost: Option<MicroUsd>,
     },
 }
 

@@ -16,8 +16,12 @@ const ABOUT: &str = "Agents, tools and durable runs.";
 
 fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        // agents, tools, models
+        // agents, tools
         .merge(http::edge::routes())
+        // models, what they cost and what was used
+        .merge(http::models::routes())
+        // OpenAI's API over models and agents
+        .merge(http::openai::routes())
         // runs
         .merge(http::runs::routes())
 }

@@ -1,5 +1,6 @@
 //! What a run starts with, and what resumes: the agent and its tools as they were at that moment.
 
+use agentcore::Message;
 use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,6 +11,7 @@ use shared_models::{
 use crate::{
     definition::{AgentFields, Limits},
     error::Error,
+    models::{self, Bound, Models},
     store,
 };
 
@@ -37,6 +39,15 @@ pub(crate) struct RunSnapshot {
     /// What the answer must fit.
     #[serde(default)]
     pub(crate) output_schema: Option<Value>,
+    /// What the names of its models stood for. Empty in runs of old: theirs are resolved when they are asked.
+    #[serde(default)]
+    pub(crate) models: Vec<Bound>,
+    /// Why one of them is not enabled: then no run starts.
+    #[serde(skip)]
+    pub(crate) unavailable: Option<String>,
+    /// What was said before the run's own input.
+    #[serde(default)]
+    pub(crate) history: Vec<Message>,
     /// By priority, then name.
     pub(crate) tools: Vec<SnapshotTool>,
 }
@@ -79,6 +90,11 @@ pub(crate) async fn build(
     let tools = links.iter().map(store::agent_tool::Link::resolved).collect::<Result<_, _>>()?;
     let instructions = fields.prompt();
     let AgentFields { model, fallback_model, model_credential_id, output_schema, .. } = fields;
+    let names = std::iter::once(&model).chain(&fallback_model);
+    let (models, unavailable) = match bind(tx, names, model_credential_id).await? {
+        Ok(models) => (models, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
     Ok(Some(RunSnapshot {
         agent_id,
         agent_version: version,
@@ -96,6 +112,36 @@ pub(crate) async fn build(
         max_steps: fields.max_steps,
         limits: fields.limits,
         output_schema,
+        models,
+        unavailable,
+        history: Vec::new(),
         tools,
     }))
+}
+
+/// What the names of the agent's models stand for now, or why one of them is not enabled.
+async fn bind(
+    tx: &mut TenantTx,
+    names: impl Iterator<Item = &String>,
+    of_agent: Option<CredentialId>,
+) -> Result<Result<Vec<Bound>, String>, Error> {
+    let mut bound = Vec::with_capacity(2);
+    for name in names {
+        match models::bind(tx, name, of_agent).await {
+            Ok(model) => bound.push(model),
+            Err(Error::ModelUnavailable(why)) => return Ok(Err(why)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Ok(bound))
+}
+
+impl RunSnapshot {
+    /// Whether a run may start with it, as far as its models go.
+    pub(crate) fn check_models(&self, models: &Models) -> Result<(), Error> {
+        if let Some(why) = &self.unavailable {
+            return Err(Error::ModelUnavailable(why.clone()));
+        }
+        self.models.iter().try_for_each(|bound| models.check_reachable(bound))
+    }
 }

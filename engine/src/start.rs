@@ -20,7 +20,7 @@ use crate::creator::{self, Creator};
 use crate::lease::Lease;
 use crate::listeners::trigger_fired::TriggerFiredListener;
 use crate::live::Stage;
-use crate::models::{Models, ModelsConfig};
+use crate::models::Models;
 use crate::reader::{self, Reader};
 use crate::tools::mcp::McpPool;
 use crate::{MIGRATOR, routes, workers};
@@ -78,14 +78,11 @@ async fn build(
     let peer =
         |url: &url::Url, callee| Peer::new(url.clone(), callee, minter.clone(), http.clone());
     let egress = Egress::new(config.egress.clone())?;
-    let models = ModelsConfig {
-        openai_key: config.openai_key.clone(),
-        openai_base_url: config.openai_base_url.clone(),
-    };
     let committer = Committer::start(&service.db, &config.runs, relay_handle.clone(), life)?;
     Ok(Parts {
         verifier: Verifier::from_url(Service::Engine, service.auth.jwks_url.clone(), http.clone()),
-        models: Arc::new(Models::new(models, egress.clone())?),
+        models: Arc::new(Models::new(config.models.clone(), egress.clone())?),
+        prices: Arc::default(),
         egress,
         mcp: Arc::new(McpPool::new(config.mcp_commands.clone())),
         credsvc: Credsvc::new(peer(&config.credsvc_url, Service::Credsvc)),
@@ -102,6 +99,7 @@ async fn build(
         stage: Stage::new(bus.clone()),
         worker: WorkerId::mint(),
         lease: Arc::new(Lease::new()),
+        life: life.clone(),
         draining: life.soft(),
         grants_due: Arc::default(),
         relay: relay_handle,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish, Window, step};
 use anyhow::Context as _;
 use dbutil::TenantTx;
-use shared_models::{RunId, Usage, WaitReason};
+use shared_models::{MicroUsd, RunId, Usage, WaitReason};
 
 use crate::error::Error;
 use crate::live::RunEvent;
@@ -27,6 +27,8 @@ pub(crate) struct Transcript {
     pub(crate) output: Option<ContentRef>,
     /// A worker has had the run before.
     pub(crate) started: bool,
+    /// What the replies cost; none once there is one without a price.
+    pub(crate) cost: Option<MicroUsd>,
 }
 
 /// What a call waits for.
@@ -102,11 +104,15 @@ pub(crate) fn fold(
         found: Vec::new(),
         output: None,
         started: false,
+        cost: Some(MicroUsd::default()),
     };
     let mut input = Vec::new();
     for record in records {
         let message = record.content().and_then(|reference| said.get(&reference));
         if let Record::Input { .. } = record {
+            if input.is_empty() {
+                input.clone_from(&snapshot.history);
+            }
             input.push(message.context("the input is gone")?.clone());
         } else {
             begin(&mut told.state, &mut input);
@@ -136,14 +142,16 @@ fn apply(told: &mut Transcript, record: &Record, message: Option<Message>) -> an
     let gone = "the journal refers to something that is gone";
     match record {
         Record::Started { .. } => told.started = true,
-        Record::ModelReplied { message: reference, usage, finish, .. } => {
+        Record::ModelReplied { message: reference, usage, finish, cost, .. } => {
+            told.cost = told.cost.zip(*cost).map(|(sum, more)| sum + more);
             let reply = reply(message.context(gone)?, *usage, *finish)?;
             if !reply.content.is_empty() {
                 told.output = Some(*reference);
             }
             step(&mut told.state, Happened::Replied(reply));
         }
-        Record::Summarised { upto, usage, .. } => {
+        Record::Summarised { upto, usage, cost, .. } => {
+            told.cost = told.cost.zip(*cost).map(|(sum, more)| sum + more);
             let Message::Assistant { content: text, .. } = message.context(gone)? else {
                 anyhow::bail!("a summary refers to something else");
             };

@@ -152,8 +152,6 @@ ids! {
     ModelId = "mdl";
     /// A price of a model from a date on.
     PriceId = "prc";
-    /// Runs of one agent that follow each other and remember.
-    ConversationId = "cnv";
     /// A Model Context Protocol server whose tools agents may call.
     McpServerId = "mcp";
     /// An API's description that tools were made of.

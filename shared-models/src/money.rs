@@ -24,3 +24,12 @@ impl std::ops::AddAssign for MicroUsd {
         self.0 = self.0.saturating_add(other.0);
     }
 }
+
+impl std::ops::Add for MicroUsd {
+    type Output = Self;
+
+    fn add(mut self, other: Self) -> Self {
+        self += other;
+        self
+    }
+}

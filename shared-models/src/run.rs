@@ -48,8 +48,6 @@ crate::text_enum! {
         Callback = "callback",
         /// Somebody who knows whether an unsafe call happened.
         Doubt = "doubt",
-        /// Its turn in a conversation.
-        Turn = "turn",
     }
 }
 

@@ -90,10 +90,11 @@ impl Maker {
     /// A real model when the engine has a key for one, which only the engine knows.
     async fn usual_model(&self) -> anyhow::Result<String> {
         let models = self.ask(self.http.get(format!("{}/v1/models", self.url))).await?;
-        let listed = models["items"].as_array();
-        let real = listed.into_iter().flatten().any(|listed| {
-            listed["model"].as_str() == Some("openai:*") && listed["available"] == true
-        });
+        let listed = models["data"].as_array();
+        let real = listed
+            .into_iter()
+            .flatten()
+            .any(|listed| listed["id"].as_str() == Some("openai:*") && listed["available"] == true);
         Ok(if real { "openai:gpt-4o-mini" } else { "sim:demo" }.to_owned())
     }
 

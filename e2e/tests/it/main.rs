@@ -10,6 +10,7 @@ mod chaos;
 mod crash;
 mod demo;
 mod models;
+mod openai;
 mod paused;
 mod refusals;
 mod secrets;

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use servicekit::{Peer, PeerError, peer::Ask};
-use shared_models::{AgentId, CredentialId, GrantId, RunId, TenantId, UserId};
+use shared_models::{AgentId, CredentialId, GrantId, ModelId, RunId, TenantId, UserId};
 
 use crate::error::Error;
 
@@ -21,6 +21,14 @@ pub(crate) struct Wants {
     pub(crate) agent: AgentId,
     pub(crate) owner: UserId,
     pub(crate) credential: CredentialId,
+}
+
+/// Who was granted a credential.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(tag = "kind", content = "id", rename_all = "lowercase")]
+pub(crate) enum Grantee {
+    Agent(AgentId),
+    Model(ModelId),
 }
 
 /// A resolved credential. Lives as long as one call.
@@ -47,14 +55,39 @@ impl Credsvc {
         purpose: &str,
         host: Option<String>,
     ) -> Result<Secret, Error> {
+        self.resolve_for(Grantee::Agent(wants.agent), wants, purpose, host).await
+    }
+
+    /// The same by the right of somebody else than the agent.
+    pub(crate) async fn resolve_for(
+        &self,
+        grantee: Grantee,
+        wants: &Wants,
+        purpose: &str,
+        host: Option<String>,
+    ) -> Result<Secret, Error> {
         let path = format!("/internal/credentials/{}/resolve", wants.credential);
-        let mut body =
-            json!({ "grantee": grantee(wants.agent), "owner": wants.owner, "purpose": purpose });
+        let mut body = json!({ "grantee": grantee, "owner": wants.owner, "purpose": purpose });
         if let (Some(host), Value::Object(fields)) = (host, &mut body) {
             fields.insert("host".into(), host.into());
         }
         let ask = Ask::new(wants.tenant, purpose).for_run(wants.run);
         self.0.post(ask, &path, &body).await.map_err(refused)
+    }
+
+    /// Fetches a secret for a call that no run makes, by a model's right.
+    pub(crate) async fn resolve_for_model(
+        &self,
+        tenant: TenantId,
+        model: ModelId,
+        owner: UserId,
+        credential: CredentialId,
+        purpose: &str,
+    ) -> Result<Secret, Error> {
+        let path = format!("/internal/credentials/{credential}/resolve");
+        let grantee = Grantee::Model(model);
+        let body = json!({ "grantee": grantee, "owner": owner, "purpose": purpose });
+        self.0.post(Ask::new(tenant, purpose), &path, &body).await.map_err(refused)
     }
 
     /// Records that the person with this token lets the agent use a credential.
@@ -66,11 +99,39 @@ impl Credsvc {
         owner: UserId,
         credential: CredentialId,
     ) -> Result<(), Error> {
-        let body =
-            json!({ "credential_id": credential, "grantee": grantee(agent), "owner": owner });
         let ask = Ask::new(tenant, "attach a credential to an agent").on_behalf(token);
+        self.record(ask, Grantee::Agent(agent), owner, credential).await
+    }
+
+    /// Records that the person with this token lets a model, and so the whole tenant, use a credential.
+    pub(crate) async fn grant_to_model(
+        &self,
+        tenant: TenantId,
+        token: &str,
+        model: ModelId,
+        owner: UserId,
+        credential: CredentialId,
+    ) -> Result<(), Error> {
+        let ask = Ask::new(tenant, "attach a credential to a model").on_behalf(token);
+        self.record(ask, Grantee::Model(model), owner, credential).await
+    }
+
+    async fn record(
+        &self,
+        ask: Ask<'_>,
+        grantee: Grantee,
+        owner: UserId,
+        credential: CredentialId,
+    ) -> Result<(), Error> {
+        let body = json!({ "credential_id": credential, "grantee": grantee, "owner": owner });
         let granted = self.0.post::<_, Granted>(ask, "/internal/grants", &body).await;
         granted.map(drop).map_err(refused)
+    }
+
+    /// Takes back everything a model was granted.
+    pub(crate) async fn revoke_model(&self, tenant: TenantId, model: ModelId) -> Result<(), Error> {
+        let ask = Ask::new(tenant, "a model was changed");
+        Ok(self.0.delete(ask, &format!("/internal/grants/model/{model}")).await?)
     }
 
     /// Takes back one credential that an agent was granted.
@@ -116,10 +177,6 @@ fn as_text(value: &Value) -> Option<SecretString> {
         Value::Number(number) => Some(number.to_string().into()),
         _ => None,
     }
-}
-
-fn grantee(agent: AgentId) -> Value {
-    json!({ "kind": "agent", "id": agent })
 }
 
 /// A refusal is the client's to read; a peer that is away is not.

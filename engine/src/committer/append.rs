@@ -1,6 +1,8 @@
 //! One run's share of a group.
 
-use shared_models::{Effect, EffectState, RunId, RunStatus, TenantId, Usage, UserId, WaitReason};
+use shared_models::{
+    Effect, EffectState, MicroUsd, RunId, RunStatus, TenantId, Usage, UserId, WaitReason,
+};
 use uuid::Uuid;
 
 use crate::record::{ContentRef, Record};
@@ -24,6 +26,17 @@ pub(crate) struct Append {
     /// Wake the run after so many milliseconds, under this name.
     pub(crate) timer: Option<(&'static str, i64)>,
     pub(crate) outbox: Vec<pubsub::OutboxRow>,
+    pub(crate) spent: Vec<Spent>,
+}
+
+/// What one reply of a model took.
+#[derive(Clone, Debug)]
+pub(crate) struct Spent {
+    /// As the agent names it.
+    pub(crate) model: String,
+    pub(crate) usage: Usage,
+    /// None when the model has no price.
+    pub(crate) cost: Option<MicroUsd>,
 }
 
 impl Append {
@@ -40,6 +53,7 @@ impl Append {
             drained: None,
             timer: None,
             outbox: Vec::new(),
+            spent: Vec::new(),
         }
     }
 
@@ -75,6 +89,8 @@ pub(crate) struct Change {
     pub(crate) error_code: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) usage: Option<Usage>,
+    /// What it cost so far; none inside when that is not known.
+    pub(crate) cost: Option<Option<MicroUsd>>,
     pub(crate) steps: Option<u32>,
 }
 

@@ -8,7 +8,7 @@ use shared_models::{RunId, TenantId, UserId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::append::{Append, printable};
+use super::append::{Append, Spent, printable};
 use crate::record::VERSION;
 
 /// When each run's append became durable; a run that is missing was fenced.
@@ -38,9 +38,14 @@ impl From<sqlx::Error> for Failed {
     }
 }
 
-pub(super) async fn commit(seat: &mut Seat, appends: &[&Append]) -> Result<Times, Failed> {
+/// Writes a group. What it spends is counted in the rows of `slot`.
+pub(super) async fn commit(
+    seat: &mut Seat,
+    appends: &[&Append],
+    slot: i16,
+) -> Result<Times, Failed> {
     let columns = Columns::of(appends)?;
-    let done = execute(seat.take(&tenants(appends)).await?, columns).await;
+    let done = execute(seat.take(&tenants(appends)).await?, columns, slot).await;
     if matches!(done, Err(Failed::Lost(_))) {
         seat.give_up();
     }
@@ -49,8 +54,12 @@ pub(super) async fn commit(seat: &mut Seat, appends: &[&Append]) -> Result<Times
 
 /// The same after a connection broke: a run whose append is already there under our epoch was not fenced, its first
 /// attempt had come through.
-pub(super) async fn commit_again(seat: &mut Seat, appends: &[&Append]) -> Result<Times, Failed> {
-    let mut times = commit(seat, appends).await?;
+pub(super) async fn commit_again(
+    seat: &mut Seat,
+    appends: &[&Append],
+    slot: i16,
+) -> Result<Times, Failed> {
+    let mut times = commit(seat, appends, slot).await?;
     for append in appends {
         if append.records.is_empty() || times.contains_key(&append.run) {
             continue;
@@ -86,6 +95,7 @@ struct Columns {
     effects: Effects,
     timers: Timers,
     outbox: Outbox,
+    spending: Spending,
 }
 
 macro_rules! columns {
@@ -100,6 +110,11 @@ columns! {
         status: Option<String>, wait_reason: Option<String>, output: Option<String>,
         finish_reason: Option<String>, error_code: Option<String>, error: Option<String>,
         usage: Option<String>, steps: Option<i32>, drained: Option<i64>,
+        priced: bool, cost: Option<i64>,
+    }
+    Spending {
+        run: Uuid, model: String, unpriced: i64, input: i64, cache_read: i64, cache_write: i64,
+        output: i64, reasoning: i64, cost: i64,
     }
     Contents { run: Uuid, hash: Vec<u8>, body: Vec<u8>, }
     Journal { run: Uuid, seq: i64, kind: String, data: String, }
@@ -160,7 +175,25 @@ impl Columns {
             self.outbox.subject.push(row.subject.clone());
             self.outbox.envelope.push(row.envelope.clone());
         }
+        for spent in &append.spent {
+            self.push_spent(run, spent);
+        }
         Ok(())
+    }
+
+    fn push_spent(&mut self, run: Uuid, spent: &Spent) {
+        // The numbers come from outside: beyond what the columns hold they are as good as wrong.
+        let tokens = |n: u64| i64::try_from(n).unwrap_or(0);
+        let (spending, usage) = (&mut self.spending, &spent.usage);
+        spending.run.push(run);
+        spending.model.push(printable(&spent.model));
+        spending.unpriced.push(i64::from(spent.cost.is_none()));
+        spending.input.push(tokens(usage.input_tokens));
+        spending.cache_read.push(tokens(usage.cache_read_tokens));
+        spending.cache_write.push(tokens(usage.cache_write_tokens));
+        spending.output.push(tokens(usage.output_tokens));
+        spending.reasoning.push(tokens(usage.reasoning_tokens));
+        spending.cost.push(spent.cost.map_or(0, |cost| cost.0));
     }
 
     fn push_run(&mut self, append: &Append) -> Result<(), serde_json::Error> {
@@ -180,12 +213,18 @@ impl Columns {
         runs.usage.push(change.usage.map(|usage| serde_json::to_string(&usage)).transpose()?);
         runs.steps.push(change.steps.map(|steps| steps as i32));
         runs.drained.push(append.drained);
+        runs.priced.push(change.cost.is_some());
+        runs.cost.push(change.cost.flatten().map(|cost| cost.0));
         Ok(())
     }
 }
 
-async fn execute(connection: &mut PgConnection, columns: Columns) -> Result<Times, Failed> {
-    let Columns { runs, content, journal, effects, timers, outbox } = columns;
+async fn execute(
+    connection: &mut PgConnection,
+    columns: Columns,
+    slot: i16,
+) -> Result<Times, Failed> {
+    let Columns { runs, content, journal, effects, timers, outbox, spending } = columns;
     let moved = sqlx::query_file!(
         "src/committer/group.sql",
         &runs.run,
@@ -229,6 +268,18 @@ async fn execute(connection: &mut PgConnection, columns: Columns) -> Result<Time
         &outbox.attempt,
         &outbox.subject,
         &outbox.envelope,
+        &runs.priced,
+        &runs.cost as _,
+        &spending.run,
+        &spending.model,
+        &spending.unpriced,
+        &spending.input,
+        &spending.cache_read,
+        &spending.cache_write,
+        &spending.output,
+        &spending.reasoning,
+        &spending.cost,
+        slot,
     )
     .fetch_all(connection)
     .await?;

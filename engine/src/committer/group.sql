@@ -3,9 +3,10 @@
 with asked as (
     select *
     from unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[], $5::bigint[], $6::bool[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int[], $15::bigint[])
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int[], $15::bigint[],
+                $42::bool[], $43::bigint[])
         as a (run_id, tenant_id, epoch, seq, records, progress, status, wait_reason,
-              output, finish_reason, error_code, error, usage, steps, drained)
+              output, finish_reason, error_code, error, usage, steps, drained, priced, cost)
 ), moved as (
     update engine.run r
     set next_seq = r.next_seq + a.records,
@@ -18,6 +19,7 @@ with asked as (
         error_code = coalesce(a.error_code, r.error_code),
         error = coalesce(a.error, r.error),
         usage = coalesce(a.usage::jsonb, r.usage),
+        cost_micro_usd = case when a.priced then a.cost else r.cost_micro_usd end,
         steps = coalesce(a.steps, r.steps),
         started_at = coalesce(r.started_at, now()),
         finished_at = case when a.finish_reason is not null then now() end
@@ -26,7 +28,7 @@ with asked as (
     -- which would tempt it to read a whole partial index instead.
     where r.run_id = any ($1::uuid[]) and r.run_id = a.run_id and r.tenant_id = a.tenant_id
       and r.epoch = a.epoch and r.next_seq = a.seq and r.worker_id is not null
-    returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.drained, a.finish_reason is not null as ended,
+    returning r.run_id, r.tenant_id, r.root_run_id, r.agent_id, r.epoch, a.drained, a.finish_reason is not null as ended,
               r.parent_run_id, r.parent_call_id
 ), said as (
     insert into engine.content (root_run_id, hash, tenant_id, body)
@@ -83,5 +85,24 @@ with asked as (
     from unnest($36::uuid[], $37::uuid[], $38::uuid[], $39::int[], $40::text[], $41::text[])
         as o (run_id, message_id, event_id, attempt, subject, envelope)
     join moved m using (run_id)
+), spent as (
+    -- Rows of this committer's own slot: nobody else writes to them, so nobody waits.
+    insert into engine.usage as u (tenant_id, day, agent_id, model, slot, calls, unpriced_calls, input_tokens,
+        cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_micro_usd)
+    select m.tenant_id, (now() at time zone 'utc')::date, m.agent_id, s.model, $53::smallint, count(*), sum(s.unpriced),
+           sum(s.input), sum(s.cache_read), sum(s.cache_write), sum(s.output), sum(s.reasoning), sum(s.cost)
+    from unnest($44::uuid[], $45::text[], $46::bigint[], $47::bigint[], $48::bigint[], $49::bigint[], $50::bigint[],
+                $51::bigint[], $52::bigint[])
+        as s (run_id, model, unpriced, input, cache_read, cache_write, output, reasoning, cost)
+    join moved m using (run_id)
+    group by m.tenant_id, m.agent_id, s.model
+    on conflict (tenant_id, day, agent_id, model, slot) do update
+    set calls = u.calls + excluded.calls, unpriced_calls = u.unpriced_calls + excluded.unpriced_calls,
+        input_tokens = u.input_tokens + excluded.input_tokens,
+        cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,
+        cache_write_tokens = u.cache_write_tokens + excluded.cache_write_tokens,
+        output_tokens = u.output_tokens + excluded.output_tokens,
+        reasoning_tokens = u.reasoning_tokens + excluded.reasoning_tokens,
+        cost_micro_usd = u.cost_micro_usd + excluded.cost_micro_usd
 )
 select run_id as "run_id!", now() as "at!" from moved

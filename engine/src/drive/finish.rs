@@ -78,14 +78,14 @@ async fn write(cx: &Cx<'_>, run: &Run, outcome: &Outcome, status: RunStatus) -> 
         error: end.error.clone(),
         steps,
         usage,
-        cost: MicroUsd::default(),
+        cost: run.cost,
     });
     cx.journal.change(|change| {
         change.usage = Some(usage);
         change.steps = Some(steps);
         change.output = Some(outcome.output.clone());
     });
-    end.commit(cx.app, cx.claimed, &cx.journal, usage).await
+    end.commit(cx.app, cx.claimed, &cx.journal, (usage, run.cost)).await
 }
 
 fn code(failure: &agentcore::Failure, status: RunStatus) -> String {
@@ -117,11 +117,11 @@ pub(super) async fn poisoned(app: &App, claimed: &Claimed, journal: &Journal) ->
         error: end.error.clone(),
         steps: 0,
         usage,
-        cost: MicroUsd::default(),
+        cost: None,
     });
     waits::cancel_children(app, claimed, "too many attempts at it have ended early").await?;
     tracing::error!(claims, "the run is poison: it is given up");
-    end.commit(app, claimed, journal, usage).await
+    end.commit(app, claimed, journal, (usage, None)).await
 }
 
 /// The state of such a run may be unreadable, its ledger is not: what may have happened stays visible.
@@ -166,16 +166,11 @@ impl End {
         app: &App,
         claimed: &Claimed,
         journal: &Journal,
-        usage: agentcore::Usage,
+        (usage, cost): (agentcore::Usage, Option<MicroUsd>),
     ) -> Result<(), Error> {
         let Self { status, reason, error_code, error } = self;
-        let event = RunFinished {
-            run: claimed.reference(),
-            status,
-            error: error.clone(),
-            usage,
-            cost: Some(MicroUsd::default()),
-        };
+        let event =
+            RunFinished { run: claimed.reference(), status, error: error.clone(), usage, cost };
         journal.emit(&event).map_err(anyhow::Error::from)?;
         journal.change(|change| {
             change.status = Some(status);

@@ -39,6 +39,7 @@ pub(super) async fn load(app: &App, claimed: &Claimed) -> Result<Loaded, Error> 
     run.waiting = told.waiting;
     run.found = told.found;
     run.output = told.output;
+    run.cost = told.cost;
     sort_out(&mut run, app);
     let snapshot = Arc::new(Pinned::new(snapshot, 0));
     Ok(Loaded { snapshot, run, started: told.started })

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::{
-    Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind,
-    ModelEvent, ModelRequest, OutputForm, Reply, RetryPolicy, complete_with_retries,
-    split_model_name,
+    Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind, ModelEvent,
+    ModelRequest, OutputForm, Reply, RetryPolicy, complete_with_retries,
 };
 use futures::StreamExt as _;
+use shared_models::{MicroUsd, Usage};
 use tokio::time::Instant;
 
 use super::{Cx, Run, deferral};
+use crate::committer::Spent;
 use crate::error::Error;
 use crate::live::{Part, Stage};
-use crate::models;
+use crate::models::{self, Bound};
 use crate::record::Record;
 use crate::snapshot::RunSnapshot;
 
@@ -28,18 +29,12 @@ pub(super) async fn carry_out(cx: &Cx<'_>, run: &mut Run, command: &Command) -> 
 
 /// Has the oldest messages summarised. Without a summary the run goes on with all of them.
 async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error> {
-    let name = &cx.snapshot.model;
-    let (_, model) = split_model_name(name);
     let messages = run.state.summary_prompt(upto);
-    let request = ModelRequest { model: model.to_owned(), messages, ..ModelRequest::default() };
-    let reply = match resolve(cx, name).await {
-        Ok(model) => complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await,
-        Err(error) => Err(error),
-    };
-    match reply {
-        Ok(Reply { content: text, usage, .. }) if !text.trim().is_empty() => {
+    match summary(cx, messages).await {
+        Ok((Reply { content: text, usage, .. }, bound)) if !text.trim().is_empty() => {
             let kept = cx.journal.keep(&Message::assistant(&text)).map_err(anyhow::Error::from)?;
-            cx.journal.note(Record::Summarised { upto, message: kept, usage });
+            let cost = spend(cx, run, &bound, usage).await;
+            cx.journal.note(Record::Summarised { upto, message: kept, usage, cost });
             run.step(Happened::Summarised { upto, text, usage });
         }
         other => {
@@ -51,6 +46,29 @@ async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error>
     Ok(())
 }
 
+async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<(Reply, Bound), ModelError> {
+    let (model, bound) = resolve(cx, &cx.snapshot.model).await?;
+    let request =
+        ModelRequest { model: bound.model.clone(), messages, ..ModelRequest::default() };
+    let reply = complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await?;
+    Ok((reply, bound))
+}
+
+/// Counts what a reply took, and says what it cost. A price book that cannot be read leaves that open; the reply is worth
+/// more.
+async fn spend(cx: &Cx<'_>, run: &mut Run, bound: &Bound, usage: Usage) -> Option<MicroUsd> {
+    let names = bound.prices();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let rates = cx.app.prices.rates(&cx.app.db, cx.claimed.tenant, &names).await;
+    let rates = rates.inspect_err(|error| tracing::warn!(%error, "the price book cannot be read"));
+    let cost = rates.ok().flatten().and_then(|rates| rates.cost(&usage));
+    run.cost = run.cost.zip(cost).map(|(sum, more)| sum + more);
+    let so_far = run.cost;
+    cx.journal.change(|change| change.cost = Some(so_far));
+    cx.journal.spend(Spent { model: bound.name.clone(), usage, cost });
+    cost
+}
+
 /// Asks until there is a reply or no hope, and takes it in.
 async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
     let fallback = cx.snapshot.fallback_model.iter();
@@ -59,7 +77,7 @@ async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
     let mut failure = None;
     for (place, name) in names.iter().enumerate() {
         match ask(cx, run, name, &mut attempt).await? {
-            Ok(reply) => return replied(cx, run, reply),
+            Ok((reply, bound)) => return replied(cx, run, reply, &bound).await,
             Err(error) => {
                 if place + 1 < names.len() {
                     retried(cx, run, attempt, error.to_string(), Duration::ZERO);
@@ -79,8 +97,14 @@ fn no_model() -> Failure {
     Failure { code: FailureCode::ModelRejected, message: "the agent has no model".into() }
 }
 
-fn replied(cx: &Cx<'_>, run: &mut Run, reply: Reply) -> Result<(), Error> {
+async fn replied(
+    cx: &Cx<'_>,
+    run: &mut Run,
+    reply: Reply,
+    bound: &Bound,
+) -> Result<(), Error> {
     let (usage, spoke, finish) = (reply.usage, !reply.content.is_empty(), reply.finish);
+    let cost = spend(cx, run, bound, usage).await;
     run.step(Happened::Replied(reply));
     // Kept as the loop has taken it in: with the ids it has given to calls that had none.
     let said = run
@@ -95,7 +119,8 @@ fn replied(cx: &Cx<'_>, run: &mut Run, reply: Reply) -> Result<(), Error> {
         run.output = Some(message);
     }
     let step = run.state.steps;
-    cx.journal.note(Record::ModelReplied { step, message, usage, finish: Some(finish) });
+    let finish = Some(finish);
+    cx.journal.note(Record::ModelReplied { step, message, usage, finish, cost });
     let total = run.state.usage;
     cx.journal.change(|change| {
         change.usage = Some(total);
@@ -115,7 +140,7 @@ async fn ask(
     run: &Run,
     name: &str,
     attempt: &mut u32,
-) -> Result<Result<Reply, ModelError>, Error> {
+) -> Result<Result<(Reply, Bound), ModelError>, Error> {
     let policy = RetryPolicy::default();
     let mut tried = 0;
     loop {
@@ -141,10 +166,15 @@ async fn ask(
     }
 }
 
-async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Reply, ModelError> {
-    let model = resolve(cx, name).await?;
+async fn once(
+    cx: &Cx<'_>,
+    run: &Run,
+    name: &str,
+    block: i64,
+) -> Result<(Reply, Bound), ModelError> {
+    let (model, bound) = resolve(cx, name).await?;
     let started = Instant::now();
-    let mut events = model.stream(&request(cx, run, name));
+    let mut events = model.stream(&request(cx, run, &bound));
     Stage::open_block(cx.active, block);
     let mut deltas = Deltas::new(cx.app.runs.coalesce);
     loop {
@@ -163,7 +193,7 @@ async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Reply, M
             Some(ModelEvent::Done(reply)) => {
                 deltas.show(cx).await;
                 metrics::histogram!("engine_model_seconds").record(started.elapsed().as_secs_f64());
-                return Ok(reply);
+                return Ok((reply, bound));
             }
             None => {
                 let why = "the stream ended without a reply";
@@ -173,7 +203,7 @@ async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Reply, M
     }
 }
 
-async fn resolve(cx: &Cx<'_>, name: &str) -> Result<Arc<dyn Model>, ModelError> {
+async fn resolve(cx: &Cx<'_>, name: &str) -> Result<(Arc<dyn Model>, Bound), ModelError> {
     let (tenant, run) = (cx.claimed.tenant, cx.claimed.run);
     let resolved = if name == cx.snapshot.model {
         models::resolve(cx.app, tenant, run, &cx.snapshot).await
@@ -191,10 +221,9 @@ async fn resolve(cx: &Cx<'_>, name: &str) -> Result<Arc<dyn Model>, ModelError> 
     })
 }
 
-fn request(cx: &Cx<'_>, run: &Run, name: &str) -> ModelRequest {
-    let (_, model) = split_model_name(name);
+fn request(cx: &Cx<'_>, run: &Run, bound: &Bound) -> ModelRequest {
     ModelRequest {
-        model: model.to_owned(),
+        model: bound.model.clone(),
         messages: run.state.prompt(),
         tools: deferral::shown(cx, run).into(),
         output: cx

@@ -1,4 +1,4 @@
-//! Agents, tools and models, over HTTP. One file per verb on a noun.
+//! Agents and tools, over HTTP. One file per verb on a noun.
 
 mod assign_tool;
 mod create_agent;
@@ -14,7 +14,6 @@ mod import_tools;
 mod list_agent_tools;
 mod list_agent_versions;
 mod list_agents;
-mod list_models;
 mod list_tools;
 mod lookup_agent;
 mod mcp_servers;
@@ -73,15 +72,17 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(mcp_servers::trust_mcp_server))
         .routes(routes!(refresh_mcp_server::refresh_mcp_server))
-        // models
-        .routes(routes!(list_models::list_models))
         // for services
         .routes(routes!(lookup_agent::lookup_agent))
 }
 
 /// Puts a team-scoped agent into a team of the caller's, and refuses what cannot be.
-fn complete<S>(caller: &Caller<S>, mut fields: AgentFields) -> Result<AgentFields, Error> {
-    let mut errors = fields.check().err().unwrap_or_default();
+fn complete<S>(
+    caller: &Caller<S>,
+    mut fields: AgentFields,
+    models: &[String],
+) -> Result<AgentFields, Error> {
+    let mut errors = fields.check(models).err().unwrap_or_default();
     if fields.scope == AgentScope::Team {
         match fields.team_id {
             None => fields.team_id = caller.teams.first().copied(),

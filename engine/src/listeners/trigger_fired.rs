@@ -95,7 +95,9 @@ impl TriggerFiredListener {
                 let reason = "there is no such agent".to_owned();
                 return self.refuse_alone(envelope, firing, agent_id, reason).await;
             };
-            let order = if pinned.status == AgentStatus::Active {
+            let order = if let Some(reason) = not_runnable(app, &pinned) {
+                refusal(tenant, &pinned, firing, reason, envelope.id)
+            } else {
                 let new = NewRun {
                     run: firing.run(),
                     principal: fired.owner,
@@ -106,9 +108,6 @@ impl TriggerFiredListener {
                     deadline: None,
                 };
                 create::order(tenant, &app.runs, (new, pinned), Some(envelope.id))
-            } else {
-                let reason = format!("the agent is {}", pinned.status);
-                refusal(tenant, &pinned, firing, reason, envelope.id)
             };
             match app.creator.make(order.map_err(anyhow::Error::from)?).await? {
                 Made::Run { .. } | Made::Nothing => return Ok(()),
@@ -138,6 +137,14 @@ impl TriggerFiredListener {
 
 /// How often a run is tried to be made of an agent that is being edited meanwhile.
 const TRIES: usize = 5;
+
+/// Why the agent starts no runs, if it does not.
+fn not_runnable(app: &App, agent: &Pinned) -> Option<String> {
+    if agent.status != AgentStatus::Active {
+        return Some(format!("the agent is {}", agent.status));
+    }
+    agent.check_models(&app.models).err().map(|error| error.to_string())
+}
 
 /// The firing is taken, and its own page says why nothing came of it.
 fn refusal(

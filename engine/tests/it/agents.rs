@@ -359,26 +359,6 @@ async fn another_service_learns_of_an_agent_what_its_person_may_see() {
 }
 
 #[tokio::test]
-async fn models_that_are_only_simulated_say_so() {
-    let app = TestApp::start().await;
-
-    let models = app.person(&app.trust.owner()).get("/v1/models").await.expect(200);
-
-    let find = |name: &str| {
-        let items = models["items"].as_array().unwrap();
-        items.iter().find(|item| item["model"] == name).cloned().unwrap()
-    };
-    assert_eq!(
-        (&find("sim:demo")["simulated"], &find("sim:demo")["available"]),
-        (&json!(true), &json!(true))
-    );
-    assert_eq!(
-        (&find("openai:*")["simulated"], &find("openai:*")["available"]),
-        (&json!(false), &json!(false))
-    );
-}
-
-#[tokio::test]
 async fn the_grants_of_a_deleted_agent_end_with_its_last_run() {
     let app = TestApp::start_with(&[("SWITCHYARD_SWEEP_MS", "20")]).await;
     let api = app.person(&app.trust.owner());

@@ -70,12 +70,14 @@ async fn a_tenants_base_url_is_checked_and_never_gets_the_operators_key() {
 }
 
 #[tokio::test]
-async fn a_run_without_any_key_fails_and_says_what_is_missing() {
+async fn without_any_key_no_run_starts_and_the_refusal_says_what_is_missing() {
     let app = TestApp::start().await;
     let api = app.person(&app.trust.owner());
+    let agent = json!({ "name": "a", "model": "openai:gpt-4o" });
+    api.post("/v1/agents", &agent).await.expect(201);
 
-    let run = ask(&api, &json!({ "name": "a", "model": "openai:gpt-4o" })).await;
+    let refused = api.post("/v1/runs", &json!({ "agent": "a", "input": "hi" })).await;
 
-    assert_eq!(run["status"], "failed", "{run}");
-    assert!(run.to_string().contains("OPENAI_API_KEY"), "{run}");
+    assert_eq!(refused.refusal(), (422, "model_unavailable"));
+    assert!(refused.text.contains("OPENAI_API_KEY"), "{}", refused.text);
 }

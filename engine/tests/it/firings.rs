@@ -102,8 +102,11 @@ async fn a_firing_for_an_agent_that_does_not_run_is_refused_and_says_why() {
 
     publish(&app, &fired(&owner, &agent, Some(json!({})))).await;
     publish(&app, &fired(&owner, &AgentId::mint().to_string(), Some(json!({})))).await;
+    let keyless = json!({ "name": "b", "model": "openai:gpt-4o" });
+    let keyless = scene::agent(&api, &keyless).await;
+    publish(&app, &fired(&owner, &keyless, Some(json!({})))).await;
 
-    let mut reasons = eventually("both refusals", async || {
+    let mut reasons = eventually("the refusals", async || {
         let mut admin = app.db.admin().await;
         let reasons: Vec<String> = sqlx::query_scalar(
             "select envelope -> 'data' ->> 'reason' from engine.outbox where envelope ->> 'type' = 'run.refused'",
@@ -111,11 +114,12 @@ async fn a_firing_for_an_agent_that_does_not_run_is_refused_and_says_why() {
         .fetch_all(&mut admin)
         .await
         .unwrap();
-        (reasons.len() == 2).then_some(reasons)
+        (reasons.len() == 3).then_some(reasons)
     })
     .await;
     reasons.sort();
-    assert_eq!(reasons, ["the agent is paused", "there is no such agent"]);
+    assert!(reasons[0].contains("OPENAI_API_KEY"), "{reasons:?}");
+    assert_eq!(reasons[1..], ["the agent is paused", "there is no such agent"]);
     assert!(runs_of(&api).await.is_empty());
 }
 

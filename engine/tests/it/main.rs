@@ -8,6 +8,7 @@
 mod agents;
 mod buses;
 mod cancel;
+mod chat;
 mod claims;
 mod crash;
 mod doubt;
@@ -18,8 +19,10 @@ mod grants;
 mod harness;
 mod http_tool;
 mod mcp_stub;
+mod models;
 mod outputs;
 mod plans;
+mod prices;
 mod retention;
 mod runs;
 mod scene;

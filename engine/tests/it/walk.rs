@@ -33,6 +33,10 @@ async fn every_route_refuses_who_may_not_call_it() {
     let effects = api.get(&format!("/v1/runs/{run_id}/effects")).await.expect(200);
     let call_id = text(&effects["items"][0]["call_id"]);
 
+    let price = json!({ "model": "house:*", "input": 1, "cache_read": 1, "cache_write": 1, "output": 1, "reasoning": 1 });
+    let price_id = text(&api.post("/v1/prices", &price).await.expect(201)["price_id"]);
+    let model = api.post("/v1/model-settings", &json!({ "name": "house:fast" })).await.expect(201);
+
     let parked = shared_models::MessageId::mint();
     sqlx::query(
         "insert into engine.parked (consumer, message_id, tenant_id, subject, envelope, reason, deliveries)
@@ -57,6 +61,9 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("call_id", call_id),
             ("consumer", "engine_trigger_fired".into()),
             ("message_id", parked.to_string()),
+            ("model_id", text(&model["model_id"])),
+            ("model", "agent:a".into()),
+            ("price_id", price_id),
         ]),
         bodies: BTreeMap::from([
             ("POST /v1/agents", json!({ "name": "b" })),
@@ -72,12 +79,20 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("PUT /v1/mcp-servers/{server_id}/trust", json!({ "trusted": true })),
             ("POST /v1/runs/{run_id}/input", json!({ "answer": "yes" })),
             ("POST /v1/runs", json!({ "agent_id": agent_id, "input": "go" })),
+            ("POST /v1/model-settings", json!({ "name": "house:slow" })),
+            (
+                "POST /v1/chat/completions",
+                json!({ "model": "sim:echo",
+                "messages": [{ "role": "user", "content": "hi" }] }),
+            ),
+            ("POST /v1/prices", price),
             ("POST /v1/runs/{run_id}/effects/{call_id}/answer", json!({ "outcome": "happened" })),
         ]),
         open: &[],
         // Everybody in the tenant sees a tool; only its owner edits it.
         shared: BTreeMap::from([
             ("GET /v1/tools/{tool_id}", 200),
+            ("GET /v1/model-settings/{model_id}", 200),
             ("PATCH /v1/tools/{tool_id}", 403),
             ("DELETE /v1/tools/{tool_id}", 403),
             ("GET /v1/mcp-servers/{server_id}", 200),

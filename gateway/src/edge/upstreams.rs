@@ -40,7 +40,13 @@ pub(crate) const TABLE: &[Entry] = &[
     keyed("/v1/tools", Engine),
     keyed("/v1/mcp-servers", Engine),
     keyed("/v1/runs", Engine),
+    // Models and money.
     keyed("/v1/models", Engine),
+    keyed("/v1/model-settings", Engine),
+    keyed("/v1/prices", Engine),
+    keyed("/v1/usage", Engine),
+    // As OpenAI's clients know them.
+    keyed("/v1/chat", Engine),
 ];
 
 impl Entry {

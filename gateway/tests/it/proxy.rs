@@ -24,6 +24,10 @@ async fn every_path_goes_to_its_service_and_nothing_else_goes_anywhere() {
         ("/v1/tools/tool_1", "engine"),
         ("/v1/runs/run_1/events", "engine"),
         ("/v1/models", "engine"),
+        ("/v1/model-settings/mdl_1", "engine"),
+        ("/v1/prices", "engine"),
+        ("/v1/usage", "engine"),
+        ("/v1/chat/completions", "engine"),
     ] {
         let reply = world.owner.get(path).await.expect(201);
         let wanted = path.split('?').next().unwrap();

@@ -26,7 +26,9 @@ pub(crate) async fn create_agent(
     Body(asked): Body<AgentFields>,
 ) -> Result<Response, Error> {
     let owner = caller.person()?;
-    let fields = super::complete(&caller, asked.clone())?;
+    let mut tx = app.db.begin(caller.tenant).await?;
+    let fields = super::complete(&caller, asked.clone(), &store::model::names(&mut tx).await?)?;
+    drop(tx);
     let agent_id = AgentId::mint();
     if let Some(credential) = fields.model_credential_id {
         let mut tx = app.db.begin(caller.tenant).await?;

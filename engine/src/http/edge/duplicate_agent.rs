@@ -135,7 +135,7 @@ async fn copy_of(
         model_credential_id: credential,
         ..original.clone()
     };
-    copy.check().map_err(Error::Invalid)?;
+    copy.check(&store::model::names(tx).await?).map_err(Error::Invalid)?;
     Ok(copy)
 }
 

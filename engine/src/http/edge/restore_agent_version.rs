@@ -61,11 +61,12 @@ pub(crate) async fn restore_agent_version(
         if_match.check(agent.version)?;
     }
     let mut fields = wanted.fields.clone();
+    let models = store::model::names(&mut tx).await?;
     if viewer.owns(agent.owner) {
-        fields = super::complete(&caller, fields)?;
+        fields = super::complete(&caller, fields, &models)?;
     } else {
         (fields.scope, fields.team_id) = (agent.fields.scope, agent.fields.team_id);
-        fields.check().map_err(Error::Invalid)?;
+        fields.check(&models).map_err(Error::Invalid)?;
     }
     agent_version::restore_tools(&mut tx, agent_id, version, by).await?;
     let tools_left_out = left_out(&mut tx, agent_id, &wanted).await?;

@@ -35,7 +35,8 @@ pub(crate) async fn update_agent(
     let mut tx = app.db.begin(caller.tenant).await?;
     let mut agent = store::agent::find_for_update(&mut tx, &viewer, agent_id).await?;
     if_match.check(agent.version)?;
-    let mut fields = patched(&caller, &viewer, &agent, &patch)?;
+    let models = store::model::names(&mut tx).await?;
+    let mut fields = patched(&caller, &viewer, &agent, &patch, &models)?;
     if let Some(credential) = newly_used(&agent.fields, &fields) {
         // No network call inside a transaction: look, ask, then look again.
         drop(tx);
@@ -44,7 +45,7 @@ pub(crate) async fn update_agent(
         tx = app.db.begin(caller.tenant).await?;
         agent = store::agent::find_for_update(&mut tx, &viewer, agent_id).await?;
         if_match.check(agent.version)?;
-        fields = patched(&caller, &viewer, &agent, &patch)?;
+        fields = patched(&caller, &viewer, &agent, &patch, &models)?;
     }
     if fields == agent.fields {
         return Ok(Tagged(agent.version, agent));
@@ -60,6 +61,7 @@ fn patched(
     viewer: &Viewer,
     agent: &Agent,
     patch: &Value,
+    models: &[String],
 ) -> Result<AgentFields, Error> {
     let mut fields: AgentFields = merge_patch(&agent.fields, patch)?;
     if fields.scope == AgentScope::User && patch.get("team_id").is_none() {
@@ -68,7 +70,7 @@ fn patched(
     let shared_as_before =
         fields.scope == agent.fields.scope && fields.team_id == agent.fields.team_id;
     if shared_as_before {
-        fields.check().map_err(Error::Invalid)?;
+        fields.check(models).map_err(Error::Invalid)?;
         return Ok(fields);
     }
     if !viewer.owns(agent.owner) {
@@ -76,7 +78,7 @@ fn patched(
             "only its owner or an administrator says whom an agent is for".into(),
         ));
     }
-    super::complete(caller, fields)
+    super::complete(caller, fields, models)
 }
 
 fn newly_used(before: &AgentFields, after: &AgentFields) -> Option<CredentialId> {

@@ -133,7 +133,7 @@ async fn kept(
     if let Some(stored) = once.begin(&mut tx, caller, &start).await? {
         return Ok(stored);
     }
-    let pinned = start.agent_now(&mut tx, &Viewer::of(caller)).await?;
+    let pinned = start.agent_now(app, &mut tx, &Viewer::of(caller)).await?;
     let new = start.run(run, initiator, pinned.owner);
     create::create(&mut tx, &app.runs, &new, &pinned).await?;
     let row = store::run::find(&mut tx, run).await?.ok_or(Error::RunNotFound(run))?;
@@ -255,29 +255,34 @@ impl StartRun {
     ) -> Result<Arc<Pinned>, Error> {
         let which = self.which();
         let kept = app.catalogue.get(&app.db, tenant, &which).await?;
-        if let Some(pinned) = kept.filter(|pinned| self.may(viewer, pinned).is_ok()) {
+        if let Some(pinned) = kept.filter(|pinned| self.may(app, viewer, pinned).is_ok()) {
             return Ok(pinned);
         }
         let fresh = app.catalogue.fresh(&app.db, tenant, &which).await?;
         let pinned = fresh.ok_or_else(|| self.unknown())?;
-        self.may(viewer, &pinned)?;
+        self.may(app, viewer, &pinned)?;
         Ok(pinned)
     }
 
     /// The same within a transaction.
-    async fn agent_now(&self, tx: &mut TenantTx, viewer: &Viewer) -> Result<Pinned, Error> {
+    async fn agent_now(
+        &self,
+        app: &App,
+        tx: &mut TenantTx,
+        viewer: &Viewer,
+    ) -> Result<Pinned, Error> {
         let read = catalogue::read(tx, &self.which()).await?;
         let snapshot = read.ok_or_else(|| self.unknown())?;
-        self.may(viewer, &snapshot)?;
+        self.may(app, viewer, &snapshot)?;
         Ok(Pinned::new(snapshot, 0))
     }
 
-    fn may(&self, viewer: &Viewer, snapshot: &RunSnapshot) -> Result<(), Error> {
+    fn may(&self, app: &App, viewer: &Viewer, snapshot: &RunSnapshot) -> Result<(), Error> {
         if !viewer.sees(snapshot.scope, snapshot.owner, snapshot.team_id) {
             return Err(self.unknown());
         }
         match snapshot.status {
-            AgentStatus::Active => Ok(()),
+            AgentStatus::Active => snapshot.check_models(&app.models),
             status => Err(Error::AgentNotActive(status.to_string())),
         }
     }

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use axum::response::sse::Event;
 use futures::{Stream, StreamExt as _, stream};
-use servicekit::{Caller, scope::RunsRead};
+use servicekit::Caller;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use super::sees;
 use crate::app::App;
-use crate::live::{Live, Next, RunEvent, Seen};
+use crate::live::{Delta, Live, Next, RunEvent, Seen};
 use crate::store::run;
 use crate::transcript;
 use crate::visibility::Viewer;
@@ -22,7 +22,27 @@ use crate::visibility::Viewer;
 const COMPARE: Duration = Duration::from_secs(2);
 const FLUSH: Duration = Duration::from_secs(1);
 
-pub(super) struct Watch {
+/// What a viewer sees next.
+#[derive(Clone, Debug)]
+pub(crate) enum Shown {
+    Record(RunEvent),
+    Delta(Delta),
+}
+
+impl Shown {
+    fn event(self) -> Option<Event> {
+        let event = match self {
+            Self::Record(event) => {
+                let shown = Event::default().id(event.seq.to_string()).event(&event.kind);
+                shown.json_data(event)
+            }
+            Self::Delta(delta) => Event::default().event("delta").json_data(delta),
+        };
+        event.ok()
+    }
+}
+
+pub(crate) struct Watch {
     app: App,
     viewer: Viewer,
     payloads: bool,
@@ -32,7 +52,7 @@ pub(super) struct Watch {
     last: i64,
     seen: Seen,
     live: async_nats::Subscriber,
-    ready: VecDeque<Event>,
+    ready: VecDeque<Shown>,
     compare: Interval,
     recheck: Interval,
     /// There is more in the journal than has been read.
@@ -41,9 +61,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) async fn begin(
+    pub(crate) async fn begin<S>(
         app: App,
-        caller: &Caller<RunsRead>,
+        caller: &Caller<S>,
         row: run::Row,
         last: i64,
     ) -> anyhow::Result<Self> {
@@ -76,12 +96,17 @@ impl Watch {
 
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold(self, async |mut watch| {
-            let event = watch.next().await?;
-            Some((Ok(event), watch))
+            loop {
+                // What cannot be written as an event is left out.
+                if let Some(event) = watch.next().await?.event() {
+                    return Some((Ok(event), watch));
+                }
+            }
         })
     }
 
-    async fn next(&mut self) -> Option<Event> {
+    /// What comes next; none once the run has ended, or the viewer may see no more.
+    pub(crate) async fn next(&mut self) -> Option<Shown> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
@@ -122,9 +147,7 @@ impl Watch {
             }
             Ok(Live::Delta(_)) if !self.payloads => {}
             Ok(Live::Delta(delta)) => match self.seen.take(delta) {
-                Next::Show(delta) => {
-                    self.ready.extend(Event::default().event("delta").json_data(delta));
-                }
+                Next::Show(delta) => self.ready.push_back(Shown::Delta(delta)),
                 Next::Skip => {}
                 Next::Gap => self.app.stage.ask(self.row.run_id).await,
             },
@@ -159,8 +182,7 @@ impl Watch {
         if !self.payloads {
             event.redact();
         }
-        let shown = Event::default().id(event.seq.to_string()).event(&event.kind);
-        self.ready.extend(shown.json_data(event));
+        self.ready.push_back(Shown::Record(event));
     }
 
     /// Somebody who is no longer a member, or no longer of the team, sees nothing more.

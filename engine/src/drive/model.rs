@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::{
-    Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind, ModelEvent,
-    ModelRequest, OutputForm, Reply, RetryPolicy, complete_with_retries,
+    Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind,
+    ModelEvent, ModelRequest, OutputForm, Reply, RetryPolicy, complete_with_retries,
 };
 use futures::StreamExt as _;
 use shared_models::{MicroUsd, Usage};
@@ -48,8 +48,7 @@ async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error>
 
 async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<(Reply, Bound), ModelError> {
     let (model, bound) = resolve(cx, &cx.snapshot.model).await?;
-    let request =
-        ModelRequest { model: bound.model.clone(), messages, ..ModelRequest::default() };
+    let request = ModelRequest { model: bound.model.clone(), messages, ..ModelRequest::default() };
     let reply = complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await?;
     Ok((reply, bound))
 }
@@ -97,12 +96,7 @@ fn no_model() -> Failure {
     Failure { code: FailureCode::ModelRejected, message: "the agent has no model".into() }
 }
 
-async fn replied(
-    cx: &Cx<'_>,
-    run: &mut Run,
-    reply: Reply,
-    bound: &Bound,
-) -> Result<(), Error> {
+async fn replied(cx: &Cx<'_>, run: &mut Run, reply: Reply, bound: &Bound) -> Result<(), Error> {
     let (usage, spoke, finish) = (reply.usage, !reply.content.is_empty(), reply.finish);
     let cost = spend(cx, run, bound, usage).await;
     run.step(Happened::Replied(reply));

@@ -62,7 +62,7 @@ async fn what_an_agent_cannot_be_is_refused_field_by_field() {
     let pointers: Vec<&str> =
         body["errors"].as_array().unwrap().iter().map(|e| e["pointer"].as_str().unwrap()).collect();
     assert_eq!(pointers, ["/name", "/max_steps", "/temperature", "/model"]);
-    assert!(body["errors"][3]["message"].as_str().unwrap().contains("openai and sim"), "{body}");
+    assert!(body["errors"][3]["message"].as_str().unwrap().contains("gemini and sim"), "{body}");
     assert_eq!(unknown.refusal(), (422, "validation_failed"));
     assert_eq!(wrong_type.body["errors"][0]["pointer"], "/max_steps");
     assert_eq!(kind.body["errors"][0]["pointer"], "/agent_type");

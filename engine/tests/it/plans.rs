@@ -23,7 +23,7 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
     let tenant = app.trust.owner().tenant;
 
     for (name, sql, parameters, indexes) in [
-        ("the journal's group", GROUP, 41, &["run_pkey", "run_signal_", "run_timer_pkey"][..]),
+        ("the journal's group", GROUP, 53, &["run_pkey", "run_signal_", "run_timer_pkey"][..]),
         ("a new run", CREATE, 27, &[]),
         ("new runs", CREATOR, 35, &["catalogue_pkey"]),
         ("one run", FIND, 2, &["run_pkey"]),

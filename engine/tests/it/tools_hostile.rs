@@ -31,7 +31,7 @@ async fn bad_arguments_are_an_error_for_the_model_and_reach_nobody() {
     };
 
     for (arguments, why) in [
-        (json!("not json"), "not JSON"),
+        (json!("not json"), "not a JSON object"),
         (json!("[1,2]"), "not a JSON object"),
         (json!("null"), "not a JSON object"),
         (json!({}), "required"),

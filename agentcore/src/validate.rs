@@ -96,8 +96,12 @@ pub fn check_schema(schema: &Value) -> Result<(), String> {
     Schema::new(schema).map(|_| ())
 }
 
+/// What is wrong, in few words: a value that is too long to quote is not quoted.
 fn short(error: &jsonschema::ValidationError<'_>) -> String {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    if text.chars().nth(LONGEST_ERROR).is_some() {
+        text = error.masked().to_string();
+    }
     match text.char_indices().nth(LONGEST_ERROR) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,

@@ -7,20 +7,20 @@ use tokio::net::TcpListener;
 
 /// A service with its configuration read.
 pub(crate) enum Role {
-    Gateway(gateway::Config),
-    Credsvc(credsvc::Config),
-    Eventsvc(eventsvc::Config),
-    Engine(engine::Config),
+    Gateway(Box<gateway::Config>),
+    Credsvc(Box<credsvc::Config>),
+    Eventsvc(Box<eventsvc::Config>),
+    Engine(Box<engine::Config>),
 }
 
 impl Role {
     /// Reads a service's configuration; problems stay in `env`.
     pub(crate) fn read(service: Service, env: &mut Env) -> Self {
         match service {
-            Service::Gateway => Self::Gateway(gateway::Config::read(env)),
-            Service::Credsvc => Self::Credsvc(credsvc::Config::read(env)),
-            Service::Eventsvc => Self::Eventsvc(eventsvc::Config::read(env)),
-            Service::Engine => Self::Engine(engine::Config::read(env)),
+            Service::Gateway => Self::Gateway(Box::new(gateway::Config::read(env))),
+            Service::Credsvc => Self::Credsvc(Box::new(credsvc::Config::read(env))),
+            Service::Eventsvc => Self::Eventsvc(Box::new(eventsvc::Config::read(env))),
+            Service::Engine => Self::Engine(Box::new(engine::Config::read(env))),
         }
     }
 
@@ -37,10 +37,10 @@ impl Role {
     /// Starts it; returns when it listens.
     pub(crate) async fn start(self, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
         match self {
-            Self::Gateway(config) => gateway::start(config, listener, life).await,
-            Self::Credsvc(config) => credsvc::start(config, listener, life).await,
-            Self::Eventsvc(config) => eventsvc::start(config, listener, life).await,
-            Self::Engine(config) => engine::start(config, listener, life).await,
+            Self::Gateway(config) => gateway::start(*config, listener, life).await,
+            Self::Credsvc(config) => credsvc::start(*config, listener, life).await,
+            Self::Eventsvc(config) => eventsvc::start(*config, listener, life).await,
+            Self::Engine(config) => engine::start(*config, listener, life).await,
         }
     }
 }

@@ -90,6 +90,7 @@ pub(crate) struct Change {
     pub(crate) error: Option<String>,
     pub(crate) usage: Option<Usage>,
     /// What it cost so far; none inside when that is not known.
+    #[allow(clippy::option_option, reason = "absent is unchanged, none is unknown")]
     pub(crate) cost: Option<Option<MicroUsd>>,
     pub(crate) steps: Option<u32>,
 }

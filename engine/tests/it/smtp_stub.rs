@@ -48,7 +48,7 @@ async fn serve(stream: TcpStream, seen: &Mutex<String>) -> std::io::Result<()> {
     writer.write_all(b"220 stub\r\n").await?;
     let mut letter = false;
     while let Some(line) = lines.next_line().await? {
-        seen.lock().unwrap().push_str(&format!("{line}\n"));
+        seen.lock().unwrap().extend([line.as_str(), "\n"]);
         let answer: &[u8] = match (letter, line.as_str()) {
             (true, ".") => {
                 letter = false;

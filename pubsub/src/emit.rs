@@ -144,3 +144,25 @@ fn envelope<E: Event>(
         data: event,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use shared_models::{AgentId, events::agent::AgentDeleted};
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_told_later_when_its_event_happened() {
+        let event = AgentDeleted { agent_id: AgentId::mint(), name: "a".into() };
+        let tenant = TenantId::mint();
+        let row = |at| OutboxRow::new(tenant, (Uuid::nil(), 0), at, &event).unwrap();
+        let at: DateTime<Utc> = "2026-01-02T03:04:05.678901Z".parse().unwrap();
+
+        let told = row(DateTime::UNIX_EPOCH).at(at);
+
+        let envelope: Envelope<serde_json::Value> = serde_json::from_str(&told.envelope).unwrap();
+        assert_eq!((envelope.occurred_at, envelope.kind.as_str()), (at, AgentDeleted::NAME));
+        let known = row(at);
+        assert_eq!(known.clone().at(DateTime::UNIX_EPOCH), known, "what is known stays");
+    }
+}

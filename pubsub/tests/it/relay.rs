@@ -128,15 +128,18 @@ async fn an_event_too_large_for_the_broker_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn old_published_rows_are_forgotten_and_unpublished_ones_are_not() {
+async fn old_events_are_forgotten_once_they_are_heard_and_unpublished_ones_are_not() {
     let (mut world, nats) = (World::new().await, TestNats::start().await);
+    let hearer = nats.bus(HEARER).await;
     world.emit_many(3).await;
+    world.relay(nats.bus(SENDER).await, quick_relay());
+    world.listen(hearer.clone(), &Taker::obliging(), 6);
+    until_acknowledged(&hearer, 3).await;
+
     let age = "update eventsvc.outbox set created_at = now() - interval '2 days',
                published_at = case when message_id = (select min(message_id::text)::uuid from eventsvc.outbox)
                                    then null else now() - interval '25 hours' end";
     sqlx::query(age).execute(&mut world.database.admin().await).await.unwrap();
-
-    world.relay(nats.bus(SENDER).await, quick_relay());
 
     let left =
         "select count(*) from eventsvc.outbox where published_at > now() - interval '1 hour'";

@@ -37,7 +37,7 @@ impl Settled {
     /// Waits until every run has ended; says how long that took.
     pub(crate) async fn runs(&mut self) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        while self.waiting(&self.starters()).await? || self.busy(RUNS).await? {
+        while self.under_way(&self.starters(), RUNS).await? {
             pause(started).await?;
         }
         Ok(started.elapsed())
@@ -46,7 +46,8 @@ impl Settled {
     /// Waits until every run has ended and every event has been heard; says how long that took.
     pub(crate) async fn everything(&mut self) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        while self.waiting(&self.consumers).await? || self.busy(EVERYTHING).await? {
+        let consumers = self.consumers.clone();
+        while self.under_way(&consumers, EVERYTHING).await? {
             pause(started).await?;
         }
         Ok(started.elapsed())
@@ -70,6 +71,21 @@ impl Settled {
     /// The consumers that make runs.
     fn starters(&self) -> Vec<(String, String)> {
         self.consumers.iter().filter(|(stream, _)| stream == "TRIGGERS").cloned().collect()
+    }
+
+    /// What leaves a table between two looks is in the stream then, and what leaves the stream is in a table: only when
+    /// both are empty twice in a row is nothing on its way.
+    async fn under_way(
+        &mut self,
+        consumers: &[(String, String)],
+        question: &'static str,
+    ) -> anyhow::Result<bool> {
+        for _ in 0..2 {
+            if self.waiting(consumers).await? || self.busy(question).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn waiting(&self, consumers: &[(String, String)]) -> anyhow::Result<bool> {

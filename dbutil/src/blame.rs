@@ -20,6 +20,14 @@ pub fn is_unstorable(error: &sqlx::Error) -> bool {
     has_code(error, |code| matches!(code, "22021" | "22P05" | "22008"))
 }
 
+/// Whether Postgres refuses what the statement says, now and whenever it is said again: data, constraints, syntax, rights
+/// and limits (a key too long for its index). Everything else passes with time: a restart, a deadlock, a full disk.
+pub fn is_refused(error: &sqlx::Error) -> bool {
+    const FINAL: [&str; 6] = ["21", "22", "23", "42", "44", "54"];
+    matches!(error, sqlx::Error::Encode(_))
+        || has_code(error, |code| FINAL.iter().any(|class| code.starts_with(class)))
+}
+
 fn has_code(error: &sqlx::Error, fits: impl FnOnce(&str) -> bool) -> bool {
     error
         .as_database_error()

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use dbutil::{is_down, is_unstorable};
+use dbutil::{is_down, is_refused, is_unstorable};
 use sqlx::migrate::Migrator;
 use testkit::TestDb;
 
@@ -21,8 +21,9 @@ async fn a_database_that_went_away_and_a_value_it_cannot_hold_are_told_apart() {
     let late = fails("select $1::text::timestamptz", "300000-01-01").await;
     let wrong = fails("select 1 / $1::text::int", "0").await;
 
-    let judged =
-        [gone, nul, escaped, late, wrong].map(|error| (is_down(&error), is_unstorable(&error)));
-    let unstorable = (false, true);
-    assert_eq!(judged, [(true, false), unstorable, unstorable, unstorable, (false, false)]);
+    let judged = [gone, nul, escaped, late, wrong]
+        .map(|error| (is_down(&error), is_unstorable(&error), is_refused(&error)));
+    let unstorable = (false, true, true);
+    let wrong = (false, false, true);
+    assert_eq!(judged, [(true, false, false), unstorable, unstorable, unstorable, wrong]);
 }

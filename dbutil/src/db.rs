@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 use shared_models::TenantId;
 use sqlx::{
-    AssertSqlSafe, PgPool,
+    AssertSqlSafe, PgPool, Postgres, Transaction,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -73,13 +73,13 @@ impl Db {
     pub async fn begin(&self, tenant: TenantId) -> Result<TenantTx, sqlx::Error> {
         // The setting is made of UUIDs only, so there is nothing to escape.
         let begin = format!("begin; set local app.tenants = '{}'", tenants_setting(&[tenant]));
-        Ok(TenantTx::new(self.app.begin_with(AssertSqlSafe(begin)).await?, tenant))
+        Ok(TenantTx::new(opened(&self.app, begin).await?, tenant))
     }
 
     /// Starts a transaction that sees every tenant: the one named door for cross-tenant work.
     pub async fn system(&self, why: &'static str) -> Result<SystemTx, sqlx::Error> {
         tracing::trace!(why, schema = self.schema, "system transaction");
-        Ok(SystemTx::new(self.system.begin_with("begin").await?))
+        Ok(SystemTx::new(opened(&self.system, "begin".into()).await?))
     }
 
     /// The app login's pool, for code that sets its own tenants (a grouped write).
@@ -108,6 +108,18 @@ impl Db {
         self.app.close().await;
         self.system.close().await;
     }
+}
+
+/// Begins a transaction, also when nobody waits for it any more: a connection that goes back to its pool between `begin` and
+/// its answer takes the open transaction along (the pool only rolls back what it has seen begin), and Postgres ends the
+/// session under whoever is given it next. Begun to its end, it is rolled back like any other that is dropped.
+async fn opened(
+    pool: &PgPool,
+    begin: String,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(AssertSqlSafe(begin)).await });
+    begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
 async fn pool(schema: &str, url: &SecretString, max: u32) -> Result<PgPool, sqlx::Error> {

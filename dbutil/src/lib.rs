@@ -16,7 +16,7 @@ mod seat;
 mod tx;
 
 pub use batches::Batches;
-pub use blame::{is_down, is_refused, is_unstorable};
+pub use blame::{is_down, is_refused, is_unstorable, within};
 pub use constraint::OnConstraint;
 pub use db::{Db, DbConfig, DbError};
 pub use page::{Cursor, Page, PageQuery};

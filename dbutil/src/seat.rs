@@ -1,20 +1,23 @@
 //! A connection that one writer keeps for itself.
 //!
 //! What it may see is set once and not with each statement, so that a grouped write is one round trip: a statement is a
-//! transaction of its own here. Only for tasks whose every statement says which tenant each row belongs to.
+//! transaction of its own here. Whoever waits for an answer says how long, with [`within`]. Only for tasks whose every statement says which tenant each row belongs to.
 
 use std::collections::BTreeSet;
-use std::str::FromStr as _;
+use std::{str::FromStr as _, time::Duration};
 
 use secrecy::ExposeSecret as _;
 use shared_models::TenantId;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::{DbConfig, tenants_setting};
+use crate::{DbConfig, tenants_setting, within};
 
 /// Tenants that stay visible once they were; more and it begins anew.
 const MOST: usize = 64;
+
+/// How long a connection may take to be made.
+const CONNECTING: Duration = Duration::from_secs(5);
 
 /// Connects when it is first used, and again after [`Seat::give_up`].
 #[derive(Debug)]
@@ -43,7 +46,10 @@ impl Seat {
     pub async fn take(&mut self, tenants: &[TenantId]) -> Result<&mut PgConnection, sqlx::Error> {
         let (mut connection, mut seen) = match self.open.take() {
             Some(open) => open,
-            None => (PgConnection::connect_with(&self.options).await?, BTreeSet::new()),
+            None => (
+                within(CONNECTING, PgConnection::connect_with(&self.options)).await?,
+                BTreeSet::new(),
+            ),
         };
         if !tenants.iter().all(|tenant| seen.contains(tenant)) {
             if seen.len() + tenants.len() > MOST {

@@ -162,7 +162,8 @@ impl Bus {
 
     /// Up to which sequence every hearer of a stream has acknowledged what concerns it.
     pub(crate) async fn heard_up_to(&self, spec: &StreamSpec) -> Result<i64, BusError> {
-        let mut heard = i64::MAX;
+        // Never beyond what the stream holds: one that came back empty or from an old copy has hearers that wait for nothing.
+        let mut heard = self.sequences(spec.stream).await?.1 as i64;
         for consumer in CONSUMERS.iter().filter(|consumer| consumer.stream == spec.stream) {
             let durable = self.consumer(consumer).await?;
             let info = durable.cached_info();

@@ -9,7 +9,14 @@ mod rollback;
 mod store;
 mod tidy;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use dbutil::Db;
 use shared_models::MessageId;
@@ -28,6 +35,8 @@ pub use rollback::{republish, republish_lost};
 
 /// Batches that may wait in memory; what does not fit is found in the table.
 const TAKEN: usize = 1_024;
+/// And so many bytes of events in them.
+const TAKEN_BYTES: usize = 32 * 1024 * 1024;
 /// How long a row the broker refuses is left alone, so that it does not hold up the others.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// How often what was published from memory is marked in the table, unless a batch is full before.
@@ -79,6 +88,7 @@ pub struct Relay {
     stream: &'static StreamSpec,
     bell: Arc<Notify>,
     taken: mpsc::Receiver<Vec<OutboxRow>>,
+    held: Arc<AtomicUsize>,
     refused: HashMap<MessageId, Instant>,
     /// Published from memory, and not yet marked so in the table.
     unmarked: Vec<Ack>,
@@ -92,6 +102,8 @@ pub struct Relay {
 pub struct RelayHandle {
     bell: Arc<Notify>,
     taken: mpsc::Sender<Vec<OutboxRow>>,
+    /// Bytes that wait in `taken`.
+    held: Arc<AtomicUsize>,
 }
 
 impl RelayHandle {
@@ -102,10 +114,20 @@ impl RelayHandle {
 
     /// Hands over rows that were just committed, which spares reading them back. Never waits.
     pub fn take(&self, rows: Vec<OutboxRow>) {
-        if !rows.is_empty() && self.taken.try_send(rows).is_err() {
+        if rows.is_empty() {
+            return;
+        }
+        let bytes = weight(&rows);
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed);
+        if held + bytes > TAKEN_BYTES || self.taken.try_send(rows).is_err() {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
             self.ring();
         }
     }
+}
+
+fn weight(rows: &[OutboxRow]) -> usize {
+    rows.iter().map(|row| row.envelope.len()).sum()
 }
 
 /// Why nothing could be published right now.
@@ -129,7 +151,8 @@ impl Relay {
     pub fn new(db: Db, bus: Bus, config: RelayConfig) -> (Self, RelayHandle) {
         let (sender, taken) = mpsc::channel(TAKEN);
         let bell = Arc::new(Notify::new());
-        let handle = RelayHandle { bell: bell.clone(), taken: sender };
+        let held = Arc::new(AtomicUsize::new(0));
+        let handle = RelayHandle { bell: bell.clone(), taken: sender, held: held.clone() };
         let stream = stream_of(bus.service());
         (
             Self {
@@ -139,6 +162,7 @@ impl Relay {
                 stream,
                 bell,
                 taken,
+                held,
                 refused: HashMap::new(),
                 unmarked: Vec::new(),
                 high: 0,
@@ -209,9 +233,11 @@ impl Relay {
     }
 
     async fn publish_taken(&mut self, rows: Vec<OutboxRow>) -> Result<(), Trouble> {
+        self.let_go(&rows);
         let mut sending: Vec<ToSend> = rows.into_iter().map(ToSend::from).collect();
         while sending.len() < self.config.batch {
             let Ok(more) = self.taken.try_recv() else { break };
+            self.let_go(&more);
             sending.extend(more.into_iter().map(ToSend::from));
         }
         let mut published = publish::publish(&self.bus, &sending).await;
@@ -219,6 +245,11 @@ impl Relay {
         self.unmarked.append(&mut published.acks);
         self.settle(published)?;
         if self.unmarked.len() >= self.config.batch { self.mark_taken().await } else { Ok(()) }
+    }
+
+    /// These rows no longer wait in memory.
+    fn let_go(&self, rows: &[OutboxRow]) {
+        self.held.fetch_sub(weight(rows), Ordering::Relaxed);
     }
 
     /// Marks what was published from memory, many batches at once: a crash before that only means that they are published
@@ -291,7 +322,9 @@ impl Relay {
             () = token.cancelled() => {}
         }
         // What came meanwhile is in the table as well; memory is not the place to keep it.
-        while self.taken.try_recv().is_ok() {}
+        while let Ok(rows) = self.taken.try_recv() {
+            self.let_go(&rows);
+        }
         self.bell.notify_one();
     }
 

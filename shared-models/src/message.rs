@@ -95,6 +95,16 @@ impl Content {
     }
 }
 
+impl Content {
+    /// About how many bytes it is.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Blocks(blocks) => blocks.iter().map(Block::size).sum(),
+        }
+    }
+}
+
 impl From<&str> for Content {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
@@ -124,6 +134,15 @@ pub enum Block {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
+}
+
+impl Block {
+    fn size(&self) -> usize {
+        match self {
+            Self::Text { text } => text.len(),
+            Self::Image { url } | Self::Document { url, .. } => url.len(),
+        }
+    }
 }
 
 /// A model's wish to call a tool.

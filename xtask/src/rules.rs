@@ -41,7 +41,10 @@ const BEFORE_A_NAME: &str = "from join into update table references on only exis
                              sequence select execute lateral";
 
 pub(crate) fn check() -> anyhow::Result<()> {
-    let broken = [dependencies(&metadata()?), schemas(root()), lengths(root())].concat();
+    let metadata = metadata()?;
+    let broken =
+        [dependencies(&metadata), image(root(), &metadata), schemas(root()), lengths(root())]
+            .concat();
     if !broken.is_empty() {
         bail!("the architecture's rules are broken:\n  {}", broken.join("\n  "));
     }
@@ -64,6 +67,21 @@ fn dependencies(metadata: &serde_json::Value) -> Vec<String> {
         }
     }
     broken
+}
+
+/// The image is built from all manifests first; its Dockerfile finds them by their depth.
+fn image(root: &Path, metadata: &serde_json::Value) -> Vec<String> {
+    let dockerfile = std::fs::read_to_string(root.join("deploy/Dockerfile")).unwrap_or_default();
+    let packages = metadata["packages"].as_array().cloned().unwrap_or_default();
+    let manifests = packages.iter().filter_map(|package| package["manifest_path"].as_str());
+    let ours = manifests.filter_map(|path| Path::new(path).strip_prefix(root).ok());
+    ours.filter_map(|path| {
+        let above = path.components().count() - 1;
+        let pattern = format!(" {}Cargo.toml", "*/".repeat(above));
+        let copied = dockerfile.matches(&pattern).count() == 2;
+        (!copied).then(|| format!("deploy/Dockerfile leaves out {}", path.display()))
+    })
+    .collect()
 }
 
 fn may_use(user: &str, used: &str, in_tests: bool) -> bool {

@@ -20,10 +20,12 @@ async fn a_database_that_went_away_and_a_value_it_cannot_hold_are_told_apart() {
     let escaped = fails("select $1::text::jsonb", r#""\u0000""#).await;
     let late = fails("select $1::text::timestamptz", "300000-01-01").await;
     let wrong = fails("select 1 / $1::text::int", "0").await;
+    let missing = fails("select nowhere.to_be_found($1)", "").await;
 
-    let judged = [gone, nul, escaped, late, wrong]
+    let judged = [gone, nul, escaped, late, wrong, missing]
         .map(|error| (is_down(&error), is_unstorable(&error), is_refused(&error)));
     let unstorable = (false, true, true);
     let wrong = (false, false, true);
-    assert_eq!(judged, [(true, false, false), unstorable, unstorable, unstorable, wrong]);
+    let passing = (false, false, false);
+    assert_eq!(judged, [(true, false, false), unstorable, unstorable, unstorable, wrong, passing]);
 }

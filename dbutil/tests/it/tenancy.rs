@@ -1,6 +1,6 @@
 //! Two locks on tenancy, and logins that reach only their own schema.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, future::poll_fn, task::Poll, time::Duration};
 
 use dbutil::{Db, DbError};
 use secrecy::ExposeSecret as _;
@@ -9,7 +9,7 @@ use sqlx::{
     Connection as _, PgConnection,
     migrate::{Migration, MigrationType, Migrator},
 };
-use testkit::TestDb;
+use testkit::{TestDb, eventually_within};
 
 static NONE: Migrator = Migrator { migrations: Cow::Borrowed(&[]), ..Migrator::DEFAULT };
 
@@ -40,6 +40,35 @@ async fn a_transaction_sees_its_tenant_and_the_system_sees_all() {
     assert_eq!(count(&mut db.begin(acme).await.unwrap()).await, 1);
     assert_eq!(count(&mut db.begin(TenantId::mint()).await.unwrap()).await, 0);
     assert_eq!(count(&mut db.system("count in a test").await.unwrap()).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_nobody_waits_for_any_more_is_not_left_open() {
+    let server = TestDb::new("credsvc", &NONE).await;
+    let db = server.db("credsvc").await;
+    let open = "select count(*) from pg_stat_activity
+                where datname = current_database() and state like 'idle in transaction%'";
+
+    // Given up after one look, two, and so on: some of them between the question and the answer.
+    for looks in 0..500 {
+        let mut begin = std::pin::pin!(db.begin(TenantId::mint()));
+        for _ in 0..looks {
+            let look = poll_fn(|cx| Poll::Ready(begin.as_mut().poll(cx)));
+            if look.await.is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    let mut admin = server.admin().await;
+    // Sooner than Postgres would end them.
+    let soon = Duration::from_secs(5);
+    eventually_within(soon, "no transaction to be open", async || {
+        let open: i64 = sqlx::query_scalar(open).fetch_one(&mut admin).await.unwrap();
+        (open == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

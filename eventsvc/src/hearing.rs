@@ -13,8 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A day of notes; a longer backlog of our own only delays what is found.
+/// The notes span many waits; a longer backlog of our own only delays what is found.
 const MOST: usize = 1_440;
+/// So many notes are taken during a wait, however often somebody looks.
+const PER_WAIT: u32 = 64;
 
 /// What was so at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -26,17 +28,21 @@ struct Note {
     told: u64,
 }
 
-/// The notes of the last day.
+/// The latest notes.
 #[derive(Debug, Default)]
 pub(crate) struct Hearing(Mutex<VecDeque<Note>>);
 
 impl Hearing {
-    /// Notes that `floor` was acknowledged at `at`, and that all that was told until then is at or below `told`.
-    pub(crate) fn note(&self, at: Instant, floor: u64, told: u64) {
+    /// Notes that `floor` was acknowledged at `at`, and that all that was told until then is at or below `told`; not,
+    /// when the last note is still young beside the wait.
+    pub(crate) fn note(&self, at: Instant, (floor, told): (u64, u64), wait: Duration) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.back().is_some_and(|last| last.floor > floor || last.told > told) {
             // A store was rolled back: what was noted of it means nothing any more.
             notes.clear();
+        }
+        if notes.back().is_some_and(|last| at < last.at + wait / PER_WAIT) {
+            return;
         }
         if notes.len() == MOST {
             notes.pop_front();
@@ -64,7 +70,7 @@ mod tests {
     fn noted(notes: &[(u64, u64)]) -> Hearing {
         let (hearing, mut at) = (Hearing::default(), Instant::now());
         for (floor, told) in notes {
-            hearing.note(at, *floor, *told);
+            hearing.note(at, (*floor, *told), MINUTE);
             at += MINUTE;
         }
         hearing
@@ -93,6 +99,17 @@ mod tests {
         assert_eq!(hearing.due(899, MINUTE), Some(500));
         assert_eq!(hearing.due(599, MINUTE), None);
         assert_eq!(hearing.due(0, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn looking_often_does_not_shorten_what_is_remembered() {
+        let (hearing, begin, wait) = (Hearing::default(), Instant::now(), 60 * MINUTE);
+        for second in 0..2 * 3_600 {
+            hearing.note(begin + Duration::from_secs(second), (second, second), wait);
+        }
+
+        let due = hearing.due(7_200, wait).unwrap();
+        assert!((3_400..=3_600).contains(&due), "{due}");
     }
 
     #[test]

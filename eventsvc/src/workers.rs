@@ -21,13 +21,20 @@ pub(crate) async fn chores(app: App, soft: CancellationToken) -> anyhow::Result<
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
             () = soft.cancelled() => return Ok(()),
         }
-        log("releasing held deliveries", release::activate(&app).await);
-        log("taking grants back", revoke::activate(&app).await);
+        let work = async {
+            log("releasing held deliveries", release::activate(&app).await);
+            log("taking grants back", revoke::activate(&app).await);
+        };
+        // What is under way at the end is rolled back and due again.
+        tokio::select! {
+            () = work => {}
+            () = soft.cancelled() => return Ok(()),
+        }
     }
 }
 
-/// What can wait, once a minute or as often as is said.
-pub(crate) async fn housekeeping(app: App, soft: CancellationToken) -> anyhow::Result<()> {
+/// Looks for lost firings, once a minute or as often as is said.
+pub(crate) async fn hearing(app: App, soft: CancellationToken) -> anyhow::Result<()> {
     let pause = Duration::from_secs(app.limits.housekeeping_seconds.into());
     loop {
         tokio::select! {
@@ -35,9 +42,20 @@ pub(crate) async fn housekeeping(app: App, soft: CancellationToken) -> anyhow::R
             () = soft.cancelled() => return Ok(()),
         }
         log("publishing unheard firings again", unheard::activate(&app).await);
-        // Years of deliveries may be due: what is under way at the end is rolled back and due again.
+    }
+}
+
+/// Forgets as often; beside the above and not behind it, as years of deliveries may be due.
+pub(crate) async fn forgetting(app: App, soft: CancellationToken) -> anyhow::Result<()> {
+    let pause = Duration::from_secs(app.limits.housekeeping_seconds.into());
+    loop {
+        let forget = async {
+            tokio::time::sleep(pause).await;
+            log("forgetting old deliveries", retention::activate(&app).await);
+        };
+        // What is under way at the end is rolled back and due again.
         tokio::select! {
-            forgotten = retention::activate(&app) => log("forgetting old deliveries", forgotten),
+            () = forget => {}
             () = soft.cancelled() => return Ok(()),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use dbutil::{is_refused, within};
 use pubsub::{OutboxRow, RelayHandle};
 use shared_models::{DeliveryId, TenantId};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
@@ -23,6 +24,8 @@ use crate::{
 const GROUP: usize = 256;
 /// Permits are kibibytes of waiting deliveries.
 const PERMIT: usize = 1024;
+/// What takes longer than this was lost on its way to the database.
+const LIMIT: Duration = Duration::from_secs(10);
 /// How long a stopping committer waits for handlers that are still at work.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
@@ -136,7 +139,7 @@ impl Task {
             let rows: Vec<&Received> = part.iter().map(|waiting| &waiting.received).collect();
             match self.line.insert(&rows, &self.clock).await {
                 Ok(new) => self.answer(part, &new),
-                Err(error) if !rows_fault(&error) => {
+                Err(error) if !is_refused(&error) => {
                     tracing::warn!(%error, rows = part.len(), "a group of deliveries could not be stored");
                     for waiting in part {
                         reply(waiting, Outcome::Busy);
@@ -209,8 +212,8 @@ impl Line {
     ) -> Result<HashSet<DeliveryId>, sqlx::Error> {
         let mut unanswered = false;
         loop {
-            match self.try_insert(rows, clock, unanswered).await {
-                Err(error) if !rows_fault(&error) => {
+            match within(LIMIT, self.try_insert(rows, clock, unanswered)).await {
+                Err(error) if !is_refused(&error) => {
                     self.open = None;
                     if unanswered {
                         return Err(error);
@@ -255,18 +258,6 @@ impl Line {
         }
         let (connection, _) = self.open.insert((connection, tenants.to_vec()));
         Ok(connection)
-    }
-}
-
-/// Whether Postgres refused what a row says, and not the moment: data exceptions, constraints, limits. What it says of
-/// tables and rights (42) is never a row's doing: told so, a provider would not deliver it again.
-pub(crate) fn rows_fault(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Database(_) => {
-            ["22", "23", "54"].iter().any(|class| code(error).starts_with(class))
-        }
-        sqlx::Error::Encode(_) => true,
-        _ => false,
     }
 }
 

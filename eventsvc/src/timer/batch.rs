@@ -1,6 +1,9 @@
 //! A batch of due timers: what each fires, and where it stands afterwards.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Map;
@@ -26,6 +29,9 @@ const ROWS: usize = 1000;
 /// Or with so many bytes of them.
 const BYTES: usize = 8 * 1024 * 1024;
 
+/// Or after so long: planning a backlog and asking filters takes time, and the claimed rows are locked meanwhile.
+const LONGEST: Duration = Duration::from_secs(1);
+
 /// What one transaction writes.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -40,15 +46,16 @@ impl Batch {
             triggers.into_iter().map(|row| (row.trigger_id, row)).collect();
         let mut batch = Self::default();
         let mut bytes = 0;
+        let until = Instant::now() + LONGEST;
         for due in due {
-            if batch.received.len() >= ROWS || bytes >= BYTES {
+            if batch.received.len() >= ROWS || bytes >= BYTES || Instant::now() >= until {
                 break;
             }
             let row = triggers.remove(&due.trigger_id);
             let running = row.filter(|row| row.active && !row.paused);
             let moved = match running.map(|row| Timer::of(due, row)) {
                 Some(Ok(timer)) => {
-                    let (received, moved) = timer.fire(due.now).await;
+                    let (received, moved) = timer.fire(due.now, until).await;
                     bytes += received.iter().map(Received::weight).sum::<usize>();
                     batch.received.extend(received);
                     moved
@@ -109,15 +116,25 @@ impl Timer {
         })
     }
 
-    async fn fire(self, now: DateTime<Utc>) -> (Vec<Received>, Advance) {
+    /// Fires what is due; from `until` on, what is left of it stays due.
+    async fn fire(self, now: DateTime<Utc>, until: Instant) -> (Vec<Received>, Advance) {
         let id = self.trigger.trigger_id;
-        let plan = misfire::plan(&self.schedule, id, self.first, now, self.options.misfire());
+        let mut plan = misfire::plan(&self.schedule, id, self.first, now, self.options.misfire());
         let mut received = Vec::with_capacity(plan.fire.len());
+        let mut left = None;
         for slot in &plan.fire {
+            if !received.is_empty() && Instant::now() >= until {
+                left = Some(*slot);
+                break;
+            }
             let late = (now - slot.due).as_seconds_f64();
             metrics::histogram!("eventsvc_timer_lateness_seconds").record(late);
             let draft = draft(&self.options, &self.schedule, id, slot.at, now);
             received.push(decide(self.origin, std::slice::from_ref(&self.trigger), draft).await);
+        }
+        if left.is_some() {
+            plan.fire.truncate(received.len());
+            plan.next = left;
         }
         let moved = Advance {
             trigger_id: id,

@@ -9,8 +9,9 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use dbutil::{is_refused, within};
 use pubsub::OutboxRow;
-use shared_models::TriggerId;
+use shared_models::{DeliveryId, TriggerId};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,6 @@ use super::batch::{self, Batch};
 use crate::{
     app::App,
     clock::Clock,
-    intake::committer::rows_fault,
     stats::Counted,
     store::{group, hook, timer},
 };
@@ -27,6 +27,8 @@ use crate::{
 const CLAIM: i64 = 500;
 /// Between two looks at least so much passes, so that what is due at nearly the same time is fired together.
 const BREATH: Duration = Duration::from_millis(20);
+/// What takes longer than this was lost on its way to the database.
+const LIMIT: Duration = Duration::from_secs(15);
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -88,7 +90,7 @@ impl Scheduler {
     async fn fire_all_due(&mut self, app: &App) -> Result<Option<Duration>, sqlx::Error> {
         loop {
             let asked = Clock::host();
-            let (due, now) = timer::earliest(self.connection().await?).await?;
+            let (due, now) = within(LIMIT, timer::earliest(self.connection().await?)).await?;
             app.clock.learn(asked, now);
             match due {
                 None => return Ok(None),
@@ -106,7 +108,7 @@ impl Scheduler {
     /// Fires one batch; says how many timers were claimed.
     async fn batch(&mut self, app: &App) -> Result<i64, sqlx::Error> {
         let started = Instant::now();
-        match self.try_batch(app).await {
+        match within(LIMIT, self.try_batch(app)).await {
             Ok(claimed) => {
                 if claimed > 0 {
                     metrics::histogram!("eventsvc_timer_batch_seconds").record(started.elapsed());
@@ -117,16 +119,20 @@ impl Scheduler {
                 Ok(if claimed == claim { self.claim } else { claimed })
             }
             // One row is at fault; alone, it does not come in the way of others.
-            Err(error) if rows_fault(&error) && self.claim > 1 => {
+            Err(error) if is_refused(&error) && self.claim > 1 => {
                 self.claim /= 2;
                 Ok(self.claim)
             }
-            Err(error) if rows_fault(&error) => {
+            Err(error) if is_refused(&error) => {
                 tracing::warn!(%error, "a timer cannot be fired");
-                self.give_up().await?;
+                within(LIMIT, self.give_up()).await?;
                 Ok(self.claim)
             }
-            Err(error) => Err(error),
+            // Whatever made it so slow or so large is then in a smaller one.
+            Err(error) => {
+                self.claim = (self.claim / 2).max(1);
+                Err(error)
+            }
         }
     }
 
@@ -142,14 +148,16 @@ impl Scheduler {
         let tenants: Vec<_> = tenants.into_iter().collect();
         let triggers = hook::of_triggers(&mut tx, &tenants, &ids).await?;
         let mut batch = Batch::of(&due, triggers).await;
-        let written = write(&mut tx, &batch).await;
-        if let Err(error) = written {
-            tx.rollback().await?;
-            self.alone = alone;
-            return Err(error);
-        }
+        let stored = match write(&mut tx, &batch).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tx.rollback().await?;
+                self.alone = alone;
+                return Err(error);
+            }
+        };
         tx.commit().await?;
-        publish(app, &mut batch, now);
+        publish(app, &mut batch, &stored, now);
         Ok(due.len() as i64)
     }
 
@@ -167,25 +175,30 @@ impl Scheduler {
     async fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         let open = match self.open.take() {
             Some(open) => open,
-            None => PgConnection::connect_with(&self.options).await?,
+            None => within(LIMIT, PgConnection::connect_with(&self.options)).await?,
         };
         Ok(self.open.insert(open))
     }
 }
 
-/// Everything a batch writes.
-async fn write(tx: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+/// Everything a batch writes; says which deliveries are new, which they all should be.
+async fn write(tx: &mut PgConnection, batch: &Batch) -> Result<HashSet<DeliveryId>, sqlx::Error> {
     let rows: Vec<_> = batch.received.iter().collect();
+    let mut new = HashSet::new();
     if !rows.is_empty() {
-        group::insert(&mut *tx, &rows).await?;
+        new = group::insert(&mut *tx, &rows).await?.new;
     }
-    timer::advance(tx, &batch.moved).await
+    timer::advance(tx, &batch.moved).await?;
+    Ok(new)
 }
 
-/// Counts what was committed, and hands its events to the relay.
-fn publish(app: &App, batch: &mut Batch, now: DateTime<Utc>) {
+/// Counts what was stored, and hands its events to the relay.
+fn publish(app: &App, batch: &mut Batch, stored: &HashSet<DeliveryId>, now: DateTime<Utc>) {
     let mut events: Vec<OutboxRow> = Vec::new();
     for received in &mut batch.received {
+        if !stored.contains(&received.delivery_id) {
+            continue;
+        }
         for firing in &mut received.firings {
             let what = Counted::Stored(firing.verdict.status());
             app.stats.count(received.tenant_id, firing.trigger_id, what, now);

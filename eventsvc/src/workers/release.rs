@@ -1,6 +1,13 @@
 //! Fires what was held while a trigger was paused.
 
-use crate::{app::App, refire, store};
+use shared_models::{EventId, TenantId};
+
+use crate::{
+    app::App,
+    intake::ReasonClass,
+    refire::{self, Again},
+    store,
+};
 
 const BATCH: i64 = 500;
 
@@ -12,20 +19,39 @@ pub(crate) async fn activate(app: &App) -> anyhow::Result<u64> {
         tx.commit().await?;
         let mut moved = 0;
         for (tenant, event) in due {
-            let mut tx = app.db.begin(tenant).await?;
-            let Some(held) = store::firing::lock_held(&mut tx, event).await? else { continue };
-            if refire::obstacle(&held).is_some() {
-                store::firing::skip(&mut tx, event).await?;
-            } else {
-                refire::fire(&mut tx, &held, "released", None).await?;
+            match release(app, tenant, event).await {
+                Ok(held) => moved += u64::from(held),
+                // It stays held, and does not hold up those behind it.
+                Err(error) => {
+                    tracing::warn!(event.id = %event, error = format!("{error:#}"), "a held delivery was not released");
+                }
             }
-            tx.commit().await?;
-            moved += 1;
         }
         if moved == 0 {
             return Ok(released);
         }
         app.relay.ring();
+        app.flow.queued();
         released += moved;
     }
+}
+
+/// Fires it, or not, if it is still held; says whether it was.
+async fn release(app: &App, tenant: TenantId, event: EventId) -> anyhow::Result<bool> {
+    let mut tx = app.db.begin(tenant).await?;
+    let Some(held) = store::firing::lock_held(&mut tx, event).await? else { return Ok(false) };
+    if refire::obstacle(&held).is_some() {
+        store::firing::skip(&mut tx, event).await?;
+    } else if held.flow.is_some() {
+        store::firing::queue(&mut tx, event).await?;
+    } else {
+        match refire::given(&Again::alone(&held)).await {
+            Ok(given) => {
+                refire::fire(&mut tx, &held, &given, "released", None).await?;
+            }
+            Err(why) => store::firing::fail(&mut tx, event, ReasonClass::Input, &why).await?,
+        }
+    }
+    tx.commit().await?;
+    Ok(true)
 }

@@ -20,9 +20,9 @@ pub async fn activate(app: &App) -> anyhow::Result<u64> {
     let floor = pubsub::consumer_ack_floor(&app.bus, &ENGINE_TRIGGER_FIRED).await?;
     let at = Instant::now();
     let told = pubsub::last_sequence(&app.bus, EVENTSVC_RUN_LIFECYCLE.stream).await?;
-    app.hearing.note(at, floor, told);
-    let heard = pubsub::consumer_ack_floor(&app.bus, &EVENTSVC_RUN_LIFECYCLE).await?;
     let wait = Duration::from_secs(u64::from(minutes) * 60);
+    app.hearing.note(at, (floor, told), wait);
+    let heard = pubsub::consumer_ack_floor(&app.bus, &EVENTSVC_RUN_LIFECYCLE).await?;
     let Some(due) = app.hearing.due(heard, wait) else { return Ok(0) };
     let again = publish_again(app, due as i64, minutes as i32).await?;
     if again > 0 {

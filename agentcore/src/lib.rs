@@ -117,6 +117,7 @@ pub use model::{
     ReplyFinish, ToolChoice, ToolSet, complete,
 };
 pub use options::{Input, RunOptions};
+pub use output::output_json;
 pub use result::{BoxError, RunError, RunResult};
 pub use retry::{Progress, RetryPolicy, complete_with_retries};
 pub use run::{

@@ -43,6 +43,16 @@ pub(crate) fn read(schema: &Value, text: &str) -> Result<Value, String> {
     Ok(value)
 }
 
+/// The JSON of an answer that had to be JSON, with or without a fence around it.
+///
+/// ```
+/// assert_eq!(agentcore::output_json("```json\n[1]\n```"), Some(serde_json::json!([1])));
+/// assert_eq!(agentcore::output_json("one"), None);
+/// ```
+pub fn output_json(text: &str) -> Option<Value> {
+    serde_json::from_str(unfenced(text)).ok()
+}
+
 fn unfenced(text: &str) -> &str {
     let text = text.trim();
     let inside = text.strip_prefix("```").and_then(|rest| rest.strip_suffix("```"));

@@ -8,7 +8,7 @@ use axum::extract::FromRef;
 use dbutil::{Db, DbConfig};
 use pubsub::{Bus, RelayHandle};
 use servicekit::{Lifecycle, Verifier, egress::Egress};
-use shared_models::WorkerId;
+use shared_models::{RunId, WorkerId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -90,6 +90,14 @@ impl App {
     pub(crate) async fn drained(&self) {
         self.draining.cancelled().await;
         self.stage.emptied().await;
+    }
+
+    /// The same when runs under way were told something besides.
+    pub(crate) async fn announce_with(&self, told: &[RunId]) {
+        self.announce().await;
+        for run in told {
+            self.bell.ring_for(*run).await;
+        }
     }
 
     /// After a commit that made or woke runs: tells the world and whoever may take them.

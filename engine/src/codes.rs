@@ -36,6 +36,8 @@ codes! {
     CREDENTIAL_REFUSED = "credential_refused", 422, "The credential does not exist or may not be used so.";
     RUN_NOT_FOUND = "run_not_found", 404, "There is no such run, or it is not yours to see.";
     RUN_PRUNED = "run_pruned", 410, "The run ended so long ago that what was said in it has been forgotten.";
+    CONVERSATION_NOT_FOUND = "conversation_not_found", 404, "There is no such conversation, or it is not yours to see.";
+    CONVERSATION_BUSY = "conversation_busy", 409, "A run of the conversation is under way, and you asked to be refused then.";
     RUN_ENDED = "run_ended", 409, "The run has ended; its status never changes again.";
     QUESTION_NOT_FOUND = "question_not_found", 404, "The run asks no such question.";
     QUESTION_ANSWERED = "question_answered", 409, "Somebody has answered the question already.";

@@ -22,7 +22,7 @@ use shared_models::RunId;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use append::{Append, Change, EffectChange, Spent, printable};
+pub(crate) use append::{Append, Change, EffectChange, Spent, printable, printable_json};
 
 use crate::config::RunConfig;
 

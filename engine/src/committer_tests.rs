@@ -40,6 +40,8 @@ impl Scene {
             input: Message::user("go"),
             traceparent: None,
             deadline: None,
+            end_user: None,
+            place: None,
         };
         let mut tx = self.db.begin(tenant).await.unwrap();
         assert!(
@@ -105,6 +107,7 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         models: Vec::new(),
         unavailable: None,
         history: Vec::new(),
+        recalled: None,
         tools: Vec::new(),
     }
 }

@@ -45,6 +45,8 @@ pub struct RunConfig {
     pub content_days: i32,
     /// Days that an ended run itself is kept.
     pub days: i32,
+    /// Days that a conversation is kept after something was last said in it.
+    pub conversation_days: i32,
     /// How often old runs are looked for.
     pub prune: Duration,
     /// How long a run may take when nobody says otherwise.
@@ -70,6 +72,7 @@ impl Default for RunConfig {
             sweep: Duration::from_secs(1),
             content_days: 30,
             days: 400,
+            conversation_days: 180,
             prune: Duration::from_secs(60),
             deadline: Duration::from_secs(3600),
             max_claims: 5,
@@ -128,6 +131,14 @@ fn egress(env: &mut Env) -> EgressPolicy {
     })
 }
 
+fn days(env: &mut Env, name: &'static str, default: i32) -> i32 {
+    let days: u32 = env.parse(name, &default.to_string());
+    if !(1..=3650).contains(&days) {
+        env.refuse(name, "must be between 1 and 3650");
+    }
+    days as i32
+}
+
 /// How many days content and runs are kept.
 fn kept(env: &mut Env, default: &RunConfig) -> (i32, i32) {
     const CONTENT: &str = "SWITCHYARD_RUN_CONTENT_DAYS";
@@ -147,6 +158,8 @@ impl RunConfig {
     fn read(env: &mut Env) -> Self {
         let default = Self::default();
         let kept = kept(env, &default);
+        let conversation_days =
+            days(env, "SWITCHYARD_CONVERSATION_DAYS", default.conversation_days);
         let mut number = |name: &str, default: u64| env.parse::<u64>(name, &default.to_string());
         Self {
             slots: number("SWITCHYARD_RUN_SLOTS", default.slots as u64) as usize,
@@ -156,6 +169,7 @@ impl RunConfig {
             sweep: Duration::from_millis(number("SWITCHYARD_SWEEP_MS", 1_000)),
             content_days: kept.0,
             days: kept.1,
+            conversation_days,
             prune: Duration::from_millis(number("SWITCHYARD_PRUNE_MS", 60_000).max(1)),
             deadline: Duration::from_secs(number("SWITCHYARD_RUN_DEADLINE_SECONDS", 3_600)),
             max_claims: number("SWITCHYARD_RUN_MAX_CLAIMS", default.max_claims as u64) as i32,

@@ -9,7 +9,9 @@ use chrono::DateTime;
 use dbutil::TenantTx;
 use pubsub::OutboxRow;
 use shared_models::events::run::{RunCreated, RunRef};
-use shared_models::{AgentId, EventId, MessageId, RunId, TenantId, TriggerId, UserId};
+use shared_models::{
+    AgentId, ConversationId, EventId, MessageId, RunId, TenantId, TriggerId, UserId,
+};
 use sqlx::types::Uuid;
 
 use crate::catalogue::Pinned;
@@ -33,6 +35,18 @@ pub(crate) struct NewRun {
     pub(crate) traceparent: Option<String>,
     /// Instead of the agent's or the configured one.
     pub(crate) deadline: Option<Duration>,
+    /// The person it is held with, as the caller names them.
+    pub(crate) end_user: Option<String>,
+    pub(crate) place: Option<Place>,
+}
+
+/// A run's place in a conversation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) conversation: ConversationId,
+    pub(crate) turn: i64,
+    /// Another run is under way: this one waits for its turn.
+    pub(crate) waits: bool,
 }
 
 /// The call of another run that a run works for.
@@ -179,6 +193,11 @@ async fn insert(
         parent.map(|parent| parent.run) as _,
         parent.map(|parent| parent.call_id.as_str()),
         parent.map_or(0, |parent| parent.depth),
+        new.place.map(|place| place.conversation) as _,
+        new.place.map(|place| place.turn),
+        new.end_user,
+        snapshot.output_schema.is_some(),
+        new.place.is_some_and(|place| place.waits),
     )
     .fetch_optional(&mut **tx)
     .await?;

@@ -157,6 +157,9 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
         if let Some(stop) = interrupt::take_signals(cx, run).await? {
             return finish::stopped(cx, run, stop).await;
         }
+        if cx.snapshot.waits_for_its_turn() {
+            return wait(cx, run).await;
+        }
         let next = due(&run.state).pop();
         if cx.app.draining.is_cancelled() && !matches!(next, Some(Command::Finish(_))) {
             return release(cx).await;
@@ -186,7 +189,11 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
 /// to say that they are.
 async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
     let soonest = run.lingering.values().min();
-    let reason = if soonest.is_some() { WaitReason::Timer } else { waits::reason(run) };
+    let reason = match soonest {
+        _ if cx.snapshot.waits_for_its_turn() => WaitReason::Turn,
+        Some(_) => WaitReason::Timer,
+        None => waits::reason(run),
+    };
     if let Some(millis) = soonest {
         cx.journal.set_timer(doubt::TIMER, *millis);
     }
@@ -199,6 +206,10 @@ async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
     cx.journal.emit(&event).map_err(anyhow::Error::from)?;
     cx.journal.commit().await?;
     cx.app.stage.settled(cx.claimed.run);
+    if reason == WaitReason::Turn {
+        // The turn may have come meanwhile.
+        finish::settle_conversation(cx).await;
+    }
     tracing::info!(%reason, "the run waits");
     metrics::counter!("engine_runs_waiting_total", "reason" => reason.as_str()).increment(1);
     Ok(())

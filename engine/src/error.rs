@@ -1,7 +1,9 @@
 //! What can go wrong here, and how it is answered.
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
-use shared_models::{AgentId, CredentialId, McpServerId, ModelId, PriceId, RunId, ToolId};
+use shared_models::{
+    AgentId, ConversationId, CredentialId, McpServerId, ModelId, PriceId, RunId, ToolId,
+};
 
 use crate::codes;
 use crate::committer::AppendError;
@@ -64,6 +66,10 @@ pub(crate) enum Error {
     RunPruned(RunId),
     #[error("the run has ended")]
     RunEnded,
+    #[error("there is no conversation {0}")]
+    ConversationNotFound(ConversationId),
+    #[error("a run of the conversation is under way")]
+    ConversationBusy,
     #[error("the run asks no such question")]
     QuestionNotFound,
     #[error("the question has been answered")]
@@ -122,6 +128,8 @@ impl From<Error> for Problem {
             Error::RunNotFound(_) => &codes::RUN_NOT_FOUND,
             Error::RunPruned(_) => &codes::RUN_PRUNED,
             Error::RunEnded => &codes::RUN_ENDED,
+            Error::ConversationNotFound(_) => &codes::CONVERSATION_NOT_FOUND,
+            Error::ConversationBusy => &codes::CONVERSATION_BUSY,
             Error::EffectNotFound(_) => &codes::EFFECT_NOT_FOUND,
             Error::EffectNotInDoubt(_) => &codes::EFFECT_NOT_IN_DOUBT,
             Error::GrantEnding(_)

@@ -1,5 +1,6 @@
 //! The API, one file per verb on a noun.
 
+pub(crate) mod conversations;
 pub(crate) mod edge;
 pub(crate) mod models;
 pub(crate) mod openai;

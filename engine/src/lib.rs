@@ -13,6 +13,7 @@ mod clients;
 mod codes;
 mod committer;
 mod config;
+mod conversations;
 mod create;
 mod creator;
 mod definition;

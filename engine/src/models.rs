@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use agentcore::{
     Model,
-    models::{anthropic::Anthropic, gemini::Gemini, openai::OpenAi, sim::Sim},
+    models::{Embedder, anthropic::Anthropic, gemini::Gemini, openai::OpenAi, sim::Sim},
     split_model_name,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -15,7 +15,7 @@ use servicekit::egress::Egress;
 use shared_models::{ModelApi, RunId, TenantId};
 use url::Url;
 
-pub(crate) use bound::{Bound, Lender, Lent, bind};
+pub(crate) use bound::{Bound, Lender, Lent, bind, bind_for};
 
 use crate::{
     app::App,
@@ -30,6 +30,12 @@ pub(crate) const SIMULATED: [(&str, &str); 3] = [
     ("sim:demo", "Calls the first tool once and reports what it said."),
     ("sim:script", "Plays the turns written in its instructions."),
 ];
+
+/// The simulated models that make vectors of texts.
+pub(crate) const SIMULATED_EMBEDDINGS: [(&str, &str); 1] = [(
+    "sim:embed",
+    "Makes vectors of words by their hashes: texts with words in common are close, whatever they mean.",
+)];
 
 /// What the operator said about one provider.
 #[derive(Clone, Debug)]
@@ -107,6 +113,23 @@ impl Models {
             ModelApi::Anthropic => Arc::new(Anthropic::new(http, base, key)),
             ModelApi::Gemini => Arc::new(Gemini::new(http, base, key)),
         })
+    }
+
+    /// The same for models that make vectors of texts.
+    pub(crate) fn open_embedder(
+        &self,
+        bound: &Bound,
+        secret: Option<&Secret>,
+    ) -> Result<Arc<dyn Embedder>, Error> {
+        let Some(provider) = self.provider(bound.api) else { return Ok(self.sim.clone()) };
+        let Door { http, base, key } = self.door(bound, provider, secret)?;
+        match bound.api {
+            ModelApi::OpenAi | ModelApi::Sim => Ok(Arc::new(OpenAi::new(http, base, key))),
+            ModelApi::Gemini => Ok(Arc::new(Gemini::new(http, base, key))),
+            ModelApi::Anthropic => {
+                Err(Error::ModelUnavailable("anthropic has no models that embed".into()))
+            }
+        }
     }
 
     fn door(
@@ -218,16 +241,28 @@ pub(crate) async fn open_for_tenant(
     tenant: TenantId,
     bound: &Bound,
 ) -> Result<Arc<dyn Model>, Error> {
-    let secret = match &bound.credential {
+    app.models.open(bound, lent(app, tenant, bound).await?.as_ref())
+}
+
+/// The same for models that make vectors of texts.
+pub(crate) async fn open_embedder_for_tenant(
+    app: &App,
+    tenant: TenantId,
+    bound: &Bound,
+) -> Result<Arc<dyn Embedder>, Error> {
+    app.models.open_embedder(bound, lent(app, tenant, bound).await?.as_ref())
+}
+
+async fn lent(app: &App, tenant: TenantId, bound: &Bound) -> Result<Option<Secret>, Error> {
+    match &bound.credential {
         Some(Lent { credential, by: Lender::Model(model), owner: Some(owner) }) => {
             let purpose = format!("model:{}", bound.name);
             let asked =
                 app.credsvc.resolve_for_model(tenant, *model, *owner, *credential, &purpose);
-            Some(asked.await?)
+            Ok(Some(asked.await?))
         }
-        Some(_) | None => None,
-    };
-    app.models.open(bound, secret.as_ref())
+        Some(_) | None => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ fn routes() -> OpenApiRouter<App> {
         .merge(http::models::routes())
         // OpenAI's API over models and agents
         .merge(http::openai::routes())
+        // conversations
+        .merge(http::conversations::routes())
         // runs
         .merge(http::runs::routes())
 }

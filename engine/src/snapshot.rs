@@ -5,7 +5,8 @@ use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared_models::{
-    AgentId, AgentScope, AgentStatus, CredentialId, Effect, TeamId, ToolId, ToolKind, UserId,
+    AgentId, AgentScope, AgentStatus, ConversationId, CredentialId, Effect, TeamId, ToolId,
+    ToolKind, UserId,
 };
 
 use crate::{
@@ -48,8 +49,18 @@ pub(crate) struct RunSnapshot {
     /// What was said before the run's own input.
     #[serde(default)]
     pub(crate) history: Vec<Message>,
+    /// What it is told of the conversation it is a part of. Takes the place of `history` when the snapshot is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) recalled: Option<Recalled>,
     /// By priority, then name.
     pub(crate) tools: Vec<SnapshotTool>,
+}
+
+/// Messages of a conversation, from the first number to before the second. No range as long as the run waits for its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recalled {
+    pub(crate) conversation_id: ConversationId,
+    pub(crate) range: Option<(i64, i64)>,
 }
 
 /// A tool as one agent has it.
@@ -115,6 +126,7 @@ pub(crate) async fn build(
         models,
         unavailable,
         history: Vec::new(),
+        recalled: None,
         tools,
     }))
 }
@@ -137,6 +149,11 @@ async fn bind(
 }
 
 impl RunSnapshot {
+    /// Whether the run is not yet to begin, because another one of its conversation is under way.
+    pub(crate) fn waits_for_its_turn(&self) -> bool {
+        self.recalled.is_some_and(|recalled| recalled.range.is_none())
+    }
+
     /// Whether a run may start with it, as far as its models go.
     pub(crate) fn check_models(&self, models: &Models) -> Result<(), Error> {
         if let Some(why) = &self.unavailable {

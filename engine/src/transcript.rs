@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::live::RunEvent;
 use crate::record::{ContentRef, Record};
 use crate::snapshot::RunSnapshot;
-use crate::store::{content, journal, run};
+use crate::store::{content, conversation_message, journal, run};
 
 /// What the records of a run add up to.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +45,11 @@ pub(crate) async fn read(
     root: RunId,
 ) -> Result<(RunSnapshot, Transcript), Error> {
     let snapshot = run::snapshot(tx, run).await?.ok_or(Error::RunPruned(run))?;
-    let snapshot: RunSnapshot = serde_json::from_value(snapshot).context("the run's snapshot")?;
+    let mut snapshot: RunSnapshot =
+        serde_json::from_value(snapshot).context("the run's snapshot")?;
+    if let Some(recalled) = &snapshot.recalled {
+        snapshot.history = conversation_message::recall(tx, recalled).await?;
+    }
     let rows = journal::after(tx, run, 0, i64::MAX).await?;
     let records = rows.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
     let refs: Vec<ContentRef> = records.iter().filter_map(Record::content).collect();

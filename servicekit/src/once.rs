@@ -61,6 +61,17 @@ impl Once {
         caller: &Caller<S>,
         body: &B,
     ) -> Result<Option<Response>, Problem> {
+        Ok(self.look_up(tx, caller, body).await?.map(|(status, answer)| {
+            (status, [("idempotency-replayed", "true")], Json(answer)).into_response()
+        }))
+    }
+
+    async fn look_up<S, B: Serialize>(
+        &mut self,
+        tx: &mut TenantTx,
+        caller: &Caller<S>,
+        body: &B,
+    ) -> Result<Option<(StatusCode, serde_json::Value)>, Problem> {
         let Some(key) = self.key.clone() else { return Ok(None) };
         let text = serde_json::to_vec(body).map_err(Problem::internal)?;
         // What a service asks for one person is another request than the same for another.
@@ -74,8 +85,7 @@ impl Once {
         match known {
             Known::Fresh => Ok(None),
             Known::Stored { status, answer } => {
-                let status = StatusCode::from_u16(status).map_err(Problem::internal)?;
-                Ok(Some((status, [("idempotency-replayed", "true")], Json(answer)).into_response()))
+                Ok(Some((StatusCode::from_u16(status).map_err(Problem::internal)?, answer)))
             }
             Known::OtherBody => Err(Problem::new(
                 &codes::IDEMPOTENCY_OTHER_BODY,
@@ -86,6 +96,16 @@ impl Once {
                     .retry_after(1))
             }
         }
+    }
+
+    /// What a repeated request was answered, as it was stored, for a handler that says it in another form.
+    pub async fn answered<S, B: Serialize>(
+        &mut self,
+        tx: &mut TenantTx,
+        caller: &Caller<S>,
+        body: &B,
+    ) -> Result<Option<serde_json::Value>, Problem> {
+        Ok(self.look_up(tx, caller, body).await?.map(|(_, answer)| answer))
     }
 
     /// Stores the answer in the transaction that did the work.

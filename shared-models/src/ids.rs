@@ -130,6 +130,8 @@ ids! {
     ToolId = "tool";
     /// One durable execution of an agent.
     RunId = "run";
+    /// Runs of one agent that follow each other and remember.
+    ConversationId = "cnv";
     /// What starts runs from outside.
     TriggerId = "trg";
     /// Where events come from; what a listener listens to.

@@ -48,6 +48,22 @@ crate::text_enum! {
         Callback = "callback",
         /// Somebody who knows whether an unsafe call happened.
         Doubt = "doubt",
+        /// Its turn in a conversation.
+        Turn = "turn",
+    }
+}
+
+crate::text_enum! {
+    /// What becomes of a run for a conversation in which another one is under way.
+    pub enum WhenBusy {
+        /// It waits for its turn.
+        Enqueue = "enqueue",
+        /// It is refused.
+        Reject = "reject",
+        /// What is under way is cancelled; what was said so far stays.
+        Interrupt = "interrupt",
+        /// What is under way is cancelled and forgotten, as if it had never been said.
+        Rollback = "rollback",
     }
 }
 

@@ -30,7 +30,7 @@ use self::perform::Performance;
 use self::script::Script;
 pub use self::turn::{Fail, ScriptedCall, Turn};
 use crate::model::{
-    Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply, ReplyFinish,
+    Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply, ReplyFinish, ToolChoice,
 };
 
 /// More failing conversations than this at a time are forgotten and begin anew.
@@ -169,7 +169,12 @@ fn demo(request: &ModelRequest, heard: &Heard) -> (String, Vec<(String, String)>
         let text = format!("I am a simulated model. The tool `{tool}` answered: {result}");
         return (text, Vec::new());
     }
-    let Some(tool) = request.tools.first() else {
+    let tool = match &request.tool_choice {
+        ToolChoice::None => None,
+        ToolChoice::Tool(name) => request.tools.iter().find(|tool| tool.name == *name),
+        ToolChoice::Auto | ToolChoice::Required => request.tools.first(),
+    };
+    let Some(tool) = tool else {
         let input: String = heard.input.chars().take(LONGEST_QUOTE).collect();
         return (format!("I am a simulated model without tools. You said: {input}"), Vec::new());
     };

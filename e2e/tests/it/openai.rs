@@ -39,6 +39,7 @@ async fn the_official_clients_for_python_and_node_work_unchanged() {
             json!({ "name": name, "model": "sim:script", "instructions": e2e::script(&turns) });
         api.post("/v1/agents", &agent).await.expect(201);
     }
+    api.post("/v1/agents", &json!({ "name": "echo", "model": "sim:echo" })).await.expect(201);
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("client.py"), PYTHON).unwrap();
     std::fs::write(dir.path().join("client.mjs"), NODE).unwrap();

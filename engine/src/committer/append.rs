@@ -1,5 +1,6 @@
 //! One run's share of a group.
 
+use serde_json::Value;
 use shared_models::{
     Effect, EffectState, MicroUsd, RunId, RunStatus, TenantId, Usage, UserId, WaitReason,
 };
@@ -106,6 +107,19 @@ pub(crate) struct EffectChange {
     pub(crate) state: EffectState,
     pub(crate) reason: Option<String>,
     pub(crate) answered_by: Option<UserId>,
+}
+
+/// All texts of a value as a `jsonb` column takes them: see [`printable`].
+pub(crate) fn printable_json(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(printable(&text)),
+        Value::Array(items) => items.into_iter().map(printable_json).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, field)| (printable(&name), printable_json(field)))
+            .collect(),
+        other => other,
+    }
 }
 
 /// Text as a `text` column takes it: a NUL, which models and tools may say, becomes the replacement character.

@@ -134,6 +134,7 @@ struct Columns {
     concurrency: Vec<Option<i32>>,
     deadline: Vec<Option<f64>>,
     traceparent: Vec<Option<String>>,
+    structured: Vec<Option<bool>>,
     snapshot_at: Vec<Option<i32>>,
     hash: Vec<Option<Vec<u8>>>,
     body: Vec<Option<Vec<u8>>>,
@@ -221,6 +222,7 @@ impl Columns {
         self.concurrency.push(most);
         self.deadline.push(new.map(|new| new.deadline.as_secs_f64()));
         self.traceparent.push(run.and_then(|run| run.traceparent.clone()));
+        self.structured.push(agent.map(|agent| agent.output_schema.is_some()));
     }
 
     fn push_said(&mut self, said: Option<Said>) {
@@ -282,6 +284,7 @@ impl Columns {
             &outbox.attempt,
             &outbox.subject,
             &outbox.envelope,
+            &self.structured as _,
         )
         .fetch_all(connection)
         .await

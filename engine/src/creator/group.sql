@@ -5,10 +5,11 @@ with asked as (
     select a.*
     from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::uuid[], $6::int[], $7::text[], $8::text[], $9::uuid[],
                 $10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::uuid[], $15::int[], $16::int[], $17::float8[],
-                $18::text[], $19::int[], $20::bytea[], $21::bytea[], $22::text[], $23::text[]) with ordinality
+                $18::text[], $19::int[], $20::bytea[], $21::bytea[], $22::text[], $23::text[],
+                $36::bool[]) with ordinality
         as a (tenant_id, message_id, revision, run_id, agent_id, agent_version, agent_name, agent_scope, agent_owner_id,
               team_id, principal_id, initiator_id, trigger_id, event_id, attempt, agent_concurrency, deadline_seconds,
-              traceparent, snapshot_at, hash, body, created, input, n)
+              traceparent, snapshot_at, hash, body, created, input, structured, n)
 ), fresh as materialized (
     select a.*
     from asked a left join engine.catalogue c on c.tenant_id = a.tenant_id
@@ -40,10 +41,10 @@ with asked as (
     insert into engine.run as r (
         run_id, root_run_id, tenant_id, agent_id, agent_version, agent_name, agent_scope, agent_owner_id, team_id,
         principal_id, initiator_id, trigger_id, event_id, attempt, next_seq, record_version, agent_concurrency,
-        deadline_at, traceparent, status, worker_id, epoch, claims)
+        deadline_at, traceparent, structured, status, worker_id, epoch, claims)
     select d.run_id, d.run_id, d.tenant_id, d.agent_id, d.agent_version, d.agent_name, d.agent_scope, d.agent_owner_id,
            d.team_id, d.principal_id, d.initiator_id, d.trigger_id, d.event_id, d.attempt, 3, $28, d.agent_concurrency,
-           now() + make_interval(secs => d.deadline_seconds), d.traceparent,
+           now() + make_interval(secs => d.deadline_seconds), d.traceparent, d.structured,
            case when o.run_id is null then 'queued' else 'running' end, case when o.run_id is not null then $25::uuid end,
            case when o.run_id is null then 0 else 1 end, case when o.run_id is null then 0 else 1 end
     from due d left join ours o using (run_id)

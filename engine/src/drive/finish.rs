@@ -8,6 +8,7 @@ use super::interrupt::Stop;
 use super::{Cx, Run, doubt, tools, waits};
 use crate::app::App;
 use crate::committer::{EffectChange, printable};
+use crate::conversations;
 use crate::error::Error;
 use crate::journal::Journal;
 use crate::record::Record;
@@ -85,7 +86,18 @@ async fn write(cx: &Cx<'_>, run: &Run, outcome: &Outcome, status: RunStatus) -> 
         change.steps = Some(steps);
         change.output = Some(outcome.output.clone());
     });
-    end.commit(cx.app, cx.claimed, &cx.journal, (usage, run.cost)).await
+    end.commit(cx.app, cx.claimed, &cx.journal, (usage, run.cost)).await?;
+    settle_conversation(cx).await;
+    Ok(())
+}
+
+/// What was said goes into the run's conversation, and the next run of that begins. Lost, it costs one sweep.
+pub(super) async fn settle_conversation(cx: &Cx<'_>) {
+    let Some(recalled) = &cx.snapshot.recalled else { return };
+    let id = recalled.conversation_id;
+    if let Err(error) = conversations::settle(cx.app, cx.claimed.tenant, id).await {
+        tracing::info!(%error, conversation.id = %id, "a conversation will be settled by a sweep");
+    }
 }
 
 fn code(failure: &agentcore::Failure, status: RunStatus) -> String {

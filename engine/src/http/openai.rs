@@ -6,8 +6,11 @@ mod ask;
 mod chat;
 mod chat_agent;
 mod chat_model;
+mod embed;
+mod form;
 mod hangup;
 mod meter;
+mod said;
 mod shape;
 
 use axum::{
@@ -24,6 +27,7 @@ use crate::app::App;
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(chat::create_chat_completion))
+        .routes(routes!(embed::create_embeddings))
         .layer(middleware::map_response(with_their_error))
 }
 

@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::Value;
 use shared_models::{
-    AgentId, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason,
+    AgentId, ConversationId, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId,
+    WaitReason,
 };
 use utoipa::ToSchema;
 
@@ -19,14 +21,21 @@ pub(crate) struct RunView {
     agent_version: i32,
     pub(crate) status: RunStatus,
     /// What a waiting run waits for.
-    wait_reason: Option<WaitReason>,
+    pub(crate) wait_reason: Option<WaitReason>,
     /// Who started it by hand.
     initiator_id: Option<UserId>,
     trigger_id: Option<TriggerId>,
     event_id: Option<EventId>,
     attempt: i32,
+    /// The conversation it is a part of.
+    conversation_id: Option<ConversationId>,
+    /// The person it was held with, as the caller names them.
+    end_user_id: Option<String>,
     /// The last thing the model said, once the run has ended.
     output: Option<String>,
+    /// The output as JSON, when the agent's output has a schema and fits it.
+    #[schema(value_type = Option<Object>)]
+    parsed: Option<Value>,
     /// Whether output and error are withheld, because the caller may not see content.
     redacted: bool,
     finish_reason: Option<String>,
@@ -70,6 +79,8 @@ impl RunView {
         // A reason quotes what the other side said.
         let reason = |doubt: Doubt| doubt.reason.filter(|_| payloads);
         let doubts = row.in_doubt.0.into_iter();
+        let output = row.output.filter(|_| payloads);
+        let fits = row.structured && row.finish_reason.as_deref() == Some("stop");
         Self {
             run_id: row.run_id,
             root_run_id: row.root_run_id,
@@ -82,8 +93,11 @@ impl RunView {
             trigger_id: row.trigger_id,
             event_id: row.event_id,
             attempt: row.attempt,
+            conversation_id: row.conversation_id,
+            end_user_id: row.end_user_id,
             redacted: !payloads,
-            output: row.output.filter(|_| payloads),
+            parsed: output.as_deref().filter(|_| fits).and_then(agentcore::output_json),
+            output,
             finish_reason: row.finish_reason,
             error,
             usage: serde_json::from_value(row.usage).unwrap_or_default(),

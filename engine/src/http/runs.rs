@@ -13,19 +13,24 @@ mod list_parked;
 mod list_questions;
 mod list_runs;
 mod replay_parked;
+mod start_run;
 pub(crate) mod watch;
 
-use agentcore::Message;
+use std::sync::Arc;
+
+use agentcore::{Message, OutputForm};
 use dbutil::TenantTx;
-use servicekit::Caller;
-use shared_models::{AgentId, AgentScope, AgentStatus, RunId, TenantId, UserId};
+use serde_json::json;
+use servicekit::{Caller, FieldError};
+use shared_models::{AgentId, AgentScope, AgentStatus, ConversationId, RunId, UserId, WhenBusy};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::conversations;
 use crate::create::{self, NewRun};
 use crate::error::Error;
-use crate::snapshot;
+use crate::snapshot::{self, RunSnapshot};
 use crate::store::{self, run};
 use crate::visibility::Viewer;
 
@@ -46,7 +51,11 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 }
 
 /// The run, if the caller may see it: as its agent could be seen when it began, or because they started it.
-async fn visible<S>(tx: &mut TenantTx, caller: &Caller<S>, id: RunId) -> Result<run::Row, Error> {
+pub(crate) async fn visible<S>(
+    tx: &mut TenantTx,
+    caller: &Caller<S>,
+    id: RunId,
+) -> Result<run::Row, Error> {
     let row = run::find(tx, id).await?.ok_or(Error::RunNotFound(id))?;
     if sees(&Viewer::of(caller), &row) { Ok(row) } else { Err(Error::RunNotFound(id)) }
 }
@@ -65,30 +74,36 @@ pub(crate) struct Start {
     pub(crate) input: Message,
     /// What was said before.
     pub(crate) history: Vec<Message>,
+    pub(crate) end_user: Option<String>,
+    /// What was said there takes the place of the history.
+    pub(crate) conversation: Option<ConversationId>,
+    pub(crate) when_busy: WhenBusy,
+    /// The form that the answer should have, unless the agent's has one of its own.
+    pub(crate) output: Option<Arc<OutputForm>>,
 }
 
-/// Starts it; gives its row and when it began, in seconds since 1970.
+/// Starts it; gives its row, and which runs it interrupts.
 pub(crate) async fn start(
     app: &App,
+    tx: &mut TenantTx,
     viewer: &Viewer,
-    tenant: TenantId,
     start: Start,
-) -> Result<(run::Row, i64), Error> {
-    let mut tx = app.db.begin(tenant).await?;
+) -> Result<(run::Row, Vec<RunId>), Error> {
     let unknown = || Error::AgentNameNotFound(start.agent.clone());
     let agent_id = match start.agent.parse::<AgentId>() {
         Ok(id) => id,
         Err(_) if start.agent.contains('\0') => return Err(unknown()),
-        Err(_) => run::agent_named(&mut tx, &start.agent).await?.ok_or_else(unknown)?,
+        Err(_) => run::agent_named(tx, &start.agent).await?.ok_or_else(unknown)?,
     };
-    store::agent::find_visible(&mut tx, viewer, agent_id).await.map_err(|_| unknown())?;
-    let mut snapshot = snapshot::build(&mut tx, agent_id, None).await?.ok_or_else(unknown)?;
+    store::agent::find_visible(tx, viewer, agent_id).await.map_err(|_| unknown())?;
+    let mut snapshot = snapshot::build(tx, agent_id, None).await?.ok_or_else(unknown)?;
     if snapshot.status != AgentStatus::Active {
         return Err(Error::AgentNotActive(snapshot.status.to_string()));
     }
     snapshot.check_models(&app.models)?;
+    give_form(&mut snapshot, start.output.as_deref())?;
     snapshot.history = start.history;
-    let new = NewRun {
+    let mut new = NewRun {
         run: RunId::mint(),
         principal: snapshot.owner,
         initiator: Some(start.initiator),
@@ -96,11 +111,36 @@ pub(crate) async fn start(
         input: start.input,
         traceparent: servicekit::trace::outgoing(),
         deadline: None,
+        end_user: start.end_user,
+        place: None,
     };
-    create::create(&mut tx, &app.runs, &new, &snapshot).await?;
-    let row = run::find(&mut tx, new.run).await?.ok_or(Error::RunNotFound(new.run))?;
-    tx.commit().await?;
-    app.announce().await;
-    let created = row.created_at.timestamp();
-    Ok((row, created))
+    let mut interrupted = Vec::new();
+    if let Some(id) = start.conversation {
+        let held = store::conversation::find_visible(tx, viewer, id).await?;
+        if held.agent_id != agent_id {
+            let why = "the conversation is held with another agent";
+            return Err(Error::Invalid(vec![FieldError::new("/conversation_id", why)]));
+        }
+        let joined = conversations::join(tx, id, start.initiator, start.when_busy).await?;
+        (new.place, snapshot.recalled) = (Some(joined.place), Some(joined.recalled));
+        new.end_user = held.end_user_id.or(new.end_user);
+        interrupted = joined.interrupted;
+    }
+    create::create(tx, &app.runs, &new, &snapshot).await?;
+    let row = run::find(tx, new.run).await?.ok_or(Error::RunNotFound(new.run))?;
+    Ok((row, interrupted))
+}
+
+/// The agent's own form holds; a request for any object is content with it.
+fn give_form(snapshot: &mut RunSnapshot, asked: Option<&OutputForm>) -> Result<(), Error> {
+    let Some(asked) = asked else { return Ok(()) };
+    match &snapshot.output_schema {
+        None => snapshot.output_schema = Some(asked.schema.clone()),
+        Some(own) if *own == asked.schema || asked.schema == json!({ "type": "object" }) => {}
+        Some(_) => {
+            let why = "the agent's answer has a form of its own";
+            return Err(Error::Invalid(vec![FieldError::new("/response_format", why)]));
+        }
+    }
+    Ok(())
 }

@@ -106,6 +106,8 @@ impl TriggerFiredListener {
                     input: input.clone(),
                     traceparent: envelope.traceparent.clone(),
                     deadline: None,
+                    end_user: None,
+                    place: None,
                 };
                 create::order(tenant, &app.runs, (new, pinned), Some(envelope.id))
             };

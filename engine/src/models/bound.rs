@@ -9,7 +9,7 @@ use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
 use shared_models::{CredentialId, ModelApi, ModelId, ModelTask, UserId};
 
-use super::SIMULATED;
+use super::{SIMULATED, SIMULATED_EMBEDDINGS};
 use crate::{
     error::Error,
     store::{self, model::ModelSetting},
@@ -127,8 +127,11 @@ fn standard(name: &str, task: ModelTask, of_agent: Option<CredentialId>) -> Resu
     let api = provider
         .parse()
         .map_err(|_| Error::ModelUnavailable(format!("the model `{name}` is not enabled here")))?;
-    let simulated = SIMULATED.iter().find(|(known, _)| *known == name);
-    if api == ModelApi::Sim && (simulated.is_none() || task != ModelTask::Chat) {
+    let simulated = match task {
+        ModelTask::Chat => SIMULATED.as_slice(),
+        ModelTask::Embedding => SIMULATED_EMBEDDINGS.as_slice(),
+    };
+    if api == ModelApi::Sim && simulated.iter().all(|(known, _)| *known != name) {
         return Err(Error::ModelUnavailable(format!(
             "there is no simulated model `{name}` for {task}"
         )));

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 pub(crate) use shared_models::{ModelApi, ModelKind, ModelTask};
 
-use super::SIMULATED;
+use super::{SIMULATED, SIMULATED_EMBEDDINGS};
 use crate::definition::unstorable;
 
 /// A model as it can be edited.
@@ -70,7 +70,8 @@ impl ModelFields {
             "/name",
             "`provider:model` or `provider:*`, without spaces, at most 200 bytes",
         );
-        let known = self.name == "sim:*" || SIMULATED.iter().any(|(name, _)| *name == self.name);
+        let mut simulated = SIMULATED.iter().chain(&SIMULATED_EMBEDDINGS);
+        let known = self.name == "sim:*" || simulated.any(|(name, _)| *name == self.name);
         refuse(provider == "sim" && !known, "/name", "there is no such simulated model");
         refuse(
             (self.api() == ModelApi::Sim) != (provider == "sim"),

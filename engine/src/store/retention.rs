@@ -30,6 +30,38 @@ pub(crate) async fn forget_runs(
     Ok(runs.cast_unsigned())
 }
 
+/// Forgets up to `limit` conversations in which nothing has been said for `days`, with what agents were told to remember
+/// about them. Says how many.
+pub(crate) async fn forget_conversations(
+    tx: &mut SystemTx,
+    days: i32,
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    let gone = sqlx::query_scalar!(
+        r#"with due as (
+               select c.conversation_id, c.tenant_id, c.agent_id from engine.conversation c
+               where c.updated_at < now() - make_interval(days => $1)
+                 and not exists (select from engine.run r
+                                 where r.conversation_id = c.conversation_id and not r.remembered)
+               order by c.updated_at limit $2
+               for update of c skip locked
+           ), facts as (
+               delete from engine.agent_memory m using due d
+               where m.tenant_id = d.tenant_id and m.agent_id = d.agent_id
+                 and m.subject = 'conversation:' || d.conversation_id
+           ), gone as (
+               delete from engine.conversation c using due d where c.conversation_id = d.conversation_id
+               returning c.conversation_id
+           )
+           select count(*) as "count!" from gone"#,
+        days,
+        limit,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(gone.cast_unsigned())
+}
+
 /// Forgets workers that have been silent for an hour.
 pub(crate) async fn forget_workers(tx: &mut SystemTx, limit: i64) -> Result<u64, sqlx::Error> {
     sqlx::query!(

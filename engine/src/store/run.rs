@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
-use shared_models::{AgentId, EventId, RunId, RunStatus, TeamId, TenantId, TriggerId, UserId};
+use shared_models::{
+    AgentId, ConversationId, EventId, RunId, RunStatus, TeamId, TenantId, TriggerId, UserId,
+};
 use sqlx::PgConnection;
 use sqlx::types::{Json, Uuid};
 
@@ -40,6 +42,10 @@ pub(crate) struct Row {
     pub(crate) started_at: Option<DateTime<Utc>>,
     pub(crate) finished_at: Option<DateTime<Utc>>,
     pub(crate) content_pruned_at: Option<DateTime<Utc>>,
+    pub(crate) conversation_id: Option<ConversationId>,
+    pub(crate) end_user_id: Option<String>,
+    /// The output must fit a schema.
+    pub(crate) structured: bool,
     pub(crate) in_doubt: Json<Vec<Doubt>>,
 }
 
@@ -80,6 +86,9 @@ impl Row {
             started_at: None,
             finished_at: None,
             content_pruned_at: None,
+            conversation_id: None,
+            end_user_id: None,
+            structured: agent.output_schema.is_some(),
             in_doubt: Json(Vec::new()),
         }
     }
@@ -114,6 +123,7 @@ pub(crate) struct Filter {
     pub(crate) trigger: Option<TriggerId>,
     pub(crate) since: Option<DateTime<Utc>>,
     pub(crate) until: Option<DateTime<Utc>>,
+    pub(crate) conversation: Option<ConversationId>,
 }
 
 /// Runs the viewer may see, newest first, one more than `limit` when there are more.
@@ -141,6 +151,7 @@ pub(crate) async fn list_page(
         after.map(|cursor| cursor.at),
         after.map(|cursor| cursor.id),
         limit + 1,
+        filter.conversation as _,
     )
     .fetch_all(&mut **tx)
     .await

@@ -96,6 +96,8 @@ async fn begin(
         traceparent: None,
         // Both are told from the beginning of this transaction, so it is the same moment.
         deadline: Some(Duration::from_secs_f64(above.seconds_left)),
+        end_user: None,
+        place: None,
     };
     let parent = Parent {
         root: above.root,

@@ -43,8 +43,16 @@ async fn activate(app: &App) -> Result<u64, sqlx::Error> {
         runs.did(retention::forget_runs(&mut tx, app.runs.days, BATCH).await?);
         tx.commit().await?;
     }
+    let mut conversations = Batches::default();
+    while conversations.more().await {
+        let mut tx = app.db.system("forget old conversations of all tenants").await?;
+        sweep::mind_the_indexes(&mut tx).await?;
+        let days = app.runs.conversation_days;
+        conversations.did(retention::forget_conversations(&mut tx, days, BATCH).await?);
+        tx.commit().await?;
+    }
     let mut tx = app.db.system("forget silent workers").await?;
     retention::forget_workers(&mut tx, BATCH).await?;
     tx.commit().await?;
-    Ok(content.all() + runs.all())
+    Ok(content.all() + runs.all() + conversations.all())
 }

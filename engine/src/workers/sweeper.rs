@@ -11,7 +11,8 @@ use shared_models::RunId;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
-use crate::store::{queue, sweep};
+use crate::conversations;
+use crate::store::{queue, sweep, turn};
 
 /// Sweeps until the process stops.
 pub(crate) async fn run(app: App) -> anyhow::Result<()> {
@@ -50,6 +51,11 @@ async fn sweep_for_all(app: &App) -> Result<(), sqlx::Error> {
     let orphans = sweep::requeue_orphans(&mut tx).await?;
     let woken = sweep::requeue_signalled(&mut tx).await? + sweep::requeue_due(&mut tx).await?;
     tx.commit().await?;
+    for (tenant, conversation) in turn::left_behind(&app.db).await? {
+        if let Err(error) = conversations::settle(app, tenant, conversation).await {
+            tracing::warn!(%error, conversation.id = %conversation, "a conversation stays behind for now");
+        }
+    }
     if orphans > 0 {
         tracing::info!(orphans, "runs of dead workers are queued again");
         metrics::counter!("engine_runs_orphaned_total").increment(orphans);

@@ -18,6 +18,9 @@ async fn an_output_that_does_not_fit_is_sent_back_once_and_then_fails_the_run() 
 
     let fits = ask(r#"{"n": 1}"#).await;
     assert_eq!((&fits["status"], &fits["steps"]), (&json!("succeeded"), &json!(1)), "{fits}");
+    assert_eq!(fits["parsed"], json!({ "n": 1 }));
+    let listed = api.get("/v1/runs").await.expect(200);
+    assert_eq!(listed["items"][0]["parsed"], json!({ "n": 1 }));
 
     let nice = ask("nice").await;
     assert_eq!((&nice["status"], &nice["steps"]), (&json!("failed"), &json!(2)), "{nice}");

@@ -24,8 +24,8 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
 
     for (name, sql, parameters, indexes) in [
         ("the journal's group", GROUP, 53, &["run_pkey", "run_signal_", "run_timer_pkey"][..]),
-        ("a new run", CREATE, 27, &[]),
-        ("new runs", CREATOR, 35, &["catalogue_pkey"]),
+        ("a new run", CREATE, 32, &[]),
+        ("new runs", CREATOR, 36, &["catalogue_pkey"]),
         ("one run", FIND, 2, &["run_pkey"]),
     ] {
         let mut tx = db.begin(tenant).await.unwrap();

@@ -28,6 +28,7 @@ async fn every_route_refuses_who_may_not_call_it() {
     let run = api.post("/v1/runs", &run).await.expect(200);
     assert_eq!(run["wait_reason"], "doubt", "{run}");
     let run_id = text(&run["run_id"]);
+    let talk = api.post("/v1/conversations", &json!({ "agent_id": agent_id })).await.expect(201);
     let mcp = json!({ "name": "walked", "url": "https://mcp.example.com/mcp" });
     let mcp = api.post("/v1/mcp-servers", &mcp).await.expect(201);
     let effects = api.get(&format!("/v1/runs/{run_id}/effects")).await.expect(200);
@@ -58,6 +59,7 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("server_id", text(&mcp["server_id"])),
             ("version", "1".into()),
             ("run_id", run_id),
+            ("conversation_id", text(&talk["conversation_id"])),
             ("call_id", call_id),
             ("consumer", "engine_trigger_fired".into()),
             ("message_id", parked.to_string()),
@@ -78,6 +80,7 @@ async fn every_route_refuses_who_may_not_call_it() {
             ),
             ("PUT /v1/mcp-servers/{server_id}/trust", json!({ "trusted": true })),
             ("POST /v1/runs/{run_id}/input", json!({ "answer": "yes" })),
+            ("POST /v1/conversations", json!({ "agent_id": agent_id })),
             ("POST /v1/runs", json!({ "agent_id": agent_id, "input": "go" })),
             ("POST /v1/model-settings", json!({ "name": "house:slow" })),
             (
@@ -85,6 +88,7 @@ async fn every_route_refuses_who_may_not_call_it() {
                 json!({ "model": "sim:echo",
                 "messages": [{ "role": "user", "content": "hi" }] }),
             ),
+            ("POST /v1/embeddings", json!({ "model": "sim:embed", "input": "hi" })),
             ("POST /v1/prices", price),
             ("POST /v1/runs/{run_id}/effects/{call_id}/answer", json!({ "outcome": "happened" })),
         ]),

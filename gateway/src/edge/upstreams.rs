@@ -40,6 +40,7 @@ pub(crate) const TABLE: &[Entry] = &[
     keyed("/v1/tools", Engine),
     keyed("/v1/mcp-servers", Engine),
     keyed("/v1/runs", Engine),
+    keyed("/v1/conversations", Engine),
     // Models and money.
     keyed("/v1/models", Engine),
     keyed("/v1/model-settings", Engine),
@@ -47,6 +48,7 @@ pub(crate) const TABLE: &[Entry] = &[
     keyed("/v1/usage", Engine),
     // As OpenAI's clients know them.
     keyed("/v1/chat", Engine),
+    keyed("/v1/embeddings", Engine),
 ];
 
 impl Entry {

@@ -38,6 +38,32 @@ const { data, response } =
 assert.match(response.headers.get("x-run-id"), /^run_/);
 assert.equal(data.choices[0].message.content, "You said Hello there");
 
+const forced = await client.chat.completions.create({ model: "sim:demo", messages, tools,
+  tool_choice: { type: "function", function: { name: "look" } } });
+assert.equal(forced.choices[0].message.tool_calls[0].function.name, "look");
+
+const schema = { type: "object", required: ["n"], properties: { n: { type: "integer" } } };
+const formed = await client.chat.completions.parse({ model: "agent:echo",
+  messages: [{ role: "user", content: '{"n": 7}' }],
+  response_format: { type: "json_schema", json_schema: { name: "number", schema } } });
+assert.deepEqual(JSON.parse(formed.choices[0].message.content), { n: 7 });
+
+const runs = [];
+for (let time = 0; time < 2; time++) {
+  const { response } = await client.chat.completions.create({ model: "agent:greeter", messages },
+    { headers: { "Idempotency-Key": "the-same-again" } }).withResponse();
+  runs.push(response.headers.get("x-run-id"));
+}
+assert.equal(runs[0], runs[1]);
+
+// The client asks for base64 by itself and turns it into numbers again.
+const embedded = await client.embeddings.create({ model: "sim:embed", dimensions: 64,
+  input: ["the cat sat", "the cat sat down", "quarterly figures"] });
+const [a, b, c] = embedded.data.map((item) => item.embedding);
+const alike = (x, y) => x.reduce((sum, value, at) => sum + value * y[at], 0);
+assert.equal(a.length, 64);
+assert(alike(a, b) > alike(a, c));
+
 await assert.rejects(client.chat.completions.create({ model: "agent:nobody", messages }),
   (error) => error instanceof OpenAI.NotFoundError && error.code === "agent_not_found");
 await assert.rejects(new OpenAI({ apiKey: "sy_wrong" }).models.list(), OpenAI.AuthenticationError);

@@ -1,6 +1,7 @@
 """Drives the official client, as its own documentation does. Ends with a failure when anything differs."""
 
 import asyncio
+import json
 
 import openai
 
@@ -38,6 +39,29 @@ assert raw.headers["x-run-id"].startswith("run_"), raw.headers
 assert raw.parse().choices[0].message.content == "You said Hello there"
 stream = client.chat.completions.create(model="agent:greeter", messages=ASK, stream=True)
 assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "You said Hello there"
+
+forced = client.chat.completions.create(model="sim:demo", messages=ASK, tools=TOOLS,
+    tool_choice={"type": "function", "function": {"name": "look"}})
+assert forced.choices[0].message.tool_calls[0].function.name == "look", forced
+refused = client.chat.completions.create(model="sim:demo", messages=ASK, tools=TOOLS, tool_choice="none")
+assert refused.choices[0].message.tool_calls is None, refused
+
+FORM = {"type": "json_schema", "json_schema": {"name": "number", "schema": {
+    "type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}}}
+formed = client.chat.completions.create(model="agent:echo", response_format=FORM,
+    messages=[{"role": "user", "content": '{"n": 7}'}])
+assert json.loads(formed.choices[0].message.content) == {"n": 7}, formed
+
+once = {"Idempotency-Key": "the-same"}
+runs = [client.chat.completions.with_raw_response.create(
+    model="agent:greeter", messages=ASK, extra_headers=once).headers["x-run-id"] for _ in range(2)]
+assert runs[0] == runs[1], runs
+
+# The client asks for base64 by itself and turns it into numbers again.
+vectors = [item.embedding for item in client.embeddings.create(
+    model="sim:embed", input=["the cat sat", "the cat sat down", "quarterly figures"], dimensions=64).data]
+alike = lambda a, b: sum(x * y for x, y in zip(a, b))
+assert len(vectors[0]) == 64 and alike(vectors[0], vectors[1]) > alike(vectors[0], vectors[2]), vectors
 
 try:
     client.chat.completions.create(model="agent:nobody", messages=ASK)

@@ -9,7 +9,7 @@ use shared_models::{AgentStatus, ModelApi, ModelKind, ModelTask, ProblemBody};
 use crate::{
     app::App,
     error::Error,
-    models::{Models, SIMULATED},
+    models::{Models, SIMULATED, SIMULATED_EMBEDDINGS},
     store::{
         self,
         agent::{Agent, Filter},
@@ -56,7 +56,7 @@ pub(crate) struct ListedModel {
     description: String,
 }
 
-/// The models and agents that `chat/completions` takes.
+/// The models and agents that `chat/completions` takes, and the models that `embeddings` takes (`task`).
 #[utoipa::path(get, path = "/v1/models", tag = "models", params(ListModels),
     security(("token" = ["agents:read"])),
     responses((status = 200, body = ModelList), (status = "default", body = ProblemBody)))]
@@ -142,11 +142,13 @@ fn defaults(models: &Models) -> impl Iterator<Item = ListedModel> + '_ {
         provider("anthropic:*", ModelApi::Anthropic, "Any model of Anthropic."),
         provider("gemini:*", ModelApi::Gemini, "Any Gemini model."),
     ];
-    let simulated = SIMULATED.iter().map(|(id, description)| ListedModel {
+    let chat = SIMULATED.iter().map(|said| (said, ModelTask::Chat));
+    let embedding = SIMULATED_EMBEDDINGS.iter().map(|said| (said, ModelTask::Embedding));
+    let simulated = chat.chain(embedding).map(|((id, description), task)| ListedModel {
         simulated: true,
         available: true,
         description: format!("Simulated, not a language model. {description}"),
-        ..named(id, "sim", ModelTask::Chat)
+        ..named(id, "sim", task)
     });
     providers.into_iter().chain(simulated)
 }

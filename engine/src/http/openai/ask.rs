@@ -1,13 +1,17 @@
 //! A request for a completion, as OpenAI's clients write it.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use agentcore::{Block, Content, Message, ToolCall, ToolSpec};
+use agentcore::{Message, OutputForm, ToolChoice, ToolSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use servicekit::FieldError;
-use shared_models::Effect;
+use shared_models::{ConversationId, Effect, WhenBusy};
+
+use super::form;
+use super::said::{self, Said};
+use crate::http::conversations::check_end_user;
 
 /// What is asked. Fields that are not here are ignored, as OpenAI's own older servers do.
 #[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
@@ -34,15 +38,26 @@ pub(super) struct ChatRequest {
     #[serde(default)]
     #[schema(value_type = Option<Vec<Object>>)]
     tools: Option<Vec<Offered>>,
-    /// `auto` or `none`.
+    /// `auto`, `none`, `required`, or one function by its name.
     #[serde(default)]
     tool_choice: Option<Value>,
+    /// `text`, `json_object` or `json_schema`. A model's provider enforces it where it can. An agent's answer is checked, sent
+    /// back once when it does not fit, and then fails.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    response_format: Option<Value>,
     /// Only 1.
     #[serde(default)]
     n: Option<u32>,
-    /// The person on whose behalf you ask, as you name them.
+    /// The person on whose behalf you ask, as you name them. What an agent remembers about end users is kept under this name.
     #[serde(default)]
     pub(super) user: Option<String>,
+    /// For agents: the conversation it is a part of. What was said there before takes the place of all messages but the last.
+    #[serde(default)]
+    pub(super) conversation_id: Option<ConversationId>,
+    /// What becomes of it when a run of the conversation is under way: `enqueue` unless said.
+    #[serde(default)]
+    pub(super) when_busy: Option<WhenBusy>,
     /// For agents: `cancel` ends the run when you hang up; otherwise it goes on.
     #[serde(default)]
     on_disconnect: Option<OnDisconnect>,
@@ -59,30 +74,6 @@ enum OnDisconnect {
 struct StreamOptions {
     #[serde(default)]
     include_usage: Option<bool>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Said {
-    role: String,
-    #[serde(default)]
-    content: Option<Value>,
-    #[serde(default)]
-    tool_calls: Option<Vec<Called>>,
-    #[serde(default)]
-    tool_call_id: Option<String>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Called {
-    id: String,
-    function: CalledFunction,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct CalledFunction {
-    name: String,
-    #[serde(default)]
-    arguments: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -137,24 +128,37 @@ impl ChatRequest {
         refuse(self.most_tokens() == Some(0), "/max_tokens", "at least 1");
         let warm = self.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t));
         refuse(warm, "/temperature", "from 0 to 2");
-        let choice = self.tool_choice.as_ref();
-        let known =
-            choice.is_none_or(|choice| choice == "auto" || choice == "none" || choice.is_null());
-        refuse(!known, "/tool_choice", "`auto` or `none`");
         let offers = self.tools.as_ref().is_some_and(|tools| !tools.is_empty());
         refuse(offers && self.agent().is_some(), "/tools", "an agent has tools of its own");
         for (index, tool) in self.tools.iter().flatten().enumerate() {
             let wrong = tool.kind != "function" || tool.function.is_none();
             refuse(wrong, &format!("/tools/{index}"), "only functions");
         }
+        let talks = self.conversation_id.is_some();
+        refuse(talks && self.agent().is_none(), "/conversation_id", "only with an agent");
+        refuse(self.when_busy.is_some() && !talks, "/when_busy", "only in a conversation");
+        if self.agent().is_some() && check_end_user(self.user.as_deref()).is_some() {
+            errors.push(FieldError::new("/user", "1 to 200 bytes, no control characters"));
+        }
+        errors.extend(self.tool_choice().err());
+        errors.extend(self.output().err());
         if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Whether the model has to call a tool.
+    pub(super) fn tool_choice(&self) -> Result<ToolChoice, FieldError> {
+        let functions = self.tools.iter().flatten().filter_map(|tool| tool.function.as_ref());
+        let names: Vec<&str> = functions.map(|function| function.name.as_str()).collect();
+        form::tool_choice(self.tool_choice.as_ref(), &names)
+    }
+
+    /// The form that the answer should have.
+    pub(super) fn output(&self) -> Result<Option<Arc<OutputForm>>, FieldError> {
+        form::output(self.response_format.as_ref())
     }
 
     /// What the model may call.
     pub(super) fn tools(&self) -> Vec<ToolSpec> {
-        if self.tool_choice.as_ref().is_some_and(|choice| choice == "none") {
-            return Vec::new();
-        }
         let functions = self.tools.iter().flatten().filter_map(|tool| tool.function.as_ref());
         functions
             .map(|function| ToolSpec {
@@ -173,86 +177,14 @@ impl ChatRequest {
 
     /// What was said, in our words.
     pub(super) fn messages(&self) -> Result<Vec<Message>, Vec<FieldError>> {
-        let (mut messages, mut errors) = (Vec::new(), Vec::new());
-        let mut names = HashMap::new();
-        for (index, said) in self.messages.iter().enumerate() {
-            let calls = said.tool_calls.iter().flatten();
-            names.extend(calls.map(|call| (call.id.clone(), call.function.name.clone())));
-            match said.message(&names) {
-                Ok(message) => messages.push(message),
-                Err(why) => errors.push(FieldError::new(format!("/messages/{index}"), why)),
-            }
-        }
-        if errors.is_empty() { Ok(messages) } else { Err(errors) }
+        said::messages(&self.messages)
     }
-}
-
-impl Said {
-    /// `names` are those of the functions called so far, by the calls' ids.
-    fn message(&self, names: &HashMap<String, String>) -> Result<Message, String> {
-        match self.role.as_str() {
-            "system" | "developer" => Ok(Message::System { content: self.text()? }),
-            "user" => Ok(Message::User { content: self.content()? }),
-            "assistant" => {
-                let mut message = Message::assistant(self.text()?);
-                if let Message::Assistant { tool_calls, .. } = &mut message {
-                    *tool_calls = self.tool_calls.iter().flatten().map(Called::call).collect();
-                }
-                Ok(message)
-            }
-            "tool" => {
-                let id = self.tool_call_id.clone().ok_or("a tool's answer names its call")?;
-                let tool_name = names.get(&id).cloned().ok_or("there was no such call")?;
-                Ok(Message::Tool {
-                    tool_call_id: id,
-                    tool_name,
-                    content: self.text()?,
-                    error: false,
-                })
-            }
-            role => Err(format!(
-                "no role `{role}`; there are system, developer, user, assistant and tool"
-            )),
-        }
-    }
-
-    fn text(&self) -> Result<String, String> {
-        Ok(self.content()?.text())
-    }
-
-    fn content(&self) -> Result<Content, String> {
-        match &self.content {
-            None | Some(Value::Null) => Ok(Content::Text(String::new())),
-            Some(Value::String(text)) => Ok(Content::Text(text.clone())),
-            Some(Value::Array(parts)) => {
-                Ok(Content::Blocks(parts.iter().map(block).collect::<Result<_, _>>()?))
-            }
-            Some(_) => Err("content is a text or a list of parts".into()),
-        }
-    }
-}
-
-impl Called {
-    fn call(&self) -> ToolCall {
-        let CalledFunction { name, arguments } = self.function.clone();
-        ToolCall { id: self.id.clone(), name, arguments }
-    }
-}
-
-fn block(part: &Value) -> Result<Block, String> {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let found = match part["type"].as_str() {
-        Some("text") => text(&part["text"]).map(|text| Block::Text { text }),
-        Some("image_url") => text(&part["image_url"]["url"]).map(|url| Block::Image { url }),
-        Some("file") => text(&part["file"]["file_data"])
-            .map(|url| Block::Document { url, name: text(&part["file"]["filename"]) }),
-        _ => None,
-    };
-    found.ok_or_else(|| "a part is a text, an image_url or a file with its data".into())
 }
 
 #[cfg(test)]
 mod tests {
+    use agentcore::Content;
+
     use super::*;
 
     fn request(change: &Value) -> ChatRequest {
@@ -300,6 +232,13 @@ mod tests {
             ["/messages", "/n", "/temperature"]
         );
         assert_eq!(pointers(&json!({ "tool_choice": "required" })), ["/tool_choice"]);
+        assert_eq!(pointers(&json!({ "response_format": "json" })), ["/response_format"]);
+        assert_eq!(pointers(&json!({ "when_busy": "reject" })), ["/when_busy"]);
+        assert_eq!(
+            pointers(&json!({ "conversation_id": ConversationId::mint() })),
+            ["/conversation_id"]
+        );
+        assert_eq!(pointers(&json!({ "model": "agent:a", "user": "" })), ["/user"]);
         assert_eq!(pointers(&json!({ "model": "agent:a", "tools": function })), ["/tools"]);
         assert_eq!(pointers(&json!({ "tools": [{ "type": "magic" }] })), ["/tools/0"]);
         assert_eq!(

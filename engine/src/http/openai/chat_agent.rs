@@ -7,7 +7,7 @@ use std::time::Duration;
 use agentcore::{FinishReason, Message};
 use axum::{
     Json,
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, StatusCode},
     response::{
         IntoResponse as _, Response,
         sse::{Event, KeepAlive, Sse},
@@ -15,20 +15,21 @@ use axum::{
 };
 use futures::{Stream, StreamExt as _, stream};
 use serde_json::{Value, json};
-use servicekit::{Caller, FieldError, Problem, scope::RunsWrite};
-use shared_models::{RunId, Usage, UserId, WaitReason};
+use servicekit::{Caller, FieldError, Once, Problem, scope::RunsWrite};
+use shared_models::{RunId, Usage, UserId, WaitReason, WhenBusy};
 
 use super::ask::ChatRequest;
 use super::hangup::Hangup;
 use super::shape::{self, Shape};
 use crate::app::App;
 use crate::codes;
-use crate::committer::printable;
+use crate::committer::printable_json;
 use crate::http::runs::{
     self, Start,
     watch::{Shown, Watch},
 };
 use crate::live::{Delta, Part, RunEvent};
+use crate::store;
 use crate::visibility::Viewer;
 
 const RUN: HeaderName = HeaderName::from_static("x-run-id");
@@ -37,10 +38,9 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 pub(super) async fn answer(
     app: App,
-    caller: &Caller<RunsWrite>,
-    person: UserId,
-    asked: &ChatRequest,
-    agent: &str,
+    (caller, person): (&Caller<RunsWrite>, UserId),
+    mut once: Once,
+    (asked, agent): (&ChatRequest, &str),
     mut messages: Vec<Message>,
 ) -> Result<Response, Problem> {
     let input = messages.pop().filter(|last| matches!(last, Message::User { .. }));
@@ -53,18 +53,23 @@ pub(super) async fn answer(
         initiator: person,
         input,
         history: messages.iter().map(storable).collect(),
+        end_user: asked.user.clone(),
+        conversation: asked.conversation_id,
+        when_busy: asked.when_busy.unwrap_or(WhenBusy::Enqueue),
+        output: asked.output().map_err(|error| Problem::validation(vec![error]))?,
     };
-    let (row, created) = runs::start(&app, &Viewer::of(caller), caller.tenant, start).await?;
-    let run = row.run_id;
+    let row = run(&app, caller, &mut once, (asked, start)).await?;
+    let (run, structured) = (row.run_id, row.structured);
     let hangup = Hangup::new(&app, caller.tenant, run, person, asked.cancels());
-    let watch = Watch::begin(app, caller, row, 0).await.map_err(Problem::internal)?;
     let shape = Shape {
         id: format!("chatcmpl-{run}"),
         model: asked.model.clone(),
-        created,
+        created: row.created_at.timestamp(),
         include_usage: asked.wants_usage(),
     };
-    let talk = Talk { watch, hangup, block: Block::default(), run };
+    let watch = Watch::begin(app, caller, row, 0).await.map_err(Problem::internal)?;
+    let answer = structured.then(String::new);
+    let talk = Talk { watch, hangup, block: Block::default(), run, answer };
     let mut response = if asked.streams() {
         let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
         Sse::new(talk.into_stream(shape)).keep_alive(keep_alive).into_response()
@@ -74,15 +79,35 @@ pub(super) async fn answer(
     if let Ok(value) = HeaderValue::from_str(&run.to_string()) {
         response.headers_mut().insert(RUN, value);
     }
-    response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    if !once.is_asked() {
+        response.headers_mut().insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
     Ok(response)
+}
+
+/// The run that answers: a new one, or the one that answered the same request before.
+async fn run(
+    app: &App,
+    caller: &Caller<RunsWrite>,
+    once: &mut Once,
+    (asked, start): (&ChatRequest, Start),
+) -> Result<store::run::Row, Problem> {
+    let mut tx = app.db.begin(caller.tenant).await?;
+    if let Some(stored) = once.answered(&mut tx, caller, asked).await? {
+        let run = serde_json::from_value(stored["run_id"].clone()).map_err(Problem::internal)?;
+        return Ok(runs::visible(&mut tx, caller, run).await?);
+    }
+    let (row, interrupted) = runs::start(app, &mut tx, &Viewer::of(caller), start).await?;
+    once.remember(&mut tx, StatusCode::OK, &json!({ "run_id": row.run_id })).await?;
+    tx.commit().await?;
+    app.announce_with(&interrupted).await;
+    Ok(row)
 }
 
 /// The snapshot is `jsonb`, which takes no NUL.
 fn storable(message: &Message) -> Message {
-    let text = serde_json::to_string(message).unwrap_or_default();
-    let clean = printable(&text.replace("\\u0000", "\u{fffd}"));
-    serde_json::from_str(&clean).unwrap_or_else(|_| message.clone())
+    let clean = serde_json::to_value(message).map(printable_json);
+    clean.and_then(serde_json::from_value).unwrap_or_else(|_| message.clone())
 }
 
 /// What has been shown of what the model says at the moment.
@@ -98,8 +123,16 @@ struct Block {
 enum Word {
     Text(String),
     Nothing,
-    Ended { finish: &'static str, usage: Usage },
-    Broken { code: &'static servicekit::Code, why: String },
+    /// `text` is what has not been shown yet.
+    Ended {
+        finish: &'static str,
+        usage: Usage,
+        text: String,
+    },
+    Broken {
+        code: &'static servicekit::Code,
+        why: String,
+    },
 }
 
 struct Talk {
@@ -107,11 +140,14 @@ struct Talk {
     hangup: Hangup,
     block: Block,
     run: RunId,
+    /// Of an answer that has to be JSON only the last word counts: what the model has said so far.
+    answer: Option<String>,
 }
 
 impl Talk {
     async fn next(&mut self) -> Word {
         match self.watch.next().await {
+            Some(Shown::Delta(_)) if self.answer.is_some() => Word::Nothing,
             Some(Shown::Delta(delta)) => self.block.delta(delta),
             Some(Shown::Record(event)) => self.record(&event),
             None => Word::Broken {
@@ -125,12 +161,18 @@ impl Talk {
         let data = &event.data;
         match event.kind.as_str() {
             "model_replied" => {
-                self.block.replied(data["message"]["content"].as_str().unwrap_or_default())
+                let content = data["message"]["content"].as_str().unwrap_or_default();
+                match &mut self.answer {
+                    Some(answer) if !content.is_empty() => content.clone_into(answer),
+                    Some(_) => {}
+                    None => return self.block.replied(content),
+                }
+                Word::Nothing
             }
             "waiting" => self.waiting(data),
             RunEvent::LAST => {
                 self.hangup.disarm();
-                ended(data)
+                ended(data, self.answer.take().unwrap_or_default())
             }
             _ => Word::Nothing,
         }
@@ -161,7 +203,8 @@ impl Talk {
             match self.next().await {
                 Word::Text(more) => text.push_str(&more),
                 Word::Nothing => {}
-                Word::Ended { finish, usage } => {
+                Word::Ended { finish, usage, text: rest } => {
+                    text.push_str(&rest);
                     let message = json!({ "role": "assistant", "content": text, "refusal": null });
                     return Json(shape.whole(&message, finish, &usage)).into_response();
                 }
@@ -177,7 +220,10 @@ impl Talk {
             let (events, over) = match talk.next().await {
                 Word::Text(text) => (vec![shape.piece(&json!({ "content": text }))], false),
                 Word::Nothing => (Vec::new(), false),
-                Word::Ended { finish, usage } => (shape.end(finish, &usage), true),
+                Word::Ended { finish, usage, text } => {
+                    let rest = (!text.is_empty()).then(|| shape.piece(&json!({ "content": text })));
+                    (rest.into_iter().chain(shape.end(finish, &usage)).collect(), true)
+                }
                 Word::Broken { code, why } => (vec![shape::broken(code.name, &why)], true),
             };
             Some((events, (!over).then_some((talk, shape))))
@@ -219,12 +265,12 @@ impl Block {
     }
 }
 
-fn ended(data: &Value) -> Word {
+fn ended(data: &Value, text: String) -> Word {
     let usage = serde_json::from_value(data["usage"].clone()).unwrap_or_default();
     let reason = serde_json::from_value(data["finish_reason"].clone()).ok();
     match reason {
-        Some(FinishReason::Stop) => Word::Ended { finish: "stop", usage },
-        Some(FinishReason::MaxSteps) => Word::Ended { finish: "length", usage },
+        Some(FinishReason::Stop) => Word::Ended { finish: "stop", usage, text },
+        Some(FinishReason::MaxSteps) => Word::Ended { finish: "length", usage, text },
         _ => {
             let why = data["error"].as_str().unwrap_or("the run did not succeed").to_owned();
             Word::Broken { code: &codes::RUN_FAILED, why }
@@ -263,10 +309,12 @@ mod tests {
     #[test]
     fn a_run_that_did_not_succeed_is_no_answer() {
         let data = json!({ "finish_reason": "error", "error": "the model is gone", "usage": {} });
-        assert!(matches!(ended(&data), Word::Broken { why, .. } if why == "the model is gone"));
+        assert!(
+            matches!(ended(&data, String::new()), Word::Broken { why, .. } if why == "the model is gone")
+        );
         let data = json!({ "finish_reason": "max_steps", "usage": { "output_tokens": 3 } });
         assert!(
-            matches!(ended(&data), Word::Ended { finish: "length", usage } if usage.output_tokens == 3)
+            matches!(ended(&data, "x".into()), Word::Ended { finish: "length", usage, text } if usage.output_tokens == 3 && text == "x")
         );
     }
 }

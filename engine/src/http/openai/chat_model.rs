@@ -10,6 +10,7 @@ use agentcore::{
 };
 use axum::{
     Json,
+    http::{HeaderName, HeaderValue, StatusCode},
     response::{
         IntoResponse as _, Response,
         sse::{Event, KeepAlive, Sse},
@@ -17,14 +18,16 @@ use axum::{
 };
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
-use serde_json::json;
-use servicekit::Problem;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use servicekit::{Caller, Once, Problem, scope::RunsWrite};
 use shared_models::{MessageId, TenantId};
 
 use super::ask::ChatRequest;
 use super::meter::Meter;
 use super::shape::{self, Shape};
 use crate::app::App;
+use crate::committer::printable_json;
 use crate::models;
 use crate::store;
 
@@ -36,6 +39,77 @@ pub(super) async fn answer(
     asked: &ChatRequest,
     messages: Vec<Message>,
 ) -> Result<Response, Problem> {
+    let streams = asked.streams();
+    let talk = begin(app, tenant, asked, messages).await?;
+    if streams {
+        let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
+        return Ok(Sse::new(talk.into_stream()).keep_alive(keep_alive).into_response());
+    }
+    let shape = talk.shape.clone();
+    Ok(Json(said(&shape, &talk.whole().await?)).into_response())
+}
+
+/// The same with a key that makes a repeated request harmless: what the model said is kept, and said again. Two requests
+/// at the same time both ask the model, and are answered alike.
+pub(super) async fn kept(
+    app: App,
+    caller: &Caller<RunsWrite>,
+    mut once: Once,
+    asked: &ChatRequest,
+    messages: Vec<Message>,
+) -> Result<Response, Problem> {
+    let mut tx = app.db.begin(caller.tenant).await?;
+    let mut stored = once.answered(&mut tx, caller, asked).await?;
+    drop(tx);
+    let replayed = stored.is_some();
+    if stored.is_none() {
+        let talk = begin(app.clone(), caller.tenant, asked, messages).await?;
+        let shape = talk.shape.clone();
+        let answer = printable_json(json!({ "shape": shape, "reply": talk.whole().await? }));
+        let mut tx = app.db.begin(caller.tenant).await?;
+        stored = once.answered(&mut tx, caller, asked).await?;
+        if stored.is_none() {
+            once.remember(&mut tx, StatusCode::OK, &answer).await?;
+            tx.commit().await?;
+            stored = Some(answer);
+        }
+    }
+    let Answered { shape, reply } =
+        serde_json::from_value(stored.unwrap_or_default()).map_err(Problem::internal)?;
+    let mut response = if asked.streams() {
+        let events =
+            shape.in_one_piece(&shape::message(&reply), shape::finish(&reply), &reply.usage);
+        Sse::new(stream::iter(events.into_iter().map(Ok::<_, Infallible>))).into_response()
+    } else {
+        Json(said(&shape, &reply)).into_response()
+    };
+    if replayed {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What is kept of an answer.
+#[derive(Deserialize)]
+struct Answered {
+    shape: Shape,
+    reply: Reply,
+}
+
+fn said(shape: &Shape, reply: &Reply) -> Value {
+    shape.whole(&shape::message(reply), shape::finish(reply), &reply.usage)
+}
+
+/// Asks the model.
+async fn begin(
+    app: App,
+    tenant: TenantId,
+    asked: &ChatRequest,
+    messages: Vec<Message>,
+) -> Result<Talk, Problem> {
+    let invalid = |error| Problem::validation(vec![error]);
     let mut tx = app.db.begin(tenant).await?;
     let bound = models::bind(&mut tx, &asked.model, None).await?;
     app.models.check_reachable(&bound)?;
@@ -46,6 +120,8 @@ pub(super) async fn answer(
         model: bound.model.clone(),
         messages,
         tools: asked.tools().into_iter().collect(),
+        tool_choice: asked.tool_choice().map_err(invalid)?,
+        output: asked.output().map_err(invalid)?,
         temperature: asked.temperature,
         max_tokens: asked.most_tokens(),
         ..ModelRequest::default()
@@ -56,12 +132,7 @@ pub(super) async fn answer(
     let meter = Meter::begin(&app, tenant, &bound).await?;
     let (first, events) =
         open(&model, &request).await.map_err(|failure| shape::refusal(&failure))?;
-    let talk = Talk { events, shape, meter, ready: VecDeque::from([first]), spoke: false };
-    if asked.streams() {
-        let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-        return Ok(Sse::new(talk.into_stream()).keep_alive(keep_alive).into_response());
-    }
-    talk.whole().await
+    Ok(Talk { events, shape, meter, ready: VecDeque::from([first]), spoke: false })
 }
 
 /// The first word of an answer. Until it comes, a provider in trouble is asked again.
@@ -108,15 +179,12 @@ impl Talk {
         }
     }
 
-    async fn whole(mut self) -> Result<Response, Problem> {
+    async fn whole(mut self) -> Result<Reply, Problem> {
         loop {
             match self.next().await {
                 Some(Ok(ModelEvent::Done(reply))) => {
                     self.meter.end(&reply.usage).await;
-                    let (message, finish) = (shape::message(&reply), shape::finish(&reply));
-                    return Ok(
-                        Json(self.shape.whole(&message, finish, &reply.usage)).into_response()
-                    );
+                    return Ok(reply);
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(shape::refusal(&error.into())),

@@ -2,6 +2,7 @@
 
 use agentcore::{Failure, FailureCode, Reply, ReplyFinish, ToolCall};
 use axum::response::sse::Event;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use servicekit::Problem;
 use shared_models::Usage;
@@ -9,7 +10,7 @@ use shared_models::Usage;
 use crate::codes;
 
 /// What is the same in a whole answer and in each of its pieces.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Shape {
     pub(super) id: String,
     /// As it was asked for.
@@ -43,6 +44,17 @@ impl Shape {
             events.push(self.chunk(&json!([]), Some(usage)));
         }
         events.push(Event::default().data("[DONE]"));
+        events
+    }
+
+    /// A stream that says everything at once.
+    pub(super) fn in_one_piece(&self, message: &Value, finish: &str, usage: &Usage) -> Vec<Event> {
+        let mut delta = message.clone();
+        for (index, call) in delta["tool_calls"].as_array_mut().into_iter().flatten().enumerate() {
+            call["index"] = json!(index);
+        }
+        let mut events = vec![self.piece(&delta)];
+        events.extend(self.end(finish, usage));
         events
     }
 

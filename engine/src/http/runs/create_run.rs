@@ -1,53 +1,25 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use agentcore::{Block, Content, Message};
 use axum::{
     extract::State,
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use dbutil::TenantTx;
 use futures::StreamExt as _;
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use servicekit::{Body, Caller, Created, FieldError, Once, Problem, scope::RunsWrite};
-use shared_models::{AgentId, AgentStatus, ProblemBody, RunId, RunStatus, TenantId, UserId};
+use servicekit::{Body, Caller, Created, Once, Problem, scope::RunsWrite};
+use shared_models::{ProblemBody, RunId, RunStatus, UserId, WaitReason};
 use tokio::time::{Instant, timeout_at};
-use utoipa::ToSchema;
 
+use super::start_run::StartRun;
 use crate::app::App;
-use crate::catalogue::{self, Pinned, Which};
-use crate::create::{self, NewRun};
+use crate::conversations;
+use crate::create;
 use crate::creator::{CreateError, Made};
 use crate::error::Error;
 use crate::http::run_view::RunView;
 use crate::live::{Live, Settling};
-use crate::snapshot::RunSnapshot;
 use crate::store;
 use crate::visibility::Viewer;
-
-/// A run to start.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct StartRun {
-    /// Which agent; or name it with `agent`.
-    #[serde(default)]
-    agent_id: Option<AgentId>,
-    /// The agent's name.
-    #[serde(default)]
-    agent: Option<String>,
-    /// What is said to the agent: a text, a list of content blocks, or any other JSON, which it reads as text.
-    input: Value,
-    /// How long it may take, instead of the agent's own limit.
-    #[serde(default)]
-    #[schema(minimum = 1, maximum = 2_678_400)]
-    deadline_seconds: Option<u32>,
-    /// Answer when the run has ended or waits, at the latest after so many seconds.
-    #[serde(default)]
-    #[schema(maximum = 60)]
-    wait: Option<u32>,
-}
 
 /// Start a run of an agent.
 #[utoipa::path(post, path = "/v1/runs", tag = "runs", security(("token" = ["runs:write"])), request_body = StartRun,
@@ -63,7 +35,7 @@ pub(crate) async fn create_run(
     let initiator = caller.person()?;
     start.check()?;
     let run = RunId::mint();
-    if once.is_asked() {
+    if once.is_asked() || start.is_personal() {
         return kept(&app, &caller, &mut once, start, (run, initiator)).await;
     }
     let settling = start.wait().map(|_| app.stage.settling(run));
@@ -121,7 +93,7 @@ async fn begin(
     Err(Error::from(CreateError::Busy).into())
 }
 
-/// Makes the run in the transaction that remembers the answer.
+/// Makes the run in a transaction of its own, which remembers the answer and holds the run's conversation.
 async fn kept(
     app: &App,
     caller: &Caller<RunsWrite>,
@@ -133,20 +105,28 @@ async fn kept(
     if let Some(stored) = once.begin(&mut tx, caller, &start).await? {
         return Ok(stored);
     }
-    let pinned = start.agent_now(app, &mut tx, &Viewer::of(caller)).await?;
-    let new = start.run(run, initiator, pinned.owner);
-    create::create(&mut tx, &app.runs, &new, &pinned).await?;
+    let viewer = Viewer::of(caller);
+    let (start, conversation) = start.in_conversation(&mut tx, &viewer).await?;
+    let mut snapshot = start.agent_now(app, &mut tx, &viewer).await?;
+    let mut new = start.run(run, initiator, snapshot.owner);
+    let mut interrupted = Vec::new();
+    if let Some(id) = conversation {
+        let joined = conversations::join(&mut tx, id, initiator, start.when_busy()).await?;
+        (new.place, snapshot.recalled) = (Some(joined.place), Some(joined.recalled));
+        interrupted = joined.interrupted;
+    }
+    create::create(&mut tx, &app.runs, &new, &snapshot).await?;
     let row = store::run::find(&mut tx, run).await?.ok_or(Error::RunNotFound(run))?;
     let view = RunView::new(row, caller.payloads);
     once.remember(&mut tx, StatusCode::CREATED, &view).await?;
     let Some(seconds) = start.wait() else {
         tx.commit().await?;
-        app.announce().await;
+        app.announce_with(&interrupted).await;
         return Ok(Created(view).into_response());
     };
     let live = app.stage.subscribe(caller.tenant, run).await.map_err(Problem::internal)?;
     tx.commit().await?;
-    app.announce().await;
+    app.announce_with(&interrupted).await;
     let until = Instant::now() + Duration::from_secs(seconds.into());
     Ok(axum::Json(settled(app, caller, run, live, until).await?).into_response())
 }
@@ -201,106 +181,7 @@ async fn look_at(app: &App, caller: &Caller<RunsWrite>, run: RunId) -> Result<Ru
 }
 
 fn is_settled(app: &App, view: &RunView, until: Instant) -> bool {
-    let under_way = matches!(view.status, RunStatus::Queued | RunStatus::Running);
+    let under_way = matches!(view.status, RunStatus::Queued | RunStatus::Running)
+        || view.wait_reason == Some(WaitReason::Turn);
     !under_way || Instant::now() >= until || app.draining.is_cancelled()
-}
-
-impl StartRun {
-    fn check(&self) -> Result<(), Problem> {
-        let mut errors = Vec::new();
-        if self.agent_id.is_some() == self.agent.is_some() {
-            errors.push(FieldError::new("/agent_id", "say either `agent_id` or `agent`"));
-        }
-        if self.input.is_null() || self.input.as_str().is_some_and(str::is_empty) {
-            errors.push(FieldError::new("/input", "must not be empty"));
-        }
-        if self.deadline_seconds.is_some_and(|seconds| !(1..=2_678_400).contains(&seconds)) {
-            errors.push(FieldError::new("/deadline_seconds", "from 1 second to 31 days"));
-        }
-        if self.wait.is_some_and(|seconds| seconds > 60) {
-            errors.push(FieldError::new("/wait", "at most 60 seconds"));
-        }
-        if errors.is_empty() { Ok(()) } else { Err(Problem::validation(errors)) }
-    }
-
-    fn wait(&self) -> Option<u32> {
-        self.wait.filter(|seconds| *seconds > 0)
-    }
-
-    fn run(&self, run: RunId, initiator: UserId, principal: UserId) -> NewRun {
-        NewRun {
-            run,
-            principal,
-            initiator: Some(initiator),
-            firing: None,
-            input: self.message(),
-            traceparent: servicekit::trace::outgoing(),
-            deadline: self.deadline_seconds.map(|seconds| Duration::from_secs(seconds.into())),
-        }
-    }
-
-    fn which(&self) -> Which {
-        match (self.agent_id, &self.agent) {
-            (Some(agent_id), _) => Which::Id(agent_id),
-            (None, name) => Which::Name(name.clone().unwrap_or_default()),
-        }
-    }
-
-    /// The agent, if the caller may see it and it may run. What is kept in memory may say no too early.
-    async fn agent(
-        &self,
-        app: &App,
-        tenant: TenantId,
-        viewer: &Viewer,
-    ) -> Result<Arc<Pinned>, Error> {
-        let which = self.which();
-        let kept = app.catalogue.get(&app.db, tenant, &which).await?;
-        if let Some(pinned) = kept.filter(|pinned| self.may(app, viewer, pinned).is_ok()) {
-            return Ok(pinned);
-        }
-        let fresh = app.catalogue.fresh(&app.db, tenant, &which).await?;
-        let pinned = fresh.ok_or_else(|| self.unknown())?;
-        self.may(app, viewer, &pinned)?;
-        Ok(pinned)
-    }
-
-    /// The same within a transaction.
-    async fn agent_now(
-        &self,
-        app: &App,
-        tx: &mut TenantTx,
-        viewer: &Viewer,
-    ) -> Result<Pinned, Error> {
-        let read = catalogue::read(tx, &self.which()).await?;
-        let snapshot = read.ok_or_else(|| self.unknown())?;
-        self.may(app, viewer, &snapshot)?;
-        Ok(Pinned::new(snapshot, 0))
-    }
-
-    fn may(&self, app: &App, viewer: &Viewer, snapshot: &RunSnapshot) -> Result<(), Error> {
-        if !viewer.sees(snapshot.scope, snapshot.owner, snapshot.team_id) {
-            return Err(self.unknown());
-        }
-        match snapshot.status {
-            AgentStatus::Active => snapshot.check_models(&app.models),
-            status => Err(Error::AgentNotActive(status.to_string())),
-        }
-    }
-
-    fn unknown(&self) -> Error {
-        match (self.agent_id, &self.agent) {
-            (Some(agent_id), _) => Error::AgentNotFound(agent_id),
-            (None, name) => Error::AgentNameNotFound(name.clone().unwrap_or_default()),
-        }
-    }
-
-    fn message(&self) -> Message {
-        if let Value::String(text) = &self.input {
-            return Message::user(text);
-        }
-        match serde_json::from_value::<Vec<Block>>(self.input.clone()) {
-            Ok(blocks) if !blocks.is_empty() => Message::User { content: Content::Blocks(blocks) },
-            _ => Message::user(self.input.to_string()),
-        }
-    }
 }

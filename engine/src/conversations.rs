@@ -1,0 +1,149 @@
+//! Whose turn it is in a conversation, and what it remembers of those that had theirs.
+//!
+//! One run at a time is under way; what the ended ones said is taken up in the order of their turns, and only then the
+//! next one begins, with all of it. Every decision is made under the lock of the conversation's row, and can be made again:
+//! whoever ends a run does it, and the sweeper for whoever died before they could.
+
+use anyhow::Context as _;
+use dbutil::TenantTx;
+use shared_models::{ConversationId, RunId, RunStatus, TenantId, UserId, WhenBusy};
+
+use crate::app::App;
+use crate::create::Place;
+use crate::error::Error;
+use crate::snapshot::Recalled;
+use crate::store::signal::{self, Signal};
+use crate::store::turn::{self, Turn};
+use crate::store::{conversation, conversation_message, queue, run};
+use crate::transcript;
+
+/// A run's place in a conversation, what it is told, and which runs it interrupts.
+pub(crate) struct Joined {
+    pub(crate) place: Place,
+    pub(crate) recalled: Recalled,
+    /// To be woken after the commit.
+    pub(crate) interrupted: Vec<RunId>,
+}
+
+/// Joins a conversation, as the caller wants it when another run is under way.
+pub(crate) async fn join(
+    tx: &mut TenantTx,
+    id: ConversationId,
+    by: UserId,
+    when_busy: WhenBusy,
+) -> Result<Joined, Error> {
+    let messages = conversation::hold(tx, id).await?.ok_or(Error::ConversationNotFound(id))?;
+    let settled = settle_held(tx, id, messages).await?;
+    let busy = !settled.under_way.is_empty();
+    let interrupted = match when_busy {
+        WhenBusy::Reject if busy => return Err(Error::ConversationBusy),
+        WhenBusy::Enqueue | WhenBusy::Reject => Vec::new(),
+        WhenBusy::Interrupt | WhenBusy::Rollback => {
+            let fate = if when_busy == WhenBusy::Rollback { Fate::Forgotten } else { Fate::Kept };
+            stop(tx, &settled.under_way, (by, "somebody spoke over it"), fate).await?
+        }
+    };
+    let turn = conversation::next_turn(tx, id).await?;
+    let recalled = if busy {
+        Recalled { conversation_id: id, range: None }
+    } else {
+        conversation_message::recalled(tx, id, settled.messages).await?
+    };
+    Ok(Joined { place: Place { conversation: id, turn, waits: busy }, recalled, interrupted })
+}
+
+/// What becomes of what was said in a run that is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Kept,
+    Forgotten,
+}
+
+/// Cancels runs that are under way; gives those that have not ended meanwhile.
+pub(crate) async fn stop(
+    tx: &mut TenantTx,
+    under_way: &[Turn],
+    (by, reason): (UserId, &str),
+    fate: Fate,
+) -> Result<Vec<RunId>, Error> {
+    let mut stopped = Vec::new();
+    for Turn { run, .. } in under_way {
+        if run::hold(tx, *run).await?.is_none_or(RunStatus::terminal) {
+            continue;
+        }
+        if fate == Fate::Forgotten {
+            turn::roll_back(tx, *run).await?;
+        }
+        let reason = reason.to_owned();
+        signal::insert(tx, *run, &Signal::Cancel { by: Some(by), reason }).await?;
+        queue::wake(tx, *run).await?;
+        stopped.push(*run);
+    }
+    Ok(stopped)
+}
+
+/// Takes up what has ended in a conversation and lets the next run begin.
+pub(crate) async fn settle(app: &App, tenant: TenantId, id: ConversationId) -> Result<(), Error> {
+    let mut tx = app.db.begin(tenant).await?;
+    let Some(messages) = conversation::hold(&mut tx, id).await? else { return Ok(()) };
+    let settled = settle_held(&mut tx, id, messages).await?;
+    tx.commit().await?;
+    if let Some(run) = settled.begun {
+        app.bell.ring_for(run).await;
+        app.bell.ring().await;
+    }
+    Ok(())
+}
+
+struct Settled {
+    /// How many messages the conversation remembers.
+    messages: i64,
+    /// In the order of their turns.
+    under_way: Vec<Turn>,
+    /// The run whose turn it has become.
+    begun: Option<RunId>,
+}
+
+async fn settle_held(
+    tx: &mut TenantTx,
+    id: ConversationId,
+    mut messages: i64,
+) -> Result<Settled, Error> {
+    let mut open = turn::open(tx, id).await?.into_iter().peekable();
+    while let Some(ended) = open.next_if(Turn::has_ended) {
+        if !ended.rolled_back {
+            let said = said(tx, &ended).await?;
+            if !said.is_empty() {
+                messages = conversation_message::append(tx, id, ended.run, &said).await?;
+            }
+        }
+        turn::remembered(tx, ended.run).await?;
+    }
+    let next = open.peek().filter(|next| next.waits_for_its_turn()).map(|next| next.run);
+    if let Some(next) = next {
+        let recalled = conversation_message::recalled(tx, id, messages).await?;
+        turn::begin(tx, next, &recalled).await?;
+    }
+    Ok(Settled {
+        messages,
+        under_way: open.filter(|turn| !turn.has_ended()).collect(),
+        begun: next,
+    })
+}
+
+/// What was said in a run that has ended, beyond what it was told of others. A run that was given up because nobody could
+/// read it has said nothing.
+async fn said(tx: &mut TenantTx, turn: &Turn) -> Result<Vec<Vec<u8>>, Error> {
+    let (snapshot, told) = match transcript::read(tx, turn.run, turn.root).await {
+        Ok(read) => read,
+        Err(Error::RunPruned(_)) => return Ok(Vec::new()),
+        Err(Error::Internal(error)) => {
+            tracing::warn!(%error, run.id = %turn.run, "what a run has said cannot be read");
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error),
+    };
+    let own = told.state.messages.iter().skip(snapshot.history.len());
+    own.map(|message| serde_json::to_vec(message).context("a message").map_err(Error::from))
+        .collect()
+}

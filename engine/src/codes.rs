@@ -15,6 +15,14 @@ codes! {
     AGENT_VERSION_NOT_FOUND = "agent_version_not_found", 404, "The agent has no such version.";
     AGENT_NAME_TAKEN = "agent_name_taken", 409, "Another agent of the tenant has this name.";
     AGENT_NOT_ACTIVE = "agent_not_active", 409, "The agent is inactive, paused or archived: it starts no runs.";
+    SWARM_NOT_FOUND = "swarm_not_found", 404, "There is no such swarm, or it is not yours to see.";
+    SWARM_VERSION_NOT_FOUND = "swarm_version_not_found", 404, "The swarm has no such version.";
+    SWARM_NAME_TAKEN = "swarm_name_taken", 409, "Another swarm of the tenant has this name.";
+    SWARM_NOT_ACTIVE = "swarm_not_active", 409, "The swarm is inactive, paused or archived: it starts no runs.";
+    SWARM_NOT_RUNNABLE = "swarm_not_runnable", 409, "Somebody in the swarm is gone, does not run, or belongs to somebody else.";
+    SWARM_CYCLE = "swarm_cycle", 409, "The swarm would stand above itself.";
+    SWARM_IN_USE = "swarm_in_use", 409, "Another swarm has this one as a member.";
+    MEMBER_NOT_FOUND = "member_not_found", 404, "Nobody in the swarm works at this path, or not yet.";
     TOOL_NOT_FOUND = "tool_not_found", 404, "There is no such tool, or it is not yours to see.";
     TOOL_MANAGED = "tool_managed", 409, "The tool belongs to an MCP server and follows it; change the server.";
     MCP_SERVER_NOT_FOUND = "mcp_server_not_found", 404, "There is no such MCP server, or it is not yours to see.";

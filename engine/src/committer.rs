@@ -22,7 +22,7 @@ use shared_models::RunId;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use append::{Append, Change, EffectChange, Spent, printable, printable_json};
+pub(crate) use append::{Append, Change, EffectChange, Noted, Spent, printable, printable_json};
 
 use crate::config::RunConfig;
 
@@ -76,7 +76,7 @@ impl Committer {
         for shard in 0..config.journal_shards {
             let (sender, queue) = mpsc::channel(config.journal_queue);
             shards.push(sender);
-            let seat = Seat::new("engine", "engine journal", db)?;
+            let seat = Seat::new("engine", "engine journal", db)?.hashing();
             let slot = ((first + shard) % SLOTS) as i16;
             life.spawn("journal", serve((seat, slot), queue, relay.clone(), closing.clone()));
         }

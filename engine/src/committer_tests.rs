@@ -55,7 +55,7 @@ impl Scene {
         );
         sqlx::query(AssertSqlSafe(claim)).execute(&mut admin).await.unwrap();
         let mut append = Append::new(tenant, run, 1, 3);
-        append.records.push(Record::Stopped { reason: "a test".into(), by: None });
+        append.records.push(Record::Stopped { reason: "a test".into(), by: None }.into());
         append
     }
 
@@ -108,6 +108,7 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         unavailable: None,
         history: Vec::new(),
         recalled: None,
+        swarm: None,
         tools: Vec::new(),
     }
 }

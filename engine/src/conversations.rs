@@ -143,7 +143,7 @@ async fn said(tx: &mut TenantTx, turn: &Turn) -> Result<Vec<Vec<u8>>, Error> {
         }
         Err(error) => return Err(error),
     };
-    let own = told.state.messages.iter().skip(snapshot.history.len());
-    own.map(|message| serde_json::to_vec(message).context("a message").map_err(Error::from))
+    let own = told.messages().into_iter().skip(snapshot.history.len());
+    own.map(|message| serde_json::to_vec(&message).context("a message").map_err(Error::from))
         .collect()
 }

@@ -18,7 +18,7 @@ use crate::catalogue::Pinned;
 use crate::config::RunConfig;
 use crate::creator::{New, Order};
 use crate::error::Error;
-use crate::record::{ContentRef, Record, VERSION};
+use crate::record::{ContentRef, Record, RunSwarm, VERSION};
 use crate::snapshot::RunSnapshot;
 
 /// A run that is about to exist.
@@ -130,6 +130,11 @@ pub(crate) fn created(new: &NewRun, snapshot: &RunSnapshot) -> Record {
         trigger_id: new.firing.map(|firing| firing.trigger),
         event_id: new.firing.map(|firing| firing.event),
         attempt: new.firing.map_or(0, |firing| firing.attempt),
+        swarm: snapshot.swarm.as_ref().map(|swarm| RunSwarm {
+            swarm_id: swarm.swarm_id,
+            swarm_version: swarm.version,
+            swarm_name: swarm.name.clone(),
+        }),
     }
 }
 
@@ -198,6 +203,9 @@ async fn insert(
         new.end_user,
         snapshot.output_schema.is_some(),
         new.place.is_some_and(|place| place.waits),
+        snapshot.swarm.as_ref().map(|swarm| swarm.swarm_id) as _,
+        snapshot.swarm.as_ref().map(|swarm| swarm.version),
+        snapshot.swarm.as_ref().map(|swarm| swarm.name.as_str()),
     )
     .fetch_optional(&mut **tx)
     .await?;

@@ -233,11 +233,12 @@ pub(crate) fn unstorable(value: &Value, pointer: &str) -> Vec<FieldError> {
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     !name.trim().is_empty() && name.chars().count() <= 100 && !name.chars().any(char::is_control)
 }
 
-fn default_model() -> String {
+/// What an agent asks of which nobody has said anything.
+pub(crate) fn default_model() -> String {
     "openai:gpt-4o".into()
 }
 

@@ -12,16 +12,18 @@ mod interrupt;
 mod load;
 mod model;
 mod tools;
+mod tree;
 mod waits;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentcore::step::{due, step};
-use agentcore::{Command, Conversation, Happened, Message, Status, ToolCall};
+use agentcore::{Command, Conversation, Happened, Message, Status, ToolCall, ToolSpec};
 use shared_models::events::run::{RunStarted, RunWaiting};
 use shared_models::{MicroUsd, WaitReason};
+use tokio::time::Instant;
 
 use crate::app::App;
 use crate::catalogue::Pinned;
@@ -34,14 +36,37 @@ use crate::store::effect;
 use crate::store::queue::{self, Claimed, Counted};
 use crate::transcript::Waited;
 
-/// What stays the same while a run is driven.
+/// What stays the same while a run is driven; in a tree, while one of its members is.
+#[derive(Clone)]
 struct Cx<'a> {
     app: &'a App,
     claimed: &'a Claimed,
     active: &'a Active,
     snapshot: Arc<Pinned>,
     journal: Journal,
-    deadline: tokio::time::Instant,
+    deadline: Instant,
+    cost: Cost,
+}
+
+/// What the replies cost so far, over all of a tree; none once there is one without a price.
+#[derive(Clone)]
+struct Cost(Arc<Mutex<Option<MicroUsd>>>);
+
+impl Cost {
+    fn new(so_far: Option<MicroUsd>) -> Self {
+        Self(Arc::new(Mutex::new(so_far)))
+    }
+
+    fn so_far(&self) -> Option<MicroUsd> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the sum.
+    fn add(&self, cost: Option<MicroUsd>) -> Option<MicroUsd> {
+        let mut sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *sum = sum.zip(cost).map(|(sum, more)| sum + more);
+        *sum
+    }
 }
 
 /// What a run that was made by this process just now begins with.
@@ -51,15 +76,21 @@ pub(crate) struct Fresh {
     pub(crate) input: Message,
 }
 
-/// Where the run stands.
+/// Where the run stands, or one member of a tree.
 struct Run {
     state: Conversation,
+    /// What a member's tree has not been told yet; none for an agent alone.
+    untold: Option<Vec<Happened>>,
+    /// Tools that it has because of its place in a tree; the tree answers calls of them.
+    given: Vec<ToolSpec>,
+    /// Calls that other members of the tree answer.
+    delegated: HashSet<String>,
     /// Calls as the ledger knew them when we took over.
     known: HashMap<String, effect::Row>,
     /// Calls in doubt, and why.
     doubts: BTreeMap<String, String>,
-    /// Calls that may still be under way with an owner before us, and for how many milliseconds.
-    lingering: BTreeMap<String, i64>,
+    /// Calls that may still be under way with an owner before us, and until when.
+    lingering: BTreeMap<String, Instant>,
     /// Calls whose answer comes as a signal.
     waiting: BTreeMap<String, Waited>,
     /// Tools that were looked for and found, in that order.
@@ -68,14 +99,15 @@ struct Run {
     flights: HashMap<String, tools::Flight>,
     /// The last reply that said something.
     output: Option<ContentRef>,
-    /// What the replies cost; none once there is one without a price.
-    cost: Option<MicroUsd>,
 }
 
 impl Run {
     fn new(state: Conversation) -> Self {
         Self {
             state,
+            untold: None,
+            given: Vec::new(),
+            delegated: HashSet::new(),
             known: HashMap::new(),
             doubts: BTreeMap::new(),
             lingering: BTreeMap::new(),
@@ -83,23 +115,27 @@ impl Run {
             found: Vec::new(),
             flights: HashMap::new(),
             output: None,
-            cost: Some(MicroUsd::default()),
         }
     }
 
     fn step(&mut self, happened: Happened) {
+        if let Some(untold) = &mut self.untold {
+            untold.push(happened.clone());
+        }
         // What is to be done next is read from the state, by whoever drives it then.
         step(&mut self.state, happened);
     }
 
     /// The calls of this turn that nobody has answered and nobody is asked about.
     fn callable(&self) -> Vec<ToolCall> {
-        let open = |call: &&ToolCall| {
-            !self.doubts.contains_key(&call.id)
-                && !self.lingering.contains_key(&call.id)
-                && !self.waiting.contains_key(&call.id)
-        };
-        self.state.unanswered().filter(open).cloned().collect()
+        self.state.unanswered().filter(|call| self.is_callable(&call.id)).cloned().collect()
+    }
+
+    fn is_callable(&self, call_id: &str) -> bool {
+        !self.doubts.contains_key(call_id)
+            && !self.lingering.contains_key(call_id)
+            && !self.waiting.contains_key(call_id)
+            && !self.delegated.contains(call_id)
     }
 }
 
@@ -111,7 +147,8 @@ pub(crate) async fn drive(
     fresh: Option<Fresh>,
 ) -> Result<(), Error> {
     let driven = match begin(app, claimed, active, fresh).await? {
-        Some((cx, mut run)) => Box::pin(go(&cx, &mut run)).await,
+        Some((cx, load::Driven::Alone(mut run))) => Box::pin(go(&cx, &mut run)).await,
+        Some((cx, load::Driven::Tree(tree))) => Box::pin(tree::go(&cx, *tree)).await,
         None => Ok(()),
     };
     match driven {
@@ -129,7 +166,7 @@ async fn begin<'a>(
     claimed: &'a Claimed,
     active: &'a Active,
     fresh: Option<Fresh>,
-) -> Result<Option<(Cx<'a>, Run)>, Error> {
+) -> Result<Option<(Cx<'a>, load::Driven)>, Error> {
     let journal = Journal::new(claimed, app.committer.clone(), app.stage.clone());
     if claimed.claims > app.runs.max_claims {
         finish::poisoned(app, claimed, &journal).await?;
@@ -140,7 +177,7 @@ async fn begin<'a>(
         None => load::load(app, claimed).await?,
     };
     let left = Duration::from_millis(claimed.deadline_ms.max(0) as u64);
-    let deadline = tokio::time::Instant::now() + left;
+    let deadline = Instant::now() + left;
     let (worker, epoch) = (app.worker, claimed.epoch);
     if loaded.started {
         journal.note(Record::Resumed { worker, epoch });
@@ -148,8 +185,9 @@ async fn begin<'a>(
         journal.note(Record::Started { worker, epoch });
         journal.emit(&RunStarted { run: claimed.reference() }).map_err(anyhow::Error::from)?;
     }
-    let cx = Cx { app, claimed, active, snapshot: loaded.snapshot, journal, deadline };
-    Ok(Some((cx, loaded.run)))
+    let (snapshot, cost) = (loaded.snapshot, Cost::new(loaded.cost));
+    let cx = Cx { app, claimed, active, snapshot, journal, deadline, cost };
+    Ok(Some((cx, loaded.driven)))
 }
 
 async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
@@ -188,14 +226,19 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
 /// Lets go of the run until something outside happens: somebody answers for the calls in doubt, or it is late enough
 /// to say that they are.
 async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
-    let soonest = run.lingering.values().min();
-    let reason = match soonest {
+    rest(cx, waits::reason([run].into_iter()), run.lingering.values().min().copied()).await
+}
+
+/// Lets go of a run that has nothing to do; `until` is when it has something by itself.
+async fn rest(cx: &Cx<'_>, reason: WaitReason, until: Option<Instant>) -> Result<(), Error> {
+    let reason = match until {
         _ if cx.snapshot.waits_for_its_turn() => WaitReason::Turn,
         Some(_) => WaitReason::Timer,
-        None => waits::reason(run),
+        None => reason,
     };
-    if let Some(millis) = soonest {
-        cx.journal.set_timer(doubt::TIMER, *millis);
+    if let Some(until) = until {
+        let millis = until.saturating_duration_since(Instant::now()).as_millis() as i64;
+        cx.journal.set_timer(doubt::TIMER, millis + 1);
     }
     cx.journal.note(Record::Waiting { reason });
     cx.journal.change(|change| {

@@ -2,7 +2,7 @@
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
 use shared_models::{
-    AgentId, ConversationId, CredentialId, McpServerId, ModelId, PriceId, RunId, ToolId,
+    AgentId, ConversationId, CredentialId, McpServerId, ModelId, PriceId, RunId, SwarmId, ToolId,
 };
 
 use crate::codes;
@@ -22,6 +22,24 @@ pub(crate) enum Error {
     AgentNameTaken(String),
     #[error("the agent is {0}: it starts no runs")]
     AgentNotActive(String),
+    #[error("there is no swarm {0}")]
+    SwarmNotFound(SwarmId),
+    #[error("there is no swarm named `{0}`")]
+    SwarmNameNotFound(String),
+    #[error("the swarm has no version {0}")]
+    SwarmVersionNotFound(i32),
+    #[error("a swarm named `{0}` already exists")]
+    SwarmNameTaken(String),
+    #[error("the swarm is {0}: it starts no runs")]
+    SwarmNotActive(String),
+    #[error("the swarm cannot run: {0}")]
+    SwarmNotRunnable(String),
+    #[error("the swarm would stand above itself")]
+    SwarmCycle,
+    #[error("it is a member of the swarm `{0}`: take it out of there first")]
+    SwarmInUse(String),
+    #[error("nobody works at `{0}`")]
+    MemberNotFound(String),
     #[error("there is no tool {0}")]
     ToolNotFound(ToolId),
     #[error("the tool belongs to an MCP server")]
@@ -107,6 +125,14 @@ impl From<Error> for Problem {
             Error::VersionNotFound(_) => &codes::AGENT_VERSION_NOT_FOUND,
             Error::AgentNameTaken(_) => &codes::AGENT_NAME_TAKEN,
             Error::AgentNotActive(_) => &codes::AGENT_NOT_ACTIVE,
+            Error::SwarmNotFound(_) | Error::SwarmNameNotFound(_) => &codes::SWARM_NOT_FOUND,
+            Error::SwarmVersionNotFound(_) => &codes::SWARM_VERSION_NOT_FOUND,
+            Error::SwarmNameTaken(_) => &codes::SWARM_NAME_TAKEN,
+            Error::SwarmNotActive(_) => &codes::SWARM_NOT_ACTIVE,
+            Error::SwarmNotRunnable(_) => &codes::SWARM_NOT_RUNNABLE,
+            Error::SwarmCycle => &codes::SWARM_CYCLE,
+            Error::SwarmInUse(_) => &codes::SWARM_IN_USE,
+            Error::MemberNotFound(_) => &codes::MEMBER_NOT_FOUND,
             Error::ToolNotFound(_) => &codes::TOOL_NOT_FOUND,
             Error::ToolManaged => &codes::TOOL_MANAGED,
             Error::ServerNotFound(_) => &codes::MCP_SERVER_NOT_FOUND,

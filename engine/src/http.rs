@@ -6,3 +6,4 @@ pub(crate) mod models;
 pub(crate) mod openai;
 mod run_view;
 pub(crate) mod runs;
+pub(crate) mod swarms;

@@ -15,12 +15,22 @@ use shared_models::events::Event;
 use shared_models::{MessageId, RunId, TenantId};
 use tokio::sync::oneshot;
 
-use crate::committer::{Append, AppendError, Change, Committed, Committer, EffectChange, Spent};
+use crate::call_key;
+use crate::committer::{
+    Append, AppendError, Change, Committed, Committer, EffectChange, Noted, Spent,
+};
 use crate::live::Stage;
 use crate::record::{ContentRef, Record};
 use crate::store::queue::Claimed;
 
+/// Cheap to clone; each clone writes at its own path.
+#[derive(Clone)]
 pub(crate) struct Journal {
+    path: Arc<str>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     tenant: TenantId,
     run: RunId,
     epoch: i32,
@@ -41,11 +51,31 @@ impl Journal {
     pub(crate) fn new(claimed: &Claimed, committer: Committer, stage: Stage) -> Self {
         let Claimed { tenant, run, epoch, next_seq, .. } = *claimed;
         let noted = Mutex::new(Append::new(tenant, run, epoch, next_seq));
-        Self { tenant, run, epoch, committer, stage, noted, sending: tokio::sync::Mutex::default() }
+        let sending = tokio::sync::Mutex::default();
+        let shared = Shared { tenant, run, epoch, committer, stage, noted, sending };
+        Self { path: "".into(), shared: Arc::new(shared) }
     }
 
-    pub(crate) fn note(&self, record: Record) {
-        self.noted().records.push(record);
+    /// The same journal, for what happens in the conversation at another path.
+    pub(crate) fn at(&self, path: &str) -> Self {
+        Self { path: path.into(), shared: self.shared.clone() }
+    }
+
+    /// Whose conversation is written down; empty for the run's own.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The key of a call of this conversation.
+    pub(crate) fn key(&self, call_id: &str) -> String {
+        call_key::key(&self.path, call_id)
+    }
+
+    /// Gives the sequence that the record will have.
+    pub(crate) fn note(&self, record: Record) -> i64 {
+        let mut noted = self.noted();
+        noted.records.push(Noted { path: self.path.clone(), record });
+        noted.seq + noted.records.len() as i64 - 1
     }
 
     /// Keeps something that was said, for a record to refer to.
@@ -82,7 +112,7 @@ impl Journal {
     pub(crate) fn emit<E: Event>(&self, event: &E) -> Result<(), serde_json::Error> {
         let id = MessageId::mint().uuid();
         // The committer puts the database's time in.
-        let row = OutboxRow::new(self.tenant, (id, 0), DateTime::UNIX_EPOCH, event)?;
+        let row = OutboxRow::new(self.shared.tenant, (id, 0), DateTime::UNIX_EPOCH, event)?;
         self.noted().outbox.push(row);
         Ok(())
     }
@@ -92,28 +122,27 @@ impl Journal {
         !self.noted().is_empty()
     }
 
-    /// Makes everything noted so far durable; gives the sequence of the last record. Safe to give up and to call from
-    /// several places at once.
-    pub(crate) async fn commit(&self) -> Result<i64, AppendError> {
-        let mut sending = self.sending.lock().await;
+    /// Makes everything noted so far durable, at whatever path. Safe to give up and to call from several places at once.
+    pub(crate) async fn commit(&self) -> Result<(), AppendError> {
+        let shared = &*self.shared;
+        let mut sending = shared.sending.lock().await;
         self.finish(&mut sending).await?;
         if self.noted().is_empty() {
-            return Ok(self.noted().seq - 1);
+            return Ok(());
         }
-        let place = self.committer.reserve(self.run).await?;
+        let place = shared.committer.reserve(shared.run).await?;
         let append = Arc::new(self.take());
-        let last = append.seq + append.records.len() as i64 - 1;
         let answer = place.submit(append.clone());
         *sending = Some(Sent { answer, append });
-        self.finish(&mut sending).await?;
-        Ok(last)
+        self.finish(&mut sending).await
     }
 
     /// What has been noted, leaving an empty page that goes on behind it.
     fn take(&self) -> Append {
         let mut noted = self.noted();
         let next = noted.seq + noted.records.len() as i64;
-        std::mem::replace(&mut *noted, Append::new(self.tenant, self.run, self.epoch, next))
+        let Shared { tenant, run, epoch, .. } = *self.shared;
+        std::mem::replace(&mut *noted, Append::new(tenant, run, epoch, next))
     }
 
     /// Waits for what is on its way, if anything is, and shows it.
@@ -123,17 +152,18 @@ impl Journal {
         let Some(Sent { append, .. }) = sending.take() else { return Ok(()) };
         let lost = || AppendError::Unavailable("the committer has ended".into());
         let at = answer.map_err(|_| lost())??;
-        if !self.stage.is_watched(self.run) {
+        let Shared { tenant, run, stage, .. } = &*self.shared;
+        if !stage.is_watched(*run) {
             return Ok(());
         }
-        for (seq, record) in shown(self.run, at, &append) {
-            self.stage.record(self.tenant, self.run, seq, record).await;
+        for (seq, record) in shown(*run, at, &append) {
+            stage.record(*tenant, *run, seq, record).await;
         }
         Ok(())
     }
 
     fn noted(&self) -> MutexGuard<'_, Append> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,14 +172,15 @@ impl Journal {
 fn shown(run: RunId, at: DateTime<Utc>, append: &Append) -> Vec<(i64, Vec<u8>)> {
     let said: HashMap<ContentRef, &[u8]> =
         append.content.iter().map(|(hash, body)| (*hash, body.as_slice())).collect();
-    let show = |record: &Record, seq: i64| {
+    let show = |Noted { path, record }: &Noted, seq: i64| {
         let (kind, data) = record.columns().ok()?;
         let data = match record.content() {
             None => data,
             Some(reference) => resolved(&data, reference, said.get(&reference)?)?,
         };
         let data = RawValue::from_string(data).ok()?;
-        let (path, kind) = ([], kind.as_str());
+        let path = path.split('/').filter(|name| !name.is_empty()).collect();
+        let kind = kind.as_str();
         let event = Shown { seq, at, run_id: run, path, kind, data: &data };
         serde_json::to_vec(&ShownLive::Record(event)).ok()
     };
@@ -172,7 +203,7 @@ struct Shown<'a> {
     #[serde(serialize_with = "shared_models::wire_time::time")]
     at: DateTime<Utc>,
     run_id: RunId,
-    path: [&'a str; 0],
+    path: Vec<&'a str>,
     kind: &'a str,
     data: &'a RawValue,
 }
@@ -196,10 +227,11 @@ mod tests {
         let mut append = Append::new(TenantId::mint(), RunId::mint(), 1, 7);
         let body = br#"{"role":"user","content":"say \"message\""}"#.to_vec();
         let message = ContentRef::of(&body);
+        let waits = Record::Waiting { reason: shared_models::WaitReason::Doubt };
         append.records = vec![
-            Record::Input { message },
-            Record::Input { message: ContentRef::of(b"earlier") },
-            Record::Waiting { reason: shared_models::WaitReason::Doubt },
+            Record::Input { message }.into(),
+            Record::Input { message: ContentRef::of(b"earlier") }.into(),
+            Noted { path: "lead/writer".into(), record: waits },
         ];
         append.content.push((message, body.clone()));
 
@@ -212,5 +244,6 @@ mod tests {
         assert_eq!((shown[1].0, shown[1].1.len()), (8, 0), "left to the journal");
         let Live::Record(event) = serde_json::from_slice(&shown[2].1).unwrap() else { panic!() };
         assert_eq!((event.seq, event.kind.as_str()), (9, "waiting"));
+        assert_eq!(event.path, ["lead", "writer"]);
     }
 }

@@ -8,6 +8,7 @@
 
 mod app;
 mod bell;
+mod call_key;
 mod catalogue;
 mod clients;
 mod codes;
@@ -33,6 +34,7 @@ mod routes;
 mod snapshot;
 mod start;
 mod store;
+mod swarm;
 mod toolbox;
 mod tools;
 mod transcript;

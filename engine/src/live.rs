@@ -10,7 +10,7 @@ mod watched;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use pubsub::Bus;
@@ -76,6 +76,9 @@ pub(crate) enum Part {
 /// A piece of what the model says, at `offset` bytes into its part of the block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub(crate) struct Delta {
+    /// Whose words they are, in a tree of agents; empty for the run's own agent.
+    #[serde(default)]
+    pub(crate) path: Vec<String>,
     pub(crate) block: i64,
     pub(crate) part: Part,
     pub(crate) offset: usize,
@@ -117,6 +120,10 @@ impl Active {
     /// Whether the run may have been told something since this was last asked.
     pub(crate) fn was_told(&self) -> bool {
         self.told.swap(false, Ordering::AcqRel)
+    }
+
+    fn blocks(&self) -> MutexGuard<'_, Vec<Block>> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self) {
@@ -164,7 +171,8 @@ pub(crate) struct Active {
     /// Rung when the run was told something.
     pub(crate) nudge: Notify,
     told: AtomicBool,
-    block: Mutex<Block>,
+    /// The newest of each conversation that has a model speaking.
+    blocks: Mutex<Vec<Block>>,
 }
 
 impl Stage {
@@ -177,7 +185,7 @@ impl Stage {
     /// `told` says whether something may have been said to the run before we came, which is then still to be read.
     pub(crate) fn enter(&self, tenant: TenantId, run: RunId, told: bool) -> Arc<Active> {
         let told = AtomicBool::new(told);
-        let active = Active { tenant, run, nudge: Notify::new(), told, block: Mutex::default() };
+        let active = Active { tenant, run, nudge: Notify::new(), told, blocks: Mutex::default() };
         let active = Arc::new(active);
         self.lock().insert(run, active.clone());
         active
@@ -241,18 +249,24 @@ impl Stage {
         }
     }
 
-    fn awaited(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Arc<Notify>>> {
+    fn awaited(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Notify>>> {
         self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a new block; what was streamed before is void.
-    pub(crate) fn open_block(active: &Active, block: i64) {
-        *active.block.lock().unwrap_or_else(PoisonError::into_inner) = Block::new(block);
+    /// Begins a new block of the conversation at a path; what was streamed of it before is void.
+    pub(crate) fn open_block(active: &Active, path: &str, block: i64) {
+        let mut blocks = active.blocks();
+        blocks.retain(|block| !block.is_of(path));
+        blocks.push(Block::new(path, block));
     }
 
-    /// Adds words to the block and shows them.
-    pub(crate) async fn say(&self, active: &Active, part: Part, text: &str) {
-        let delta = active.block.lock().unwrap_or_else(PoisonError::into_inner).push(part, text);
+    /// Adds words to the block of the conversation at a path, and shows them.
+    pub(crate) async fn say(&self, active: &Active, path: &str, part: Part, text: &str) {
+        let delta = {
+            let mut blocks = active.blocks();
+            let Some(block) = blocks.iter_mut().find(|block| block.is_of(path)) else { return };
+            block.push(part, text)
+        };
         if self.is_watched(active.run) {
             self.send(active.tenant, active.run, &Live::Delta(delta)).await;
         }
@@ -284,7 +298,7 @@ impl Stage {
         if first {
             self.send(active.tenant, run, &Live::Written { seq: i64::MAX }).await;
         }
-        let so_far = active.block.lock().unwrap_or_else(PoisonError::into_inner).so_far();
+        let so_far: Vec<Delta> = active.blocks().iter().flat_map(Block::so_far).collect();
         for delta in so_far {
             self.send(active.tenant, run, &Live::Delta(delta)).await;
         }
@@ -318,7 +332,7 @@ impl Stage {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RunId, Arc<Active>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Arc<Active>>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,5 @@
-//! What a journal says. The records are the run: folded over an empty conversation they give its state.
+//! What a journal says. The records are the run: folded over an empty conversation, or over the empty tree of a swarm, in
+//! which each record has its path, they give its state.
 //!
 //! A record never changes once written, and old ones stay readable: a new field gets a default, another meaning gets
 //! another kind or a higher [`VERSION`]. Whatever was said is not in the record but in `content`, once, and referred to.
@@ -8,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared_models::{
-    AgentId, Effect, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason,
-    WorkerId,
+    AgentId, Effect, EventId, MicroUsd, RunId, RunStatus, SwarmId, TriggerId, Usage, UserId,
+    WaitReason, WorkerId,
 };
 use uuid::Uuid;
 
@@ -41,6 +42,14 @@ impl<'de> Deserialize<'de> for ContentRef {
     }
 }
 
+/// Which swarm a run is of, as it was at the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunSwarm {
+    pub(crate) swarm_id: SwarmId,
+    pub(crate) swarm_version: i32,
+    pub(crate) swarm_name: String,
+}
+
 /// One thing that happened to a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
@@ -57,6 +66,9 @@ pub(crate) enum Record {
         event_id: Option<EventId>,
         #[serde(default)]
         attempt: i32,
+        /// For a run of a swarm; the agent is then the member that begins.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        swarm: Option<RunSwarm>,
     },
     /// Something was said to it.
     Input { message: ContentRef },
@@ -64,6 +76,8 @@ pub(crate) enum Record {
     Started { worker: WorkerId, epoch: i32 },
     /// A worker took it over from another, or after a wait.
     Resumed { worker: WorkerId, epoch: i32 },
+    /// A member has taken control over from another, whose path is given.
+    HandedOver { from: String },
     /// The model is about to be asked, with the instructions and the first `read` messages.
     ModelCalled { step: u32, model: String, attempt: u32, read: usize },
     /// The model answered.
@@ -173,6 +187,7 @@ impl Record {
             Self::Created { .. }
             | Self::Started { .. }
             | Self::Resumed { .. }
+            | Self::HandedOver { .. }
             | Self::ModelCalled { .. }
             | Self::ModelRetried { .. }
             | Self::ModelFailed { .. }
@@ -195,6 +210,7 @@ impl Record {
             self,
             Self::Started { .. }
                 | Self::Resumed { .. }
+                | Self::HandedOver { .. }
                 | Self::ModelCalled { .. }
                 | Self::ModelRetried { .. }
                 | Self::ToolRepeated { .. }

@@ -18,6 +18,8 @@ fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         // agents, tools
         .merge(http::edge::routes())
+        // swarms
+        .merge(http::swarms::routes())
         // models, what they cost and what was used
         .merge(http::models::routes())
         // OpenAI's API over models and agents

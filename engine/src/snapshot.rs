@@ -1,19 +1,20 @@
 //! What a run starts with, and what resumes: the agent and its tools as they were at that moment.
 
 use agentcore::Message;
+use agentcore::swarm::{Path, Plan, Work};
 use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared_models::{
-    AgentId, AgentScope, AgentStatus, ConversationId, CredentialId, Effect, TeamId, ToolId,
-    ToolKind, UserId,
+    AgentId, AgentScope, AgentStatus, ConversationId, CredentialId, Effect, SwarmId, TeamId,
+    ToolId, ToolKind, UserId,
 };
 
 use crate::{
     definition::{AgentFields, Limits},
     error::Error,
     models::{self, Bound, Models},
-    store,
+    store, transcript,
 };
 
 /// Kept with the run, so every new field needs a default. Holds ids of credentials, never a secret.
@@ -54,6 +55,48 @@ pub(crate) struct RunSnapshot {
     pub(crate) recalled: Option<Recalled>,
     /// By priority, then name.
     pub(crate) tools: Vec<SnapshotTool>,
+    /// For a run of a swarm. The rest is then what the swarm itself is, and the agent is the member that begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) swarm: Option<Box<SwarmSnapshot>>,
+}
+
+/// A swarm as a run starts it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SwarmSnapshot {
+    pub(crate) swarm_id: SwarmId,
+    pub(crate) version: i32,
+    pub(crate) name: String,
+    /// Its conversations have no instructions and limits: those are the agents'.
+    pub(crate) plan: Plan,
+    /// In the order of the plan's agents.
+    pub(crate) members: Vec<RunSnapshot>,
+}
+
+impl SwarmSnapshot {
+    /// The plan, with each conversation as its agent begins it.
+    pub(crate) fn opened(&self) -> Plan {
+        let mut plan = self.plan.clone();
+        open(&mut plan, &mut self.members.iter());
+        plan
+    }
+
+    /// Who works at a path of its plan.
+    pub(crate) fn agent_at(&self, plan: &Plan, path: &Path) -> Option<&RunSnapshot> {
+        let (found, _) = plan.find(path)?;
+        let place = plan.agents().iter().position(|(agent, _)| std::ptr::eq(*agent, found))?;
+        self.members.get(place)
+    }
+}
+
+fn open<'a>(plan: &mut Plan, agents: &mut impl Iterator<Item = &'a RunSnapshot>) {
+    match &mut plan.work {
+        Work::Agent(agent) => {
+            if let Some(snapshot) = agents.next() {
+                agent.opening = transcript::opening(snapshot);
+            }
+        }
+        Work::Swarm(swarm) => swarm.members.iter_mut().for_each(|member| open(member, agents)),
+    }
 }
 
 /// Messages of a conversation, from the first number to before the second. No range as long as the run waits for its turn.
@@ -128,11 +171,12 @@ pub(crate) async fn build(
         history: Vec::new(),
         recalled: None,
         tools,
+        swarm: None,
     }))
 }
 
 /// What the names of the agent's models stand for now, or why one of them is not enabled.
-async fn bind(
+pub(crate) async fn bind(
     tx: &mut TenantTx,
     names: impl Iterator<Item = &String>,
     of_agent: Option<CredentialId>,
@@ -159,6 +203,8 @@ impl RunSnapshot {
         if let Some(why) = &self.unavailable {
             return Err(Error::ModelUnavailable(why.clone()));
         }
-        self.models.iter().try_for_each(|bound| models.check_reachable(bound))
+        self.models.iter().try_for_each(|bound| models.check_reachable(bound))?;
+        let members = self.swarm.iter().flat_map(|swarm| &swarm.members);
+        members.into_iter().try_for_each(|member| member.check_models(models))
     }
 }

@@ -10,6 +10,7 @@ use crate::{app::App, clients::credsvc::Wants, snapshot::SnapshotTool, tools};
 pub(crate) struct CallCx {
     pub(crate) tenant: TenantId,
     pub(crate) run: RunId,
+    /// Which call of the run; see [`crate::call_key`].
     pub(crate) call_id: String,
     /// The agent's owner, in whose name credentials were granted.
     pub(crate) owner: UserId,

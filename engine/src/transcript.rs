@@ -1,12 +1,14 @@
-//! A journal, read: as the state of the conversation, or as the events that viewers see.
+//! A journal, read: as the state of the conversations, or as the events that viewers see.
 
 use std::collections::{BTreeMap, HashMap};
 
-use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish, Window, step};
+use agentcore::swarm::{AgentPlan, Path, Plan, SwarmState, Work, step};
+use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish, Window};
 use anyhow::Context as _;
 use dbutil::TenantTx;
 use shared_models::{MicroUsd, RunId, Usage, WaitReason};
 
+use crate::call_key;
 use crate::error::Error;
 use crate::live::RunEvent;
 use crate::record::{ContentRef, Record};
@@ -16,7 +18,20 @@ use crate::store::{content, conversation_message, journal, run};
 /// What the records of a run add up to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Transcript {
-    pub(crate) state: Conversation,
+    /// What the run was started as: a tree of agents, or one alone.
+    pub(crate) plan: Plan,
+    pub(crate) state: SwarmState,
+    /// What is known beside that, of each conversation something was written down about.
+    pub(crate) members: BTreeMap<Path, Told>,
+    /// A worker has had the run before.
+    pub(crate) started: bool,
+    /// What the replies cost; none once there is one without a price.
+    pub(crate) cost: Option<MicroUsd>,
+}
+
+/// What is known of one conversation beside its state.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Told {
     /// Calls in doubt that nobody has answered for, and why.
     pub(crate) doubts: BTreeMap<String, String>,
     /// Calls whose answer comes as a signal, and what they wait for.
@@ -25,10 +40,6 @@ pub(crate) struct Transcript {
     pub(crate) found: Vec<String>,
     /// The last reply that said something.
     pub(crate) output: Option<ContentRef>,
-    /// A worker has had the run before.
-    pub(crate) started: bool,
-    /// What the replies cost; none once there is one without a price.
-    pub(crate) cost: Option<MicroUsd>,
 }
 
 /// What a call waits for.
@@ -52,7 +63,7 @@ pub(crate) async fn read(
     }
     let rows = journal::after(tx, run, 0, i64::MAX).await?;
     let records = rows.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
-    let refs: Vec<ContentRef> = records.iter().filter_map(Record::content).collect();
+    let refs: Vec<ContentRef> = records.iter().filter_map(|(_, record)| record.content()).collect();
     let bodies = content::find(tx, root, &refs).await?;
     let message =
         |(reference, body): (ContentRef, Vec<u8>)| Ok((reference, serde_json::from_slice(&body)?));
@@ -61,8 +72,10 @@ pub(crate) async fn read(
     Ok((snapshot, transcript))
 }
 
-fn record(row: journal::Row) -> anyhow::Result<Record> {
-    Record::read(&row.kind, row.data).with_context(|| format!("record {} of the journal", row.seq))
+fn record(row: journal::Row) -> anyhow::Result<(Path, Record)> {
+    let record = Record::read(&row.kind, row.data)
+        .with_context(|| format!("record {} of the journal", row.seq))?;
+    Ok((call_key::names(&row.path).into_iter().collect(), record))
 }
 
 /// How many events are read at once.
@@ -86,7 +99,7 @@ pub(crate) async fn events_after(
     let event = |row: journal::Row| {
         let body = reference(&row).and_then(|reference| bodies.get(&reference));
         let message = body.and_then(|body| serde_json::from_slice(body).ok());
-        let path = row.path.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        let path = call_key::names(&row.path);
         let journal::Row { seq, at, kind, data, .. } = row;
         let mut event = RunEvent { seq, at, run_id: run, path, kind, data };
         event.resolve(message);
@@ -95,23 +108,21 @@ pub(crate) async fn events_after(
     Ok(rows.into_iter().map(event).collect())
 }
 
-/// Replays the records; the same ones always give the same state.
+/// Replays the records, each at the path of its conversation; the same ones always give the same state.
 pub(crate) fn fold(
     snapshot: &RunSnapshot,
-    records: &[Record],
+    records: &[(Path, Record)],
     said: &HashMap<ContentRef, Message>,
 ) -> anyhow::Result<Transcript> {
     let mut told = Transcript {
-        state: opening(snapshot),
-        doubts: BTreeMap::new(),
-        waiting: BTreeMap::new(),
-        found: Vec::new(),
-        output: None,
+        plan: plan(snapshot),
+        state: SwarmState::new(),
+        members: BTreeMap::new(),
         started: false,
         cost: Some(MicroUsd::default()),
     };
     let mut input = Vec::new();
-    for record in records {
+    for (path, record) in records {
         let message = record.content().and_then(|reference| said.get(&reference));
         if let Record::Input { .. } = record {
             if input.is_empty() {
@@ -119,12 +130,25 @@ pub(crate) fn fold(
             }
             input.push(message.context("the input is gone")?.clone());
         } else {
-            begin(&mut told.state, &mut input);
-            apply(&mut told, record, message.cloned())?;
+            told.begin(&mut input);
+            told.apply(path, record, message.cloned())?;
         }
     }
-    begin(&mut told.state, &mut input);
+    told.begin(&mut input);
     Ok(told)
+}
+
+/// What a run does: the swarm's plan, or an agent alone.
+pub(crate) fn plan(snapshot: &RunSnapshot) -> Plan {
+    if let Some(swarm) = &snapshot.swarm {
+        return swarm.opened();
+    }
+    let agent = AgentPlan { opening: opening(snapshot), handoffs: Vec::new() };
+    Plan {
+        name: snapshot.agent_name.clone(),
+        description: String::new(),
+        work: Work::Agent(Box::new(agent)),
+    }
 }
 
 /// The conversation before anything was said.
@@ -135,69 +159,103 @@ pub(crate) fn opening(snapshot: &RunSnapshot) -> Conversation {
         .with_window(Window::of_model(&snapshot.model))
 }
 
-/// The conversation begins with the first record after its input.
-fn begin(state: &mut Conversation, input: &mut Vec<Message>) {
-    if !input.is_empty() {
-        step(state, Happened::Started { input: std::mem::take(input) });
+impl Transcript {
+    /// What was said, as one conversation.
+    pub(crate) fn messages(&self) -> Vec<Message> {
+        self.state.messages(&self.plan)
+    }
+
+    /// The conversation of a run that is an agent's.
+    pub(crate) fn alone(&self) -> Conversation {
+        self.state.conversation(&Path::root()).cloned().unwrap_or_else(|| Conversation::new(""))
+    }
+
+    /// The conversation begins with the first record after its input.
+    fn begin(&mut self, input: &mut Vec<Message>) {
+        if !input.is_empty() {
+            self.step(&Path::root(), Happened::Started { input: std::mem::take(input) });
+        }
+    }
+
+    fn step(&mut self, path: &Path, happened: Happened) {
+        step(&self.plan, &mut self.state, path, happened);
+    }
+
+    fn cost(&mut self, cost: Option<MicroUsd>) {
+        self.cost = self.cost.zip(cost).map(|(sum, more)| sum + more);
+    }
+
+    fn apply(
+        &mut self,
+        path: &Path,
+        record: &Record,
+        message: Option<Message>,
+    ) -> anyhow::Result<()> {
+        let gone = "the journal refers to something that is gone";
+        match record {
+            Record::Started { .. } => self.started = true,
+            Record::ModelReplied { message: reference, usage, finish, cost, .. } => {
+                self.cost(*cost);
+                let reply = reply(message.context(gone)?, *usage, *finish)?;
+                if !reply.content.is_empty() {
+                    self.member(path).output = Some(*reference);
+                }
+                self.step(path, Happened::Replied(reply));
+            }
+            Record::Summarised { upto, usage, cost, .. } => {
+                self.cost(*cost);
+                let Message::Assistant { content: text, .. } = message.context(gone)? else {
+                    anyhow::bail!("a summary refers to something else");
+                };
+                self.step(path, Happened::Summarised { upto: *upto, text, usage: *usage });
+            }
+            Record::NotSummarised { .. } => self.step(path, Happened::NotSummarised),
+            Record::ModelFailed { failure } => {
+                self.step(path, Happened::ModelFailed(failure.clone()));
+            }
+            Record::ToolAnswered { call_id, .. } => {
+                let answer = answer(message.context(gone)?)?;
+                self.member(path).answered(call_id);
+                self.step(path, Happened::Answered { call_id: call_id.clone(), answer });
+            }
+            Record::Stopped { reason, .. } => {
+                self.step(path, Happened::Cancelled { reason: reason.clone() });
+            }
+            other => self.member(path).note(other),
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, path: &Path) -> &mut Told {
+        self.members.entry(path.clone()).or_default()
     }
 }
 
-fn apply(told: &mut Transcript, record: &Record, message: Option<Message>) -> anyhow::Result<()> {
-    let gone = "the journal refers to something that is gone";
-    match record {
-        Record::Started { .. } => told.started = true,
-        Record::ModelReplied { message: reference, usage, finish, cost, .. } => {
-            told.cost = told.cost.zip(*cost).map(|(sum, more)| sum + more);
-            let reply = reply(message.context(gone)?, *usage, *finish)?;
-            if !reply.content.is_empty() {
-                told.output = Some(*reference);
-            }
-            step(&mut told.state, Happened::Replied(reply));
-        }
-        Record::Summarised { upto, usage, cost, .. } => {
-            told.cost = told.cost.zip(*cost).map(|(sum, more)| sum + more);
-            let Message::Assistant { content: text, .. } = message.context(gone)? else {
-                anyhow::bail!("a summary refers to something else");
-            };
-            let summarised = Happened::Summarised { upto: *upto, text, usage: *usage };
-            step(&mut told.state, summarised);
-        }
-        Record::NotSummarised { .. } => {
-            step(&mut told.state, Happened::NotSummarised);
-        }
-        Record::ModelFailed { failure } => {
-            step(&mut told.state, Happened::ModelFailed(failure.clone()));
-        }
-        Record::ToolAnswered { call_id, .. } => {
-            let answer = answer(message.context(gone)?)?;
-            told.doubts.remove(call_id);
-            told.waiting.remove(call_id);
-            let call_id = call_id.clone();
-            step(&mut told.state, Happened::Answered { call_id, answer });
-        }
-        Record::ToolInDoubt { call_id, reason, .. } => {
-            told.doubts.insert(call_id.clone(), reason.clone());
-        }
-        Record::ToolsFound { names, .. } => told.found.extend(names.iter().cloned()),
-        Record::ToolWaiting { call_id, reason, child_run_id, .. } => {
-            let waited = Waited { reason: *reason, child: *child_run_id };
-            told.waiting.insert(call_id.clone(), waited);
-        }
-        Record::Stopped { reason, .. } => {
-            step(&mut told.state, Happened::Cancelled { reason: reason.clone() });
-        }
-        Record::Created { .. }
-        | Record::Input { .. }
-        | Record::Resumed { .. }
-        | Record::ModelCalled { .. }
-        | Record::ModelRetried { .. }
-        | Record::ToolIntended { .. }
-        | Record::ToolRepeated { .. }
-        | Record::DoubtAnswered { .. }
-        | Record::Waiting { .. }
-        | Record::Finished { .. } => {}
+impl Told {
+    /// Whether nobody is asked about the call, as far as is known.
+    pub(crate) fn is_open(&self, call_id: &str) -> bool {
+        !self.waiting.contains_key(call_id) && !self.doubts.contains_key(call_id)
     }
-    Ok(())
+
+    fn answered(&mut self, call_id: &str) {
+        self.doubts.remove(call_id);
+        self.waiting.remove(call_id);
+    }
+
+    /// Takes in what does not change the conversation itself.
+    fn note(&mut self, record: &Record) {
+        match record {
+            Record::ToolInDoubt { call_id, reason, .. } => {
+                self.doubts.insert(call_id.clone(), reason.clone());
+            }
+            Record::ToolsFound { names, .. } => self.found.extend(names.iter().cloned()),
+            Record::ToolWaiting { call_id, reason, child_run_id, .. } => {
+                let waited = Waited { reason: *reason, child: *child_run_id };
+                self.waiting.insert(call_id.clone(), waited);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn reply(message: Message, usage: Usage, finish: Option<ReplyFinish>) -> anyhow::Result<Reply> {

@@ -7,6 +7,7 @@ use shared_models::events::{
     agent::AgentDeleted,
     credential::{CredentialCreated, CredentialDeleted, CredentialUpdated},
     run::{RunCreated, RunFinished, RunRefused, RunStarted, RunWaiting},
+    swarm::SwarmDeleted,
     tenant::TenantCreated,
     trigger::TriggerFired,
 };
@@ -25,6 +26,7 @@ pub fn event_schemas() -> Value {
             describe::<RunFinished>(),
             describe::<RunRefused>(),
             describe::<AgentDeleted>(),
+            describe::<SwarmDeleted>(),
             describe::<CredentialCreated>(),
             describe::<CredentialUpdated>(),
             describe::<CredentialDeleted>(),

@@ -81,9 +81,22 @@ pub const EVENTSVC_AGENT_DELETED: Consumer = Consumer {
     concurrency: 1,
 };
 
+/// Deleted swarms, whose triggers pause.
+pub const EVENTSVC_SWARM_DELETED: Consumer = Consumer {
+    durable: "eventsvc_swarm_deleted",
+    stream: Stream::Runs,
+    filter: "runs.*.swarm.deleted.v1",
+    service: Service::Eventsvc,
+    concurrency: 1,
+};
+
 /// Every durable consumer.
-pub const CONSUMERS: &[&Consumer] =
-    &[&ENGINE_TRIGGER_FIRED, &EVENTSVC_RUN_LIFECYCLE, &EVENTSVC_AGENT_DELETED];
+pub const CONSUMERS: &[&Consumer] = &[
+    &ENGINE_TRIGGER_FIRED,
+    &EVENTSVC_RUN_LIFECYCLE,
+    &EVENTSVC_AGENT_DELETED,
+    &EVENTSVC_SWARM_DELETED,
+];
 
 /// Creates what is missing and alters what differs. `admin` is a connection as [`ADMIN`]; `replicas` is 1, or 3 on a
 /// cluster.
@@ -157,7 +170,9 @@ const fn week() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use shared_models::events::{Event, agent::AgentDeleted, trigger::TriggerFired};
+    use shared_models::events::{
+        Event, agent::AgentDeleted, swarm::SwarmDeleted, trigger::TriggerFired,
+    };
 
     use super::*;
 
@@ -167,8 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn eventsvc_hears_of_deleted_agents() {
+    fn eventsvc_hears_of_deleted_agents_and_swarms() {
         assert_eq!(EVENTSVC_AGENT_DELETED.filter, AgentDeleted::filter());
+        assert_eq!(EVENTSVC_SWARM_DELETED.filter, SwarmDeleted::filter());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod credential;
 pub mod run;
+pub mod swarm;
 pub mod tenant;
 pub mod trigger;
 

@@ -126,6 +126,8 @@ ids! {
     ApiKeyId = "key";
     /// Instructions, model, tools and limits under one name.
     AgentId = "agt";
+    /// Agents that work together under one name.
+    SwarmId = "swm";
     /// Something an agent may call.
     ToolId = "tool";
     /// One durable execution of an agent.

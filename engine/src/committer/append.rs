@@ -1,8 +1,10 @@
 //! One run's share of a group.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use shared_models::{
-    Effect, EffectState, MicroUsd, RunId, RunStatus, TenantId, Usage, UserId, WaitReason,
+    AgentId, Effect, EffectState, MicroUsd, RunId, RunStatus, TenantId, Usage, UserId, WaitReason,
 };
 use uuid::Uuid;
 
@@ -16,7 +18,7 @@ pub(crate) struct Append {
     pub(crate) run: RunId,
     pub(crate) epoch: i32,
     pub(crate) seq: i64,
-    pub(crate) records: Vec<Record>,
+    pub(crate) records: Vec<Noted>,
     /// What the records refer to, as JSON text.
     pub(crate) content: Vec<(ContentRef, Vec<u8>)>,
     /// Each call at most once.
@@ -30,9 +32,25 @@ pub(crate) struct Append {
     pub(crate) spent: Vec<Spent>,
 }
 
+/// A record, and whose conversation it is of: empty for the run's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Noted {
+    pub(crate) path: Arc<str>,
+    pub(crate) record: Record,
+}
+
+impl From<Record> for Noted {
+    /// Of the run's own conversation.
+    fn from(record: Record) -> Self {
+        Self { path: "".into(), record }
+    }
+}
+
 /// What one reply of a model took.
 #[derive(Clone, Debug)]
 pub(crate) struct Spent {
+    /// Whose model it was.
+    pub(crate) agent: AgentId,
     /// As the agent names it.
     pub(crate) model: String,
     pub(crate) usage: Usage,
@@ -99,6 +117,7 @@ pub(crate) struct Change {
 /// How far a call to the outside world has come.
 #[derive(Clone, Debug)]
 pub(crate) struct EffectChange {
+    /// Which call; see [`crate::call_key`].
     pub(crate) call_id: String,
     pub(crate) tool_name: String,
     pub(crate) class: Effect,

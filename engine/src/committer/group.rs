@@ -113,11 +113,11 @@ columns! {
         priced: bool, cost: Option<i64>,
     }
     Spending {
-        run: Uuid, model: String, unpriced: i64, input: i64, cache_read: i64, cache_write: i64,
+        run: Uuid, agent: Uuid, model: String, unpriced: i64, input: i64, cache_read: i64, cache_write: i64,
         output: i64, reasoning: i64, cost: i64,
     }
     Contents { run: Uuid, hash: Vec<u8>, body: Vec<u8>, }
-    Journal { run: Uuid, seq: i64, kind: String, data: String, }
+    Journal { run: Uuid, seq: i64, path: String, kind: String, data: String, }
     Effects {
         run: Uuid, call: String, tool: String, class: String, key: Uuid, timeout: i64,
         state: String, reason: Option<String>, answered_by: Option<Uuid>,
@@ -143,10 +143,11 @@ impl Columns {
             self.content.hash.push(hash.0.to_vec());
             self.content.body.push(body.clone());
         }
-        for (record, seq) in append.records.iter().zip(append.seq..) {
-            let (kind, data) = record.columns()?;
+        for (noted, seq) in append.records.iter().zip(append.seq..) {
+            let (kind, data) = noted.record.columns()?;
             self.journal.run.push(run);
             self.journal.seq.push(seq);
+            self.journal.path.push(noted.path.as_ref().to_owned());
             self.journal.kind.push(kind);
             self.journal.data.push(data);
         }
@@ -186,6 +187,7 @@ impl Columns {
         let tokens = |n: u64| i64::try_from(n).unwrap_or(0);
         let (spending, usage) = (&mut self.spending, &spent.usage);
         spending.run.push(run);
+        spending.agent.push(spent.agent.uuid());
         spending.model.push(printable(&spent.model));
         spending.unpriced.push(i64::from(spent.cost.is_none()));
         spending.input.push(tokens(usage.input_tokens));
@@ -203,7 +205,7 @@ impl Columns {
         runs.epoch.push(append.epoch);
         runs.seq.push(append.seq);
         runs.records.push(append.records.len() as i64);
-        runs.progress.push(append.records.iter().any(crate::record::Record::is_progress));
+        runs.progress.push(append.records.iter().any(|noted| noted.record.is_progress()));
         runs.status.push(change.status.map(Into::into));
         runs.wait_reason.push(change.wait_reason.map(Into::into));
         runs.output.push(change.output.as_deref().map(printable));
@@ -280,6 +282,8 @@ async fn execute(
         &spending.reasoning,
         &spending.cost,
         slot,
+        &journal.path,
+        &spending.agent,
     )
     .fetch_all(connection)
     .await?;

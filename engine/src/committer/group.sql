@@ -1,5 +1,8 @@
 -- Moves each run on that is still under way in the stated epoch and stands where its owner thinks it does; everything
 -- else follows those runs. A run that is not returned was fenced: nothing of it was written.
+--
+-- Rows of tables are found by lists of ids, whatever the planner believes about a young table, and joined by hashing: the
+-- connection has nested loops switched off, as two lists of unknown length joined by one take time by their product.
 with asked as (
     select *
     from unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[], $5::bigint[], $6::bool[], $7::text[], $8::text[],
@@ -28,7 +31,7 @@ with asked as (
     -- which would tempt it to read a whole partial index instead.
     where r.run_id = any ($1::uuid[]) and r.run_id = a.run_id and r.tenant_id = a.tenant_id
       and r.epoch = a.epoch and r.next_seq = a.seq and r.worker_id is not null
-    returning r.run_id, r.tenant_id, r.root_run_id, r.agent_id, r.epoch, a.drained, a.finish_reason is not null as ended,
+    returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.drained, a.finish_reason is not null as ended,
               r.parent_run_id, r.parent_call_id
 ), said as (
     insert into engine.content (root_run_id, hash, tenant_id, body)
@@ -36,9 +39,9 @@ with asked as (
     from unnest($16::uuid[], $17::bytea[], $18::bytea[]) as c (run_id, hash, body) join moved m using (run_id)
     on conflict do nothing
 ), written as (
-    insert into engine.journal (run_id, seq, tenant_id, epoch, kind, v, data)
-    select m.run_id, j.seq, m.tenant_id, m.epoch, j.kind, $23::smallint, j.data::json
-    from unnest($19::uuid[], $20::bigint[], $21::text[], $22::text[]) as j (run_id, seq, kind, data)
+    insert into engine.journal (run_id, seq, tenant_id, epoch, path, kind, v, data)
+    select m.run_id, j.seq, m.tenant_id, m.epoch, j.path, j.kind, $23::smallint, j.data::json
+    from unnest($19::uuid[], $20::bigint[], $54::text[], $21::text[], $22::text[]) as j (run_id, seq, path, kind, data)
     join moved m using (run_id)
 ), done as (
     insert into engine.effect as e
@@ -56,7 +59,7 @@ with asked as (
     update engine.run_signal s
     set drained_at = now()
     from moved m
-    where s.run_id = m.run_id and s.tenant_id = m.tenant_id and s.drained_at is null
+    where s.run_id = any (array(select o.run_id from moved o)) and s.run_id = m.run_id and s.tenant_id = m.tenant_id and s.drained_at is null
       and (m.ended or s.n <= m.drained)
 ), set_timer as (
     insert into engine.run_timer (run_id, name, tenant_id, due_at)
@@ -67,7 +70,8 @@ with asked as (
     -- The deadline stays until the end: it may pass between an owner's last look at it and the wait it begins.
     delete from engine.run_timer t
     using moved m
-    where t.run_id = m.run_id and t.tenant_id = m.tenant_id and (m.ended or (t.due_at <= now() and t.name <> 'deadline'))
+    where t.run_id = any (array(select o.run_id from moved o)) and t.run_id = m.run_id and t.tenant_id = m.tenant_id
+      and (m.ended or (t.due_at <= now() and t.name <> 'deadline'))
       and not exists (select from unnest($33::uuid[], $34::text[]) as anew (run_id, name)
                       where anew.run_id = t.run_id and anew.name = t.name)
 ), reported as (
@@ -77,7 +81,10 @@ with asked as (
            jsonb_build_object('signal', 'child_ended', 'call_id', m.parent_call_id, 'child_id', m.run_id)
     from moved m
     where m.ended and m.parent_call_id is not null
-      and exists (select from engine.run p where p.run_id = m.parent_run_id and p.finish_reason is null)
+      and m.parent_run_id in (
+          select p.run_id from engine.run p
+          where p.run_id = any (array(select o.parent_run_id from moved o where o.ended and o.parent_call_id is not null))
+            and p.finish_reason is null)
 ), told as (
     insert into engine.outbox (message_id, tenant_id, event_id, attempt, subject, envelope)
     select o.message_id, m.tenant_id, o.event_id, o.attempt, o.subject,
@@ -89,13 +96,13 @@ with asked as (
     -- Rows of this committer's own slot: nobody else writes to them, so nobody waits.
     insert into engine.usage as u (tenant_id, day, agent_id, model, slot, calls, unpriced_calls, input_tokens,
         cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_micro_usd)
-    select m.tenant_id, (now() at time zone 'utc')::date, m.agent_id, s.model, $53::smallint, count(*), sum(s.unpriced),
+    select m.tenant_id, (now() at time zone 'utc')::date, s.agent_id, s.model, $53::smallint, count(*), sum(s.unpriced),
            sum(s.input), sum(s.cache_read), sum(s.cache_write), sum(s.output), sum(s.reasoning), sum(s.cost)
     from unnest($44::uuid[], $45::text[], $46::bigint[], $47::bigint[], $48::bigint[], $49::bigint[], $50::bigint[],
-                $51::bigint[], $52::bigint[])
-        as s (run_id, model, unpriced, input, cache_read, cache_write, output, reasoning, cost)
+                $51::bigint[], $52::bigint[], $55::uuid[])
+        as s (run_id, model, unpriced, input, cache_read, cache_write, output, reasoning, cost, agent_id)
     join moved m using (run_id)
-    group by m.tenant_id, m.agent_id, s.model
+    group by m.tenant_id, s.agent_id, s.model
     on conflict (tenant_id, day, agent_id, model, slot) do update
     set calls = u.calls + excluded.calls, unpriced_calls = u.unpriced_calls + excluded.unpriced_calls,
         input_tokens = u.input_tokens + excluded.input_tokens,

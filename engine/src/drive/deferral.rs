@@ -14,8 +14,9 @@ use crate::tools::find;
 /// What the model is shown.
 pub(super) fn shown(cx: &Cx<'_>, run: &Run) -> Vec<ToolSpec> {
     let tools = &cx.snapshot.tools;
+    let given = run.given.iter().cloned();
     if !find::is_deferred(tools) {
-        return tools.iter().map(spec).collect();
+        return tools.iter().map(spec).chain(given).collect();
     }
     let finder = ToolSpec {
         name: find::name(tools).to_owned(),
@@ -25,7 +26,7 @@ pub(super) fn shown(cx: &Cx<'_>, run: &Run) -> Vec<ToolSpec> {
         timeout: Duration::from_secs(1),
     };
     let found = run.found.iter().filter_map(|name| tools.iter().find(|tool| tool.name == *name));
-    std::iter::once(finder).chain(found.map(spec)).collect()
+    std::iter::once(finder).chain(found.map(spec)).chain(given).collect()
 }
 
 /// The answer to a call of the finder, or to one of a tool that has not been found; none for any other.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agentcore::Answer;
 use shared_models::EffectState;
+use tokio::time::Instant;
 
 use super::{Cx, Run, tools};
 use crate::error::Error;
@@ -16,18 +17,23 @@ pub(super) const TIMER: &str = "doubt";
 
 const CRASHED: &str = "the process that made the call ended before it could say what became of it";
 
-/// For how many milliseconds more an owner before us may still be at the call: its lease and the tool's time limit.
-pub(super) fn lingers(known: &effect::Row, lease: Duration) -> i64 {
+/// Until when an owner before us may still be at the call: its lease and the tool's time limit.
+pub(super) fn lingers(known: &effect::Row, lease: Duration) -> Instant {
     let longest = lease.as_millis() as i64 + known.timeout_ms;
-    longest - known.sent_ms_ago.unwrap_or_default()
+    let left = longest - known.sent_ms_ago.unwrap_or_default();
+    Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or(0))
 }
 
 /// Declares the lost calls in doubt whose time is over.
 pub(super) fn declare(cx: &Cx<'_>, run: &mut Run) {
+    if run.lingering.is_empty() {
+        return;
+    }
+    let now = Instant::now();
     let over: Vec<String> = run
         .lingering
         .iter()
-        .filter(|(_, millis)| **millis <= 0)
+        .filter(|(_, until)| **until <= now)
         .map(|(call, _)| call.clone())
         .collect();
     for call_id in over {
@@ -56,9 +62,9 @@ pub(super) fn raise(cx: &Cx<'_>, run: &mut Run, call_id: &str, reason: &str) {
 /// Takes in what somebody who knows has said.
 pub(super) fn answered(cx: &Cx<'_>, run: &mut Run, signal: &Signal) -> Result<(), Error> {
     let Signal::Doubt { call_id, happened, result, by } = signal else { return Ok(()) };
-    let call = run.state.unanswered().find(|call| call.id == *call_id).cloned();
-    let (Some(call), true) = (call, run.doubts.contains_key(call_id)) else { return Ok(()) };
-    run.doubts.remove(call_id);
+    let call = run.state.unanswered().find(|call| cx.journal.key(&call.id) == *call_id).cloned();
+    let doubted = call.filter(|call| run.doubts.remove(&call.id).is_some());
+    let Some(call) = doubted else { return Ok(()) };
     let answer = match (*happened, result) {
         (true, Some(result)) => Answer::ok(result),
         (true, None) => Answer::ok("It happened; what it returned is not known."),
@@ -68,7 +74,7 @@ pub(super) fn answered(cx: &Cx<'_>, run: &mut Run, signal: &Signal) -> Result<()
         }
     };
     cx.journal.note(Record::DoubtAnswered {
-        call_id: call_id.clone(),
+        call_id: call.id.clone(),
         happened: *happened,
         by: *by,
     });

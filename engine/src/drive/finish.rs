@@ -1,47 +1,75 @@
 //! How runs end.
 
-use agentcore::{FinishReason, Happened, Outcome};
+use agentcore::{FinishReason, Happened, Outcome, Usage};
 use shared_models::events::run::RunFinished;
 use shared_models::{Effect, EffectState, MicroUsd, RunStatus, UserId};
 
 use super::interrupt::Stop;
 use super::{Cx, Run, doubt, tools, waits};
 use crate::app::App;
+use crate::call_key;
 use crate::committer::{EffectChange, printable};
 use crate::conversations;
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::record::Record;
+use crate::record::{ContentRef, Record};
 use crate::store::effect;
 use crate::store::queue::Claimed;
 
 /// The loop has come to its own end.
 pub(super) async fn ended(cx: &Cx<'_>, run: &Run, outcome: &Outcome) -> Result<(), Error> {
-    let status = match outcome.finish_reason {
+    let status = status(outcome);
+    write(cx, &Sum::of(run), outcome, status).await
+}
+
+/// What a run is that has come to its own end.
+pub(super) fn status(outcome: &Outcome) -> RunStatus {
+    match outcome.finish_reason {
         FinishReason::Stop | FinishReason::MaxSteps => RunStatus::Succeeded,
         FinishReason::LoopDetected | FinishReason::Error => RunStatus::Failed,
         FinishReason::Cancelled => RunStatus::Cancelled,
-    };
-    write(cx, run, outcome, status).await
+    }
+}
+
+/// What a run comes to.
+#[derive(Clone, Copy)]
+pub(super) struct Sum {
+    pub(super) steps: u32,
+    pub(super) usage: Usage,
+    /// The message whose text is the output.
+    pub(super) output: Option<ContentRef>,
+}
+
+impl Sum {
+    fn of(run: &Run) -> Self {
+        Self { steps: run.state.steps, usage: run.state.usage, output: run.output }
+    }
 }
 
 /// Somebody or the deadline ended it. Calls under way have been given up: what may have happened is in doubt and stays
 /// visible as such.
 pub(super) async fn stopped(cx: &Cx<'_>, run: &mut Run, stop: Stop) -> Result<(), Error> {
-    let (status, by, reason) = match stop {
-        Stop::Cancelled { by, reason } => (RunStatus::Cancelled, by, reason),
-        Stop::TimedOut => (RunStatus::TimedOut, None, "the run's deadline has passed".to_owned()),
-    };
+    let (status, by, reason) = words(stop);
     waits::cancel_children(cx.app, cx.claimed, &reason).await?;
     settle_calls(cx, run, &reason);
-    note_stop(cx, run, by, &reason);
+    cx.journal.note(Record::Stopped { reason: reason.clone(), by });
+    run.step(Happened::Cancelled { reason });
     let Some(outcome) = run.state.outcome().cloned() else {
         return Err(anyhow::anyhow!("a stopped run does not end").into());
     };
-    write(cx, run, &outcome, status).await
+    write(cx, &Sum::of(run), &outcome, status).await
 }
 
-fn settle_calls(cx: &Cx<'_>, run: &mut Run, reason: &str) {
+/// What a run is that was stopped like this, who did it, and why.
+pub(super) fn words(stop: Stop) -> (RunStatus, Option<UserId>, String) {
+    match stop {
+        Stop::Cancelled { by, reason } => (RunStatus::Cancelled, by, reason),
+        Stop::TimedOut => (RunStatus::TimedOut, None, "the run's deadline has passed".to_owned()),
+    }
+}
+
+/// Gives up the calls under way: what may have happened is in doubt.
+pub(super) fn settle_calls(cx: &Cx<'_>, run: &mut Run, reason: &str) {
     let lingering: Vec<String> = std::mem::take(&mut run.lingering).into_keys().collect();
     let open = run.state.unanswered().filter(|call| !run.doubts.contains_key(&call.id));
     for call in open.cloned().collect::<Vec<_>>() {
@@ -49,7 +77,8 @@ fn settle_calls(cx: &Cx<'_>, run: &mut Run, reason: &str) {
         let harmful = tools::class(cx, &call) == Effect::Unsafe;
         if (sent && harmful) || lingering.contains(&call.id) {
             doubt::raise(cx, run, &call.id, "the run was stopped while the call was under way");
-        } else if run.flights.contains_key(&call.id) || run.known.contains_key(&printable(&call.id))
+        } else if run.flights.contains_key(&call.id)
+            || run.known.contains_key(&cx.journal.key(&call.id))
         {
             let mut effect = tools::effect(cx, &call, EffectState::Failed);
             effect.reason = Some(format!("given up: {reason}"));
@@ -58,35 +87,36 @@ fn settle_calls(cx: &Cx<'_>, run: &mut Run, reason: &str) {
     }
 }
 
-fn note_stop(cx: &Cx<'_>, run: &mut Run, by: Option<UserId>, reason: &str) {
-    cx.journal.note(Record::Stopped { reason: reason.into(), by });
-    run.step(Happened::Cancelled { reason: reason.into() });
-}
-
-async fn write(cx: &Cx<'_>, run: &Run, outcome: &Outcome, status: RunStatus) -> Result<(), Error> {
+/// Writes the end down and tells of it.
+pub(super) async fn write(
+    cx: &Cx<'_>,
+    sum: &Sum,
+    outcome: &Outcome,
+    status: RunStatus,
+) -> Result<(), Error> {
     let end = End {
         status,
         reason: outcome.finish_reason,
         error_code: outcome.error.as_ref().map(|failure| code(failure, status)),
         error: outcome.error.as_ref().map(|failure| printable(&failure.message)),
     };
-    let (steps, usage) = (run.state.steps, run.state.usage);
+    let (Sum { steps, usage, output }, cost) = (*sum, cx.cost.so_far());
     cx.journal.note(Record::Finished {
         status,
         finish_reason: end.reason,
-        message: run.output,
+        message: output,
         error_code: end.error_code.clone(),
         error: end.error.clone(),
         steps,
         usage,
-        cost: run.cost,
+        cost,
     });
     cx.journal.change(|change| {
         change.usage = Some(usage);
         change.steps = Some(steps);
         change.output = Some(outcome.output.clone());
     });
-    end.commit(cx.app, cx.claimed, &cx.journal, (usage, run.cost)).await?;
+    end.commit(cx.app, cx.claimed, &cx.journal, (usage, cost)).await?;
     settle_conversation(cx).await;
     Ok(())
 }
@@ -120,7 +150,7 @@ pub(super) async fn poisoned(app: &App, claimed: &Claimed, journal: &Journal) ->
         error: Some(format!("taken up {claims} times without any progress")),
     };
     doubt_what_was_sent(app, claimed, journal).await?;
-    let usage = agentcore::Usage::default();
+    let usage = Usage::default();
     journal.note(Record::Finished {
         status: end.status,
         finish_reason: end.reason,
@@ -146,8 +176,9 @@ async fn doubt_what_was_sent(app: &App, claimed: &Claimed, journal: &Journal) ->
             continue;
         }
         let reason = "the run was given up before it could say what became of the call";
-        journal.note(Record::ToolInDoubt {
-            call_id: call.call_id.clone(),
+        let (path, call_id) = call_key::split(&call.call_id);
+        journal.at(path).note(Record::ToolInDoubt {
+            call_id: call_id.to_owned(),
             tool_name: call.tool_name.clone(),
             reason: reason.into(),
         });
@@ -178,7 +209,7 @@ impl End {
         app: &App,
         claimed: &Claimed,
         journal: &Journal,
-        (usage, cost): (agentcore::Usage, Option<MicroUsd>),
+        (usage, cost): (Usage, Option<MicroUsd>),
     ) -> Result<(), Error> {
         let Self { status, reason, error_code, error } = self;
         let event =

@@ -64,7 +64,9 @@ pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<St
             Signal::Cancel { by, reason } => return Ok(Some(Stop::Cancelled { by, reason })),
             Signal::Doubt { .. } => doubt::answered(cx, run, &signal)?,
             Signal::Answered { .. } | Signal::ChildEnded { .. } => {
-                waits::answered(cx, run, &signal).await?;
+                if let Some(answer) = waits::answer(cx, &signal).await? {
+                    waits::answered(cx, run, &signal, answer)?;
+                }
             }
         }
     }

@@ -3,59 +3,81 @@
 use std::sync::Arc;
 
 use agentcore::{Happened, step};
-use shared_models::{Effect, EffectState};
+use shared_models::{Effect, EffectState, MicroUsd};
 
+use super::tree::Tree;
 use super::{Fresh, Run, acting, doubt};
 use crate::app::App;
+use crate::call_key;
 use crate::catalogue::Pinned;
-use crate::committer::printable;
 use crate::error::Error;
 use crate::store::effect;
 use crate::store::queue::Claimed;
-use crate::transcript;
+use crate::transcript::{self, Told};
 
 pub(super) struct Loaded {
     pub(super) snapshot: Arc<Pinned>,
-    pub(super) run: Run,
+    pub(super) driven: Driven,
     /// A worker has had it before.
     pub(super) started: bool,
+    /// What the replies cost so far.
+    pub(super) cost: Option<MicroUsd>,
 }
 
-/// A run of which nothing has happened yet.
+/// What is to be driven.
+pub(super) enum Driven {
+    Alone(Box<Run>),
+    Tree(Box<Tree>),
+}
+
+/// A run of which nothing has happened yet. Only runs of single agents begin like this.
 pub(super) fn fresh(Fresh { pinned, input }: Fresh) -> Loaded {
     let mut state = transcript::opening(&pinned);
     step(&mut state, Happened::Started { input: vec![input] });
-    Loaded { snapshot: pinned, run: Run::new(state), started: false }
+    let driven = Driven::Alone(Box::new(Run::new(state)));
+    Loaded { snapshot: pinned, driven, started: false, cost: Some(MicroUsd::default()) }
 }
 
 pub(super) async fn load(app: &App, claimed: &Claimed) -> Result<Loaded, Error> {
     let mut tx = app.db.begin(claimed.tenant).await?;
-    let (snapshot, told) = transcript::read(&mut tx, claimed.run, claimed.root).await?;
+    let (snapshot, mut told) = transcript::read(&mut tx, claimed.run, claimed.root).await?;
     let effects = effect::list(&mut tx, claimed.run).await?;
     drop(tx);
-    let mut run = Run::new(told.state);
-    run.known = effects.into_iter().map(|row| (row.call_id.clone(), row)).collect();
-    run.doubts = told.doubts;
-    run.waiting = told.waiting;
-    run.found = told.found;
-    run.output = told.output;
-    run.cost = told.cost;
-    sort_out(&mut run, app);
+    let (started, cost) = (told.started, told.cost);
+    let driven = if let Some(swarm) = &snapshot.swarm {
+        Driven::Tree(Box::new(Tree::new(told, &swarm.members, effects)))
+    } else {
+        let mut run = Run::new(told.alone());
+        run.known = effects.into_iter().map(|row| (row.call_id.clone(), row)).collect();
+        run.recall(told.members.remove(&agentcore::swarm::Path::root()).unwrap_or_default());
+        run.sort_out("", app);
+        Driven::Alone(Box::new(run))
+    };
     let snapshot = Arc::new(Pinned::new(snapshot, 0));
-    Ok(Loaded { snapshot, run, started: told.started })
+    Ok(Loaded { snapshot, driven, started, cost })
 }
 
-/// Finds the calls whose outcome an owner before us took with it, where a repeat would do harm. That owner may still be
-/// at it, so they are in doubt only when it must have given up.
-fn sort_out(run: &mut Run, app: &App) {
-    if !acting(&run.state) {
-        return;
+impl Run {
+    /// Takes in what the journal says beside the conversation itself.
+    pub(super) fn recall(&mut self, told: Told) {
+        self.doubts = told.doubts;
+        self.waiting = told.waiting;
+        self.found = told.found;
+        self.output = told.output;
     }
-    let open: Vec<String> = run.state.unanswered().map(|call| call.id.clone()).collect();
-    for call in open.into_iter().filter(|call| !run.doubts.contains_key(call)) {
-        let Some(known) = run.known.get(&printable(&call)) else { continue };
-        if known.state() == EffectState::Sent && known.effect() == Effect::Unsafe {
-            run.lingering.insert(call, doubt::lingers(known, app.runs.lease));
+
+    /// Finds the calls whose outcome an owner before us took with it, where a repeat would do harm. That owner may still
+    /// be at it, so they are in doubt only when it must have given up.
+    pub(super) fn sort_out(&mut self, path: &str, app: &App) {
+        if !acting(&self.state) {
+            return;
+        }
+        let open: Vec<String> = self.state.unanswered().map(|call| call.id.clone()).collect();
+        for call in open.into_iter().filter(|call| !self.doubts.contains_key(call)) {
+            let Some(known) = self.known.get(&call_key::key(path, &call)) else { continue };
+            if known.state() == EffectState::Sent && known.effect() == Effect::Unsafe {
+                self.lingering.insert(call, doubt::lingers(known, app.runs.lease));
+            }
         }
     }
 }

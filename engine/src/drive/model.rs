@@ -33,7 +33,7 @@ async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error>
     match summary(cx, messages).await {
         Ok((Reply { content: text, usage, .. }, bound)) if !text.trim().is_empty() => {
             let kept = cx.journal.keep(&Message::assistant(&text)).map_err(anyhow::Error::from)?;
-            let cost = spend(cx, run, &bound, usage).await;
+            let cost = spend(cx, &bound, usage).await;
             cx.journal.note(Record::Summarised { upto, message: kept, usage, cost });
             run.step(Happened::Summarised { upto, text, usage });
         }
@@ -55,16 +55,16 @@ async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<(Reply, Bound), 
 
 /// Counts what a reply took, and says what it cost. A price book that cannot be read leaves that open; the reply is worth
 /// more.
-async fn spend(cx: &Cx<'_>, run: &mut Run, bound: &Bound, usage: Usage) -> Option<MicroUsd> {
+async fn spend(cx: &Cx<'_>, bound: &Bound, usage: Usage) -> Option<MicroUsd> {
     let names = bound.prices();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let rates = cx.app.prices.rates(&cx.app.db, cx.claimed.tenant, &names).await;
     let rates = rates.inspect_err(|error| tracing::warn!(%error, "the price book cannot be read"));
     let cost = rates.ok().flatten().and_then(|rates| rates.cost(&usage));
-    run.cost = run.cost.zip(cost).map(|(sum, more)| sum + more);
-    let so_far = run.cost;
+    let so_far = cx.cost.add(cost);
     cx.journal.change(|change| change.cost = Some(so_far));
-    cx.journal.spend(Spent { model: bound.name.clone(), usage, cost });
+    let agent = cx.snapshot.agent_id;
+    cx.journal.spend(Spent { agent, model: bound.name.clone(), usage, cost });
     cost
 }
 
@@ -98,7 +98,7 @@ fn no_model() -> Failure {
 
 async fn replied(cx: &Cx<'_>, run: &mut Run, reply: Reply, bound: &Bound) -> Result<(), Error> {
     let (usage, spoke, finish) = (reply.usage, !reply.content.is_empty(), reply.finish);
-    let cost = spend(cx, run, bound, usage).await;
+    let cost = spend(cx, bound, usage).await;
     run.step(Happened::Replied(reply));
     // Kept as the loop has taken it in: with the ids it has given to calls that had none.
     let said = run
@@ -115,11 +115,14 @@ async fn replied(cx: &Cx<'_>, run: &mut Run, reply: Reply, bound: &Bound) -> Res
     let step = run.state.steps;
     let finish = Some(finish);
     cx.journal.note(Record::ModelReplied { step, message, usage, finish, cost });
-    let total = run.state.usage;
-    cx.journal.change(|change| {
-        change.usage = Some(total);
-        change.steps = Some(step);
-    });
+    // What a whole tree has come to is not known here.
+    if run.untold.is_none() {
+        let total = run.state.usage;
+        cx.journal.change(|change| {
+            change.usage = Some(total);
+            change.steps = Some(step);
+        });
+    }
     Ok(())
 }
 
@@ -138,13 +141,13 @@ async fn ask(
     let policy = RetryPolicy::default();
     let mut tried = 0;
     loop {
-        cx.journal.note(Record::ModelCalled {
+        let block = cx.journal.note(Record::ModelCalled {
             step: run.state.steps + 1,
             model: name.to_owned(),
             attempt: *attempt,
             read: run.state.messages.len(),
         });
-        let block = cx.journal.commit().await?;
+        cx.journal.commit().await?;
         let error = match once(cx, run, name, block).await {
             Ok(reply) => return Ok(Ok(reply)),
             Err(error) => error,
@@ -169,7 +172,7 @@ async fn once(
     let (model, bound) = resolve(cx, name).await?;
     let started = Instant::now();
     let mut events = model.stream(&request(cx, run, &bound));
-    Stage::open_block(cx.active, block);
+    Stage::open_block(cx.active, cx.journal.path(), block);
     let mut deltas = Deltas::new(cx.app.runs.coalesce);
     loop {
         let event = tokio::select! {
@@ -270,7 +273,7 @@ impl Deltas {
         self.due = None;
         if let Some((part, text)) = self.waiting.take() {
             self.shown = Some(Instant::now());
-            cx.app.stage.say(cx.active, part, &text).await;
+            cx.app.stage.say(cx.active, cx.journal.path(), part, &text).await;
         }
     }
 }

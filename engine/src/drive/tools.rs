@@ -17,7 +17,7 @@ use shared_models::{Effect, EffectState};
 use sqlx::types::Uuid;
 
 use super::{Cx, Run, deferral, doubt, waits};
-use crate::committer::{AppendError, EffectChange, printable};
+use crate::committer::{AppendError, EffectChange};
 use crate::error::Error;
 use crate::record::Record;
 use crate::snapshot::SnapshotTool;
@@ -51,7 +51,7 @@ pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
             refuse(cx, run, &call, answer)?;
             continue;
         }
-        match prepare(cx, &call) {
+        match prepare(cx, run, &call) {
             Ok((tool, arguments)) => {
                 intend(cx, run, &call, tool);
                 ready.push(Ready { call, tool, arguments });
@@ -103,10 +103,16 @@ async fn take_all(
     Ok(())
 }
 
-fn prepare<'a>(cx: &'a Cx<'_>, call: &ToolCall) -> Result<(&'a SnapshotTool, Value), Answer> {
+fn prepare<'a>(
+    cx: &'a Cx<'_>,
+    run: &Run,
+    call: &ToolCall,
+) -> Result<(&'a SnapshotTool, Value), Answer> {
     let place = cx.snapshot.tools.iter().position(|tool| tool.name == call.name);
     let Some((place, tool)) = place.and_then(|at| Some((at, cx.snapshot.tools.get(at)?))) else {
-        let names: Vec<&str> = cx.snapshot.tools.iter().map(|tool| tool.name.as_str()).collect();
+        let given = run.given.iter().map(|tool| tool.name.as_str());
+        let own = cx.snapshot.tools.iter().map(|tool| tool.name.as_str());
+        let names: Vec<&str> = own.chain(given).collect();
         let known = if names.is_empty() { "none".into() } else { names.join(", ") };
         return Err(Answer::error(format!("there is no tool `{}`; there are: {known}", call.name)));
     };
@@ -121,7 +127,7 @@ fn find<'a>(cx: &'a Cx<'_>, name: &str) -> Option<&'a SnapshotTool> {
 /// Writes down that the call is about to be made, for the first time or again.
 fn intend(cx: &Cx<'_>, run: &Run, call: &ToolCall, tool: &SnapshotTool) {
     let (call_id, tool_name) = (call.id.clone(), call.name.clone());
-    if run.known.contains_key(&printable(&call.id)) {
+    if run.known.contains_key(&cx.journal.key(&call.id)) {
         cx.journal.note(Record::ToolRepeated { call_id, tool_name });
         return;
     }
@@ -140,7 +146,7 @@ async fn make(cx: &Cx<'_>, ready: Ready<'_>, flight: Flight) -> Made {
     let call_cx = CallCx {
         tenant: cx.claimed.tenant,
         run: cx.claimed.run,
-        call_id: call.id.clone(),
+        call_id: cx.journal.key(&call.id),
         owner: cx.snapshot.owner,
         agent_id: cx.snapshot.agent_id,
         idempotency_key: key(cx, &call).to_string(),
@@ -272,7 +278,7 @@ pub(super) fn class(cx: &Cx<'_>, call: &ToolCall) -> Effect {
 /// The call's row of the ledger.
 pub(super) fn effect(cx: &Cx<'_>, call: &ToolCall, state: EffectState) -> EffectChange {
     EffectChange {
-        call_id: call.id.clone(),
+        call_id: cx.journal.key(&call.id),
         tool_name: call.name.clone(),
         class: class(cx, call),
         idempotency_key: key(cx, call),
@@ -285,7 +291,7 @@ pub(super) fn effect(cx: &Cx<'_>, call: &ToolCall, state: EffectState) -> Effect
 
 /// The same for every attempt at this call, and for no other call of any run.
 fn key(cx: &Cx<'_>, call: &ToolCall) -> Uuid {
-    Uuid::new_v5(&cx.claimed.run.uuid(), call.id.as_bytes())
+    Uuid::new_v5(&cx.claimed.run.uuid(), cx.journal.key(&call.id).as_bytes())
 }
 
 fn word(outcome: &Outcome) -> &'static str {

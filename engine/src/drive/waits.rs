@@ -2,11 +2,10 @@
 //! that has nothing else to do holds no worker meanwhile.
 
 use agentcore::{Answer, ToolCall};
-use shared_models::{EffectState, RunStatus, WaitReason};
+use shared_models::{EffectState, RunId, RunStatus, WaitReason};
 
 use super::{Cx, Run, tools};
 use crate::app::App;
-use crate::committer::printable;
 use crate::error::Error;
 use crate::record::Record;
 use crate::store::queue::Claimed;
@@ -15,13 +14,14 @@ use crate::store::{child, queue, run};
 use crate::toolbox::Waiting;
 use crate::transcript::Waited;
 
-/// What a run waits for that has nothing to do. Whatever needs a person is named before what does not.
-pub(super) fn reason(run: &Run) -> WaitReason {
-    let asks = run.waiting.values().any(|waited| waited.reason == WaitReason::Input);
-    match (run.doubts.is_empty(), asks) {
-        (false, _) => WaitReason::Doubt,
-        (true, true) => WaitReason::Input,
-        (true, false) => WaitReason::Child,
+/// What a run waits for whose conversations have nothing to do. Whatever needs a person is named before what does not.
+pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitReason {
+    let doubts = runs.clone().any(|run| !run.doubts.is_empty());
+    let mut waiting = runs.flat_map(|run| run.waiting.values());
+    match (doubts, waiting.any(|waited| waited.reason == WaitReason::Input)) {
+        (true, _) => WaitReason::Doubt,
+        (false, true) => WaitReason::Input,
+        (false, false) => WaitReason::Child,
     }
 }
 
@@ -44,18 +44,30 @@ pub(super) fn begin(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, waiting: Waitin
     run.waiting.insert(call.id.clone(), Waited { reason, child: child_run_id });
 }
 
-/// Takes in an answer. One that nobody waits for any more changes nothing.
-pub(super) async fn answered(cx: &Cx<'_>, run: &mut Run, signal: &Signal) -> Result<(), Error> {
-    let (call_id, answer) = match signal {
-        Signal::Answered { call_id, text, .. } => (call_id, Answer::ok(text.clone())),
+/// The call that a signal answers, and with what; none for other signals.
+pub(super) async fn answer(
+    cx: &Cx<'_>,
+    signal: &Signal,
+) -> Result<Option<(String, Answer)>, Error> {
+    Ok(match signal {
+        Signal::Answered { call_id, text, .. } => Some((call_id.clone(), Answer::ok(text))),
         Signal::ChildEnded { call_id, child_id } => {
             let mut tx = cx.app.db.begin(cx.claimed.tenant).await?;
-            let Some(end) = child::end(&mut tx, (*child_id).into()).await? else { return Ok(()) };
-            (call_id, end.answer())
+            let end = child::end(&mut tx, (*child_id).into()).await?;
+            end.map(|end| (call_id.clone(), end.answer()))
         }
-        Signal::Cancel { .. } | Signal::Doubt { .. } => return Ok(()),
-    };
-    let call = run.state.unanswered().find(|call| printable(&call.id) == *call_id).cloned();
+        Signal::Cancel { .. } | Signal::Doubt { .. } => None,
+    })
+}
+
+/// Takes in an answer. One that nobody waits for any more changes nothing.
+pub(super) fn answered(
+    cx: &Cx<'_>,
+    run: &mut Run,
+    signal: &Signal,
+    (call_id, answer): (String, Answer),
+) -> Result<(), Error> {
+    let call = run.state.unanswered().find(|call| cx.journal.key(&call.id) == call_id).cloned();
     let waiting = call.filter(|call| run.waiting.remove(&call.id).is_some());
     let Some(call) = waiting else { return Ok(()) };
     let mut effect = tools::effect(cx, &call, EffectState::Done);
@@ -74,6 +86,18 @@ pub(super) async fn cancel_children(
 ) -> Result<(), Error> {
     let mut tx = app.db.begin(claimed.tenant).await?;
     let children = child::under_way(&mut tx, claimed.run).await?;
+    drop(tx);
+    if children.is_empty() { Ok(()) } else { cancel(app, claimed, children, reason).await }
+}
+
+/// Cancels these, of the runs that work for a run.
+pub(super) async fn cancel(
+    app: &App,
+    claimed: &Claimed,
+    children: Vec<RunId>,
+    reason: &str,
+) -> Result<(), Error> {
+    let mut tx = app.db.begin(claimed.tenant).await?;
     for child in &children {
         if run::hold(&mut tx, *child).await?.is_none_or(RunStatus::terminal) {
             continue;

@@ -22,6 +22,8 @@ mod restore_agent_version;
 mod update_agent;
 mod update_tool;
 
+pub(super) use diff_agent_versions::{Difference, compare};
+
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -29,7 +31,7 @@ use axum::{
 use dbutil::TenantTx;
 use serde::Serialize;
 use servicekit::{Caller, Created, FieldError};
-use shared_models::AgentScope;
+use shared_models::{AgentScope, TeamId};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -37,7 +39,7 @@ use crate::{
     definition::AgentFields,
     error::Error,
     store,
-    tools::{ToolConfig, ToolFields},
+    tools::{ToolConfig, ToolFields, agent::Target},
     visibility::Viewer,
 };
 
@@ -77,27 +79,35 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 }
 
 /// Puts a team-scoped agent into a team of the caller's, and refuses what cannot be.
-fn complete<S>(
+pub(super) fn complete<S>(
     caller: &Caller<S>,
     mut fields: AgentFields,
     models: &[String],
 ) -> Result<AgentFields, Error> {
     let mut errors = fields.check(models).err().unwrap_or_default();
     if fields.scope == AgentScope::Team {
-        match fields.team_id {
-            None => fields.team_id = caller.teams.first().copied(),
-            Some(team) if caller.teams.contains(&team) || caller.is_admin() => {}
-            Some(_) => errors.push(FieldError::new("/team_id", "not one of your teams")),
-        }
-        if fields.team_id.is_none() {
-            errors.push(FieldError::new("/team_id", "you are in no team: say which"));
-        }
+        (fields.team_id, errors) = in_a_team(caller, fields.team_id, errors);
     }
     if errors.is_empty() { Ok(fields) } else { Err(Error::Invalid(errors)) }
 }
 
+/// The team of something that is a team's: the one that was said, or the caller's first.
+pub(super) fn in_a_team<S>(
+    caller: &Caller<S>,
+    said: Option<TeamId>,
+    mut errors: Vec<FieldError>,
+) -> (Option<TeamId>, Vec<FieldError>) {
+    let team = said.or_else(|| caller.teams.first().copied());
+    match team {
+        Some(team) if caller.teams.contains(&team) || caller.is_admin() => {}
+        Some(_) => errors.push(FieldError::new("/team_id", "not one of your teams")),
+        None => errors.push(FieldError::new("/team_id", "you are in no team: say which")),
+    }
+    (team, errors)
+}
+
 /// Refuses query texts that Postgres cannot compare.
-fn check_texts(texts: &[(&str, &Option<String>)]) -> Result<(), Error> {
+pub(super) fn check_texts(texts: &[(&str, &Option<String>)]) -> Result<(), Error> {
     let bad =
         texts.iter().filter(|(_, text)| text.as_deref().is_some_and(|text| text.contains('\0')));
     let errors: Vec<_> =
@@ -105,25 +115,30 @@ fn check_texts(texts: &[(&str, &Option<String>)]) -> Result<(), Error> {
     if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
 }
 
-/// Refuses a tool that leads to an agent the viewer may not see.
+/// Refuses a tool that leads to an agent or a swarm the viewer may not see.
 async fn check_reach(tx: &mut TenantTx, viewer: &Viewer, fields: &ToolFields) -> Result<(), Error> {
     let Ok(ToolConfig::Agent(config)) = ToolConfig::read(fields.kind, &fields.config) else {
         return Ok(());
     };
-    store::agent::find_visible(tx, viewer, config.agent_id).await.map(drop).map_err(|error| {
-        match error {
-            Error::AgentNotFound(_) => {
-                let why = "there is no such agent, or it is not yours to see";
-                Error::Invalid(vec![FieldError::new("/config/agent_id", why)])
-            }
-            error => error,
-        }
+    let refuse = |pointer: &str, what: &str| {
+        let why = format!("there is no such {what}, or it is not yours to see");
+        Error::Invalid(vec![FieldError::new(pointer, why)])
+    };
+    let found = match config.target() {
+        Ok(Target::Agent(agent)) => store::agent::find_visible(tx, viewer, agent).await.map(drop),
+        Ok(Target::Swarm(swarm)) => store::swarm::find_visible(tx, viewer, swarm).await.map(drop),
+        Err(error) => return Err(Error::Invalid(vec![error])),
+    };
+    found.map_err(|error| match error {
+        Error::AgentNotFound(_) => refuse("/config/agent_id", "agent"),
+        Error::SwarmNotFound(_) => refuse("/config/swarm_id", "swarm"),
+        error => error,
     })
 }
 
 /// 201 with the thing and its first `ETag`.
-fn created<T: Serialize>(version: i32, thing: T) -> Response {
+pub(super) fn created<T: Serialize>(version: i32, thing: T) -> Response {
     ([(header::ETAG, servicekit::etag(version))], Created(thing)).into_response()
 }
 
-const CREATED: StatusCode = StatusCode::CREATED;
+pub(super) const CREATED: StatusCode = StatusCode::CREATED;

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use shared_models::{
-    AgentId, ConversationId, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId,
-    WaitReason,
+    AgentId, ConversationId, EventId, MicroUsd, RunId, RunStatus, SwarmId, TriggerId, Usage,
+    UserId, WaitReason,
 };
 use utoipa::ToSchema;
 
@@ -19,6 +19,10 @@ pub(crate) struct RunView {
     agent_id: AgentId,
     agent_name: String,
     agent_version: i32,
+    /// For a run of a swarm; the agent is then the member that begins.
+    swarm_id: Option<SwarmId>,
+    swarm_name: Option<String>,
+    swarm_version: Option<i32>,
     pub(crate) status: RunStatus,
     /// What a waiting run waits for.
     pub(crate) wait_reason: Option<WaitReason>,
@@ -87,6 +91,9 @@ impl RunView {
             agent_id: row.agent_id,
             agent_name: row.agent_name,
             agent_version: row.agent_version,
+            swarm_id: row.swarm_id,
+            swarm_name: row.swarm_name,
+            swarm_version: row.swarm_version,
             status,
             wait_reason: row.wait_reason.and_then(|reason| reason.parse().ok()),
             initiator_id: row.initiator_id,
@@ -104,7 +111,7 @@ impl RunView {
             cost_micro_usd: row.cost_micro_usd.map(MicroUsd),
             steps: row.steps,
             in_doubt: doubts
-                .map(|doubt| Doubt { reason: reason(doubt.clone()), ..doubt })
+                .map(|doubt| Doubt { reason: reason(doubt.clone()), ..doubt }.apart())
                 .collect(),
             deadline_at: row.deadline_at,
             created_at: row.created_at,

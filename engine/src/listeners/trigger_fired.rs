@@ -9,15 +9,22 @@ use serde_json::Value;
 use shared_models::events::Envelope;
 use shared_models::events::run::{RunRef, RunRefused};
 use shared_models::events::trigger::{TargetKind, TriggerFired};
-use shared_models::{AgentId, AgentStatus, MessageId, TenantId};
+use shared_models::{AgentId, AgentStatus, MessageId, SwarmId, TenantId};
 use sqlx::types::Uuid;
+use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::catalogue::{Pinned, Which};
 use crate::create::{self, Firing, NewRun};
 use crate::creator::{CreateError, Made, Order};
 use crate::error::Error;
+use crate::snapshot::RunSnapshot;
 use crate::store;
+use crate::swarm::plan;
+
+/// Large payloads in memory at the same time: each may be ten megabytes, and is held as a value and as text.
+const LARGE: usize = 8;
+static ROOM: Semaphore = Semaphore::const_new(LARGE);
 
 pub(crate) struct TriggerFiredListener {
     pub(crate) app: App,
@@ -66,6 +73,9 @@ impl TriggerFiredListener {
     }
 
     async fn take(&self, envelope: Heard) -> Answer {
+        let large = envelope.data.payload.is_none() && envelope.data.payload_in.is_some();
+        // Held until the run is made; never closed.
+        let _room = if large { ROOM.acquire().await.ok() } else { None };
         let prepared = self.prepare(envelope).await?;
         let cause = prepared.envelope.traceparent.as_deref();
         let started = pubsub::within_trace(cause, self.start(&prepared)).await;
@@ -83,6 +93,9 @@ impl TriggerFiredListener {
         let (app, tenant, fired) = (&self.app, envelope.tenant, &envelope.data);
         let firing =
             Firing { trigger: fired.trigger_id, event: fired.event_id, attempt: fired.attempt };
+        if let (TargetKind::Swarm, Some(id)) = (fired.target.kind, fired.target.id) {
+            return self.start_swarm(envelope, input, firing, id.into()).await;
+        }
         let Some(agent_id) = agent(fired) else {
             let nobody = fired.target.id.unwrap_or_else(Uuid::nil).into();
             let reason = format!("the engine does not run a {}", fired.target.kind);
@@ -98,17 +111,7 @@ impl TriggerFiredListener {
             let order = if let Some(reason) = not_runnable(app, &pinned) {
                 refusal(tenant, &pinned, firing, reason, envelope.id)
             } else {
-                let new = NewRun {
-                    run: firing.run(),
-                    principal: fired.owner,
-                    initiator: None,
-                    firing: Some(firing),
-                    input: input.clone(),
-                    traceparent: envelope.traceparent.clone(),
-                    deadline: None,
-                    end_user: None,
-                    place: None,
-                };
+                let new = new_run(envelope, input, firing);
                 create::order(tenant, &app.runs, (new, pinned), Some(envelope.id))
             };
             match app.creator.make(order.map_err(anyhow::Error::from)?).await? {
@@ -116,7 +119,44 @@ impl TriggerFiredListener {
                 Made::Stale => known = app.catalogue.fresh(&app.db, tenant, &which).await?,
             }
         }
-        Err(CreateError::Busy.into())
+        // The event's own misfortune: others are not to wait for it.
+        Err(anyhow!("the agent was edited each time its run was about to be made").into())
+    }
+
+    /// Runs of swarms are made one by one, each in a transaction that takes the event, too.
+    async fn start_swarm(
+        &self,
+        envelope: &Heard,
+        input: &Message,
+        firing: Firing,
+        swarm: SwarmId,
+    ) -> Result<(), Error> {
+        let app = &self.app;
+        let mut tx = app.db.begin(envelope.tenant).await?;
+        if !store::inbox::take(&mut tx, CONSUMER.durable, envelope.id).await? {
+            return Ok(());
+        }
+        let made = match plan::build(&mut tx, swarm).await {
+            Ok(Some(snapshot)) => match not_runnable(app, &snapshot) {
+                None => Ok(snapshot),
+                Some(why) => Err(why),
+            },
+            Ok(None) => Err("there is no such swarm".to_owned()),
+            Err(error @ Error::SwarmNotRunnable(_)) => Err(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        match made {
+            Ok(snapshot) => {
+                let new = new_run(envelope, input, firing);
+                create::create(&mut tx, &app.runs, &new, &snapshot).await?;
+            }
+            Err(why) => {
+                pubsub::emit(&mut tx, &refused(firing, swarm.uuid().into(), why)).await?;
+            }
+        }
+        tx.commit().await?;
+        app.announce().await;
+        Ok(())
     }
 
     /// A refusal that no agent stands for.
@@ -140,10 +180,25 @@ impl TriggerFiredListener {
 /// How often a run is tried to be made of an agent that is being edited meanwhile.
 const TRIES: usize = 5;
 
-/// Why the agent starts no runs, if it does not.
-fn not_runnable(app: &App, agent: &Pinned) -> Option<String> {
+fn new_run(envelope: &Heard, input: &Message, firing: Firing) -> NewRun {
+    NewRun {
+        run: firing.run(),
+        principal: envelope.data.owner,
+        initiator: None,
+        firing: Some(firing),
+        input: input.clone(),
+        traceparent: envelope.traceparent.clone(),
+        deadline: None,
+        end_user: None,
+        place: None,
+    }
+}
+
+/// Why the agent, or the swarm, starts no runs, if it does not.
+fn not_runnable(app: &App, agent: &RunSnapshot) -> Option<String> {
     if agent.status != AgentStatus::Active {
-        return Some(format!("the agent is {}", agent.status));
+        let what = if agent.swarm.is_some() { "swarm" } else { "agent" };
+        return Some(format!("the {what} is {}", agent.status));
     }
     agent.check_models(&app.models).err().map(|error| error.to_string())
 }

@@ -1,29 +1,42 @@
 //! The words of one model call so far, and what a viewer has seen of them.
 
+use std::collections::HashMap;
+
 use super::{Delta, Part};
+use crate::call_key::names;
 
 /// More in one message might be more than the bus takes, once it is written as JSON.
 const PIECE: usize = 128 * 1024;
 
 /// The block a run's owner holds for those who join late.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Block {
+    path: String,
     number: i64,
     text: String,
     reasoning: String,
 }
 
 impl Block {
-    pub(super) fn new(number: i64) -> Self {
-        Self { number, ..Self::default() }
+    pub(super) fn new(path: &str, number: i64) -> Self {
+        Self { path: path.to_owned(), number, text: String::new(), reasoning: String::new() }
+    }
+
+    /// Whether it is of the conversation at this path.
+    pub(super) fn is_of(&self, path: &str) -> bool {
+        self.path == path
     }
 
     pub(super) fn push(&mut self, part: Part, text: &str) -> Delta {
-        let number = self.number;
         let whole = self.part(part);
         let offset = whole.len();
         whole.push_str(text);
-        Delta { block: number, part, offset, text: text.to_owned() }
+        self.delta(part, offset, text)
+    }
+
+    fn delta(&self, part: Part, offset: usize, text: &str) -> Delta {
+        let path = names(&self.path);
+        Delta { path, block: self.number, part, offset, text: text.to_owned() }
     }
 
     pub(super) fn so_far(&self) -> Vec<Delta> {
@@ -37,7 +50,7 @@ impl Block {
         let (mut pieces, mut offset) = (Vec::new(), 0);
         while let Some(rest) = text.get(offset..).filter(|rest| !rest.is_empty()) {
             let piece = &rest[..rest.floor_char_boundary(PIECE)];
-            pieces.push(Delta { block: self.number, part, offset, text: piece.to_owned() });
+            pieces.push(self.delta(part, offset, piece));
             offset += piece.len();
         }
         pieces
@@ -51,9 +64,13 @@ impl Block {
     }
 }
 
-/// What one viewer has seen of the newest block.
+/// What one viewer has seen of the newest block of each conversation.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Seen(HashMap<Vec<String>, SeenOf>);
+
+/// What it has seen of one.
+#[derive(Debug, Default)]
+struct SeenOf {
     block: i64,
     text: usize,
     reasoning: usize,
@@ -70,14 +87,32 @@ pub(crate) enum Next {
 }
 
 impl Seen {
-    /// Blocks up to this one have been replaced by what came of them.
-    pub(crate) fn replaced(&mut self, block: i64) {
+    /// Blocks at this path up to this one have been replaced by what came of them.
+    pub(crate) fn replaced(&mut self, path: &[String], block: i64) {
+        match self.0.get_mut(path) {
+            Some(seen) => seen.replaced(block),
+            None => {
+                self.0.insert(path.to_vec(), SeenOf { block: block + 1, ..SeenOf::default() });
+            }
+        }
+    }
+
+    pub(crate) fn take(&mut self, delta: Delta) -> Next {
+        match self.0.get_mut(&delta.path) {
+            Some(seen) => seen.take(delta),
+            None => self.0.entry(delta.path.clone()).or_default().take(delta),
+        }
+    }
+}
+
+impl SeenOf {
+    fn replaced(&mut self, block: i64) {
         if block >= self.block {
             *self = Self { block: block + 1, ..Self::default() };
         }
     }
 
-    pub(crate) fn take(&mut self, mut delta: Delta) -> Next {
+    fn take(&mut self, mut delta: Delta) -> Next {
         if delta.block < self.block {
             return Next::Skip;
         }
@@ -107,12 +142,12 @@ mod tests {
     use super::*;
 
     fn delta(block: i64, offset: usize, text: &str) -> Delta {
-        Delta { block, part: Part::Text, offset, text: text.into() }
+        Delta { path: Vec::new(), block, part: Part::Text, offset, text: text.into() }
     }
 
     #[test]
     fn a_late_viewer_gets_the_block_so_far_and_nothing_twice() {
-        let (mut block, mut seen) = (Block::new(4), Seen::default());
+        let (mut block, mut seen) = (Block::new("", 4), Seen::default());
         block.push(Part::Text, "Hel");
         let missed = block.push(Part::Text, "lo ");
         let last = block.push(Part::Text, "world");
@@ -125,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_long_block_is_shown_in_pieces() {
-        let (mut block, mut seen) = (Block::new(4), Seen::default());
+        let (mut block, mut seen) = (Block::new("", 4), Seen::default());
         let long = "é".repeat(PIECE);
         block.push(Part::Text, &format!("a{long}"));
 
@@ -140,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn those_who_speak_at_the_same_time_are_heard_apart() {
+        let (mut one, mut other) = (Block::new("lead/a", 4), Block::new("lead/b", 5));
+        let mut seen = Seen::default();
+        let (first, second) = (one.push(Part::Text, "Hel"), one.push(Part::Text, "lo"));
+        let across = other.push(Part::Text, "Bye");
+
+        assert_eq!(seen.take(first.clone()), Next::Show(first));
+        assert_eq!(seen.take(across.clone()), Next::Show(across));
+        seen.replaced(&["lead".into(), "b".into()], 9);
+        assert_eq!(seen.take(second.clone()), Next::Show(second));
+        assert_eq!(seen.take(other.push(Part::Text, "!")), Next::Skip);
+    }
+
+    #[test]
     fn an_overlapping_delta_is_clipped() {
         let mut seen = Seen::default();
         assert_eq!(seen.take(delta(1, 0, "ab")), Next::Show(delta(1, 0, "ab")));
@@ -149,7 +198,7 @@ mod tests {
     #[test]
     fn a_block_ends_with_what_came_of_it() {
         let mut seen = Seen::default();
-        seen.replaced(7);
+        seen.replaced(&[], 7);
         assert_eq!(seen.take(delta(6, 0, "late")), Next::Skip);
         assert_eq!(seen.take(delta(9, 0, "new")), Next::Show(delta(9, 0, "new")));
     }

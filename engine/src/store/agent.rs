@@ -266,6 +266,11 @@ pub(crate) async fn grants_due(db: &Db) -> Result<Vec<(TenantId, AgentId)>, sqlx
                select from engine.run r
                where r.agent_id = a.agent_id and r.tenant_id = a.tenant_id
                  and r.status in ('queued', 'running', 'waiting', 'paused'))
+             -- Of which swarms it is a member is in their runs' snapshots: any that began before it went may need it.
+             and not exists (
+               select from engine.run r
+               where r.swarm_id is not null and r.tenant_id = a.tenant_id and r.created_at <= a.deleted_at
+                 and r.status in ('queued', 'running', 'waiting', 'paused'))
            order by a.agent_id limit 100"#
     )
     .fetch_all(db.system_pool())

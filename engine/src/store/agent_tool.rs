@@ -9,6 +9,7 @@ use shared_models::{AgentId, CredentialId, ToolId, UserId};
 use sqlx::types::Json;
 use utoipa::ToSchema;
 
+use super::tool::Tool;
 use crate::{
     error::Error,
     snapshot::SnapshotTool,
@@ -78,6 +79,24 @@ impl Link {
             credential_hosts: self.credential_hosts.clone(),
         })
     }
+}
+
+/// A tool as somebody has it who says nothing otherwise about it, and has no credential for it.
+pub(crate) fn bare(tool: &Tool) -> Result<SnapshotTool, Error> {
+    let config = merged(&tool.fields, &Value::Object(serde_json::Map::new()))?;
+    Ok(SnapshotTool {
+        tool_id: tool.tool_id,
+        version: tool.version,
+        name: tool.fields.name.clone(),
+        description: tool.fields.description.clone(),
+        parameters: tool.fields.parameters.clone(),
+        effect: config.effect(tool.fields.effect),
+        timeout_ms: tool.fields.timeout_ms,
+        kind: tool.fields.kind,
+        config: config.to_value(),
+        credential_id: None,
+        credential_hosts: Vec::new(),
+    })
 }
 
 /// A tool's configuration with an agent's own merged in.

@@ -4,7 +4,7 @@ use agentcore::Answer;
 use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use serde_json::Value;
-use shared_models::{AgentId, RunId, RunStatus, UserId};
+use shared_models::{AgentId, RunId, RunStatus, SwarmId, UserId};
 
 /// One run of a tree, as it stands.
 #[derive(Clone, Debug)]
@@ -14,6 +14,9 @@ pub(crate) struct Node {
     pub(crate) parent_call_id: Option<String>,
     pub(crate) agent_id: AgentId,
     pub(crate) agent_name: String,
+    pub(crate) swarm_id: Option<SwarmId>,
+    pub(crate) swarm_name: Option<String>,
+    pub(crate) root: RunId,
     pub(crate) status: String,
     pub(crate) wait_reason: Option<String>,
     pub(crate) usage: Value,
@@ -37,7 +40,8 @@ pub(crate) async fn tree(tx: &mut TenantTx, run: RunId) -> Result<Vec<Node>, sql
                select r.run_id from engine.run r join below b on r.parent_run_id = b.run_id
                where r.tenant_id = $1)
            select r.run_id as "run: RunId", r.parent_run_id as "parent: RunId", r.parent_call_id,
-                  r.agent_id as "agent_id: AgentId", r.agent_name, r.status, r.wait_reason, r.usage,
+                  r.agent_id as "agent_id: AgentId", r.agent_name, r.swarm_id as "swarm_id: SwarmId",
+                  r.swarm_name, r.root_run_id as "root: RunId", r.status, r.wait_reason, r.usage,
                   coalesce(r.cost_micro_usd, 0) as "cost_micro_usd!",
                   r.steps, r.created_at, r.finished_at
            from below b join engine.run r on r.run_id = b.run_id

@@ -7,6 +7,8 @@ use shared_models::{Effect, EffectState, RunId, UserId};
 use sqlx::types::Uuid;
 use utoipa::ToSchema;
 
+use crate::call_key;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) call_id: String,
@@ -27,9 +29,21 @@ pub(crate) struct Row {
 /// A call somebody is asked about.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Doubt {
+    /// Whose call it is, in a tree of agents; empty for the run's own agent.
+    #[serde(default)]
+    pub(crate) path: Vec<String>,
     pub(crate) call_id: String,
     pub(crate) tool_name: String,
     pub(crate) reason: Option<String>,
+}
+
+impl Doubt {
+    /// The same with the path and the call's own id instead of its key.
+    pub(crate) fn apart(mut self) -> Self {
+        let (path, call_id) = call_key::split(&self.call_id);
+        (self.path, self.call_id) = (call_key::names(path), call_id.to_owned());
+        self
+    }
 }
 
 impl Row {

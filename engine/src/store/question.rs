@@ -7,13 +7,14 @@ use dbutil::TenantTx;
 use serde_json::Value;
 use shared_models::RunId;
 
-use crate::committer::printable;
+use crate::call_key;
 use crate::store::signal::{self, Signal};
 
 /// A question that the run has no answer to yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
-    pub(crate) call_id: String,
+    /// The key of the call that asks.
+    pub(crate) key: String,
     pub(crate) text: String,
     /// JSON Schema of the answer.
     pub(crate) answer: Option<Value>,
@@ -27,18 +28,20 @@ pub(crate) async fn open(tx: &mut TenantTx, run: RunId) -> Result<Vec<Question>,
     let tenant = tx.tenant();
     // Read here and not by Postgres, whose operators take no NUL.
     let rows = sqlx::query!(
-        r#"select kind, data as "data: Value", at from engine.journal
+        r#"select path, kind, data as "data: Value", at from engine.journal
            where tenant_id = $1 and run_id = $2 and kind in ('tool_waiting', 'tool_answered') order by seq"#,
         tenant as _,
         run as _,
     )
     .fetch_all(&mut **tx)
     .await?;
-    let call_id = |data: &Value| printable(data["call_id"].as_str().unwrap_or_default());
+    let key_of = |path: &str, data: &Value| {
+        call_key::key(path, data["call_id"].as_str().unwrap_or_default())
+    };
     let answered: HashSet<String> = rows
         .iter()
         .filter(|row| row.kind == "tool_answered")
-        .map(|row| call_id(&row.data))
+        .map(|row| key_of(&row.path, &row.data))
         .collect();
     let signals = signal::open(tx, run).await?;
     let told = |id: &str| {
@@ -48,11 +51,11 @@ pub(crate) async fn open(tx: &mut TenantTx, run: RunId) -> Result<Vec<Question>,
     };
     let asked =
         rows.iter().filter(|row| row.kind == "tool_waiting" && row.data["reason"] == "input");
-    let open = asked.filter(|row| !answered.contains(&call_id(&row.data))).map(|row| {
-        let call_id = call_id(&row.data);
+    let open = asked.filter(|row| !answered.contains(&key_of(&row.path, &row.data))).map(|row| {
+        let key = key_of(&row.path, &row.data);
         Question {
-            answered: told(&call_id),
-            call_id,
+            answered: told(&key),
+            key,
             text: row.data["question"].as_str().unwrap_or_default().to_owned(),
             answer: row.data.get("answer").cloned(),
             asked_at: row.at,

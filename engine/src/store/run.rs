@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
 use shared_models::{
-    AgentId, ConversationId, EventId, RunId, RunStatus, TeamId, TenantId, TriggerId, UserId,
+    AgentId, ConversationId, EventId, RunId, RunStatus, SwarmId, TeamId, TenantId, TriggerId,
+    UserId,
 };
 use sqlx::PgConnection;
 use sqlx::types::{Json, Uuid};
@@ -46,6 +47,9 @@ pub(crate) struct Row {
     pub(crate) end_user_id: Option<String>,
     /// The output must fit a schema.
     pub(crate) structured: bool,
+    pub(crate) swarm_id: Option<SwarmId>,
+    pub(crate) swarm_version: Option<i32>,
+    pub(crate) swarm_name: Option<String>,
     pub(crate) in_doubt: Json<Vec<Doubt>>,
 }
 
@@ -89,6 +93,9 @@ impl Row {
             conversation_id: None,
             end_user_id: None,
             structured: agent.output_schema.is_some(),
+            swarm_id: None,
+            swarm_version: None,
+            swarm_name: None,
             in_doubt: Json(Vec::new()),
         }
     }
@@ -124,6 +131,7 @@ pub(crate) struct Filter {
     pub(crate) since: Option<DateTime<Utc>>,
     pub(crate) until: Option<DateTime<Utc>>,
     pub(crate) conversation: Option<ConversationId>,
+    pub(crate) swarm: Option<SwarmId>,
 }
 
 /// Runs the viewer may see, newest first, one more than `limit` when there are more.
@@ -152,6 +160,7 @@ pub(crate) async fn list_page(
         after.map(|cursor| cursor.id),
         limit + 1,
         filter.conversation as _,
+        filter.swarm as _,
     )
     .fetch_all(&mut **tx)
     .await

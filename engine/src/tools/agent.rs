@@ -1,4 +1,4 @@
-//! A tool that is another agent: a run of its own, whose output is the call's answer.
+//! A tool that is another agent, or a swarm: a run of its own, whose output is the call's answer.
 //!
 //! The child run has the same id for every attempt at the call, so whoever repeats it finds the run that is there. It
 //! stands under the same root, ends with the same deadline and is cancelled with the run it works for.
@@ -8,7 +8,8 @@ use std::time::Duration;
 use agentcore::Message;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shared_models::{AgentId, AgentScope, AgentStatus, RunId};
+use servicekit::FieldError;
+use shared_models::{AgentId, AgentScope, AgentStatus, RunId, SwarmId};
 use sqlx::types::Uuid;
 use utoipa::ToSchema;
 
@@ -20,20 +21,44 @@ use crate::{
     error::Error,
     snapshot::{self, RunSnapshot, SnapshotTool},
     store::child,
+    swarm::plan,
     toolbox::{CallCx, Outcome, Waiting},
 };
 
 /// Runs that work for runs that work for runs: deeper than this, somebody is going round in circles.
 const DEEPEST: i32 = 8;
 
-/// Which agent.
+/// Which agent, or which swarm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AgentConfig {
-    pub(crate) agent_id: AgentId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) agent_id: Option<AgentId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) swarm_id: Option<SwarmId>,
+}
+
+/// Who is given the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Agent(AgentId),
+    Swarm(SwarmId),
 }
 
 impl AgentConfig {
+    pub(crate) fn target(&self) -> Result<Target, FieldError> {
+        match (self.agent_id, self.swarm_id) {
+            (Some(agent), None) => Ok(Target::Agent(agent)),
+            (None, Some(swarm)) => Ok(Target::Swarm(swarm)),
+            (Some(_), Some(_)) => {
+                Err(FieldError::new("/config/swarm_id", "say `agent_id` or `swarm_id`, not both"))
+            }
+            (None, None) => {
+                Err(FieldError::new("/config/agent_id", "say `agent_id` or `swarm_id`"))
+            }
+        }
+    }
+
     pub(super) fn complete(fields: &mut ToolFields) {
         fields.parameters = json!({ "type": "object", "required": ["task"], "additionalProperties": false,
             "properties": { "task": { "type": "string", "minLength": 1,
@@ -57,9 +82,15 @@ pub(crate) async fn call(
             return Outcome::Refused(format!("the tool's configuration is broken: {error}"));
         }
     };
-    match begin(app, cx, config.agent_id, arguments).await {
+    let target = match config.target() {
+        Ok(target) => target,
+        Err(error) => return Outcome::Refused(error.message),
+    };
+    match begin(app, cx, target, arguments).await {
         Ok(outcome) => outcome,
         Err(Error::AgentNotFound(_)) => Outcome::Refused("the agent is gone".into()),
+        Err(Error::SwarmNotFound(_)) => Outcome::Refused("the swarm is gone".into()),
+        Err(error @ Error::SwarmNotRunnable(_)) => Outcome::Refused(error.to_string()),
         Err(error) => {
             tracing::warn!(%error, "a child run could not be started");
             Outcome::Unknown("the agent could not be reached".into())
@@ -70,7 +101,7 @@ pub(crate) async fn call(
 async fn begin(
     app: &App,
     cx: &CallCx,
-    agent: AgentId,
+    target: Target,
     arguments: &Value,
 ) -> Result<Outcome, Error> {
     let run = id_of(cx);
@@ -81,8 +112,14 @@ async fn begin(
             "{DEEPEST} agents are at work above this one already"
         )));
     }
-    let snapshot =
-        snapshot::build(&mut tx, agent, None).await?.ok_or(Error::AgentNotFound(agent))?;
+    let snapshot = match target {
+        Target::Agent(agent) => {
+            snapshot::build(&mut tx, agent, None).await?.ok_or(Error::AgentNotFound(agent))?
+        }
+        Target::Swarm(swarm) => {
+            plan::build(&mut tx, swarm).await?.ok_or(Error::SwarmNotFound(swarm))?
+        }
+    };
     if let Some(why) = refusal(cx, &snapshot) {
         return Ok(Outcome::Refused(why));
     }
@@ -119,11 +156,12 @@ async fn begin(
 
 /// Who owns the agent that calls must be somebody who could start the other one.
 fn refusal(cx: &CallCx, other: &RunSnapshot) -> Option<String> {
+    let what = if other.swarm.is_some() { "swarm" } else { "agent" };
     if other.status != AgentStatus::Active {
-        return Some(format!("the agent is {}: it starts no runs", other.status.as_str()));
+        return Some(format!("the {what} is {}: it starts no runs", other.status.as_str()));
     }
     let shared = other.scope == AgentScope::Team || other.owner == cx.owner;
-    (!shared).then(|| "the agent belongs to somebody else".to_owned())
+    (!shared).then(|| format!("the {what} belongs to somebody else"))
 }
 
 /// The same run for every attempt at this call.

@@ -53,7 +53,8 @@ impl ToolConfig {
         match self {
             Self::Http(config) => config.check(parameters),
             Self::Builtin(config) => config.check(),
-            Self::Mcp(_) | Self::Agent(_) => Vec::new(),
+            Self::Agent(config) => config.target().err().into_iter().collect(),
+            Self::Mcp(_) => Vec::new(),
         }
     }
 

@@ -49,6 +49,47 @@ async fn runs_of(api: &testkit::Api) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_firing_at_a_swarm_becomes_exactly_one_run_of_it_or_is_refused_with_why() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
+    let swarm = json!({ "name": "s", "members": [crate::swarms::member(&agent, "a")] });
+    let swarm = crate::swarms::swarm(&api, &swarm).await;
+    let id: shared_models::SwarmId = swarm.parse().unwrap();
+    let at_swarm = || TriggerFired {
+        agent_id: None,
+        target: Target { kind: TargetKind::Swarm, id: Some(id.uuid()) },
+        ..fired(&owner, &agent, Some(json!({ "ticket": 7 })))
+    };
+    let event = at_swarm();
+
+    publish(&app, &event).await;
+    publish(&app, &event).await;
+    let ended = eventually("the run", async || {
+        let runs = runs_of(&api).await;
+        (runs.len() == 1 && runs[0]["status"] == "succeeded").then(|| runs[0].clone())
+    })
+    .await;
+    assert_eq!((&ended["swarm_id"], &ended["swarm_name"]), (&json!(swarm), &json!("s")));
+    assert!(ended["output"].as_str().unwrap().contains("\"ticket\": 7"), "{ended}");
+
+    api.delete(&format!("/v1/agents/{agent}")).await;
+    publish(&app, &at_swarm()).await;
+    let refused = eventually("the refusal", async || {
+        sqlx::query_scalar::<_, String>(
+            "select envelope -> 'data' ->> 'reason' from engine.outbox where subject like '%run.refused%'",
+        )
+        .fetch_optional(&mut app.db.admin().await)
+        .await
+        .unwrap()
+    })
+    .await;
+    assert_eq!(refused, "the swarm cannot run: its member `a` is gone");
+    assert_eq!(runs_of(&api).await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_firing_becomes_exactly_one_run_however_often_it_is_delivered() {
     let app = TestApp::start().await;
     let owner = app.trust.owner();

@@ -29,6 +29,8 @@ mod retention;
 mod runs;
 mod scene;
 mod smtp_stub;
+mod swarm_runs;
+mod swarms;
 mod tools;
 mod tools_agent;
 mod tools_builtin;

@@ -38,6 +38,10 @@ async fn every_route_refuses_who_may_not_call_it() {
     let price_id = text(&api.post("/v1/prices", &price).await.expect(201)["price_id"]);
     let model = api.post("/v1/model-settings", &json!({ "name": "house:fast" })).await.expect(201);
 
+    let member = json!({ "kind": "agent", "agent_id": agent_id, "name": "a" });
+    let swarm = json!({ "name": "walked", "members": [member] });
+    let swarm = api.post("/v1/swarms", &swarm).await.expect(201);
+
     let parked = shared_models::MessageId::mint();
     sqlx::query(
         "insert into engine.parked (consumer, message_id, tenant_id, subject, envelope, reason, deliveries)
@@ -56,6 +60,7 @@ async fn every_route_refuses_who_may_not_call_it() {
         params: BTreeMap::from([
             ("agent_id", agent_id.clone()),
             ("tool_id", tool_id),
+            ("swarm_id", text(&swarm["swarm_id"])),
             ("server_id", text(&mcp["server_id"])),
             ("version", "1".into()),
             ("run_id", run_id),
@@ -70,6 +75,7 @@ async fn every_route_refuses_who_may_not_call_it() {
         bodies: BTreeMap::from([
             ("POST /v1/agents", json!({ "name": "b" })),
             ("POST /v1/tools", crate::tools::weather()),
+            ("POST /v1/swarms", json!({ "name": "another", "members": [member] })),
             (
                 "POST /v1/tools/import",
                 json!({ "name": "pets", "document": { "openapi": "3.1.0" } }),

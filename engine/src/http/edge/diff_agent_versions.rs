@@ -85,7 +85,12 @@ fn document(version: AgentVersion) -> Result<Value, Error> {
     Ok(document)
 }
 
-fn compare(before: &Value, after: &Value, pointer: String, changes: &mut Vec<Difference>) {
+pub(crate) fn compare(
+    before: &Value,
+    after: &Value,
+    pointer: String,
+    changes: &mut Vec<Difference>,
+) {
     if before == after {
         return;
     }

@@ -292,8 +292,13 @@ mod tests {
     #[test]
     fn what_was_lost_on_the_way_is_made_up_for_and_nothing_is_said_twice() {
         let mut block = Block::default();
-        let delta =
-            |block, text: &str| Delta { block, part: Part::Text, offset: 0, text: text.into() };
+        let delta = |block, text: &str| Delta {
+            path: Vec::new(),
+            block,
+            part: Part::Text,
+            offset: 0,
+            text: text.into(),
+        };
 
         let mut said = told(block.delta(delta(4, "Hel")));
         said += &told(block.replied("Hello"));

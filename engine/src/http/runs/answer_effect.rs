@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::visible;
 use crate::app::App;
+use crate::call_key;
 use crate::definition::unstorable;
 use crate::error::Error;
 use crate::store::signal::{self, Signal};
@@ -16,6 +17,9 @@ use crate::store::{effect, queue, run};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Answer {
     outcome: Known,
+    /// Whose call it is, in a run of a swarm: as the list of effects says.
+    #[serde(default)]
+    path: Vec<String>,
     /// What the call returned, or why it did not happen: the model reads it.
     #[serde(default)]
     #[schema(max_length = 65536)]
@@ -28,6 +32,7 @@ impl Answer {
     fn check(&self) -> Result<(), Problem> {
         let result = self.result.as_deref().unwrap_or_default();
         let mut errors = unstorable(&result.into(), "/result");
+        errors.extend(unstorable(&self.path.clone().into(), "/path"));
         if result.len() > LONGEST_RESULT {
             errors.push(FieldError::new("/result", "at most 64 KiB"));
         }
@@ -59,7 +64,8 @@ pub(crate) async fn answer_effect(
     let mut tx = app.db.begin(caller.tenant).await?;
     visible(&mut tx, &caller, run_id).await?;
     let status = run::hold(&mut tx, run_id).await?.ok_or(Error::RunNotFound(run_id))?;
-    match effect::state(&mut tx, run_id, &call_id).await? {
+    let key = call_key::key(&call_key::path_of(&answer.path), &call_id);
+    match effect::state(&mut tx, run_id, &key).await? {
         None => return Err(Error::EffectNotFound(call_id).into()),
         Some(EffectState::InDoubt) => {}
         Some(_) => return Err(Error::EffectNotInDoubt(call_id).into()),
@@ -67,9 +73,9 @@ pub(crate) async fn answer_effect(
     let happened = answer.outcome == Known::Happened;
     if status.terminal() {
         let reason = if happened { "it happened" } else { "it did not happen" };
-        effect::settle(&mut tx, run_id, &call_id, by, reason).await?;
+        effect::settle(&mut tx, run_id, &key, by, reason).await?;
     } else {
-        let signal = Signal::Doubt { call_id, happened, result: answer.result, by };
+        let signal = Signal::Doubt { call_id: key, happened, result: answer.result, by };
         signal::insert(&mut tx, run_id, &signal).await?;
         queue::wake(&mut tx, run_id).await?;
     }

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::visible;
 use crate::app::App;
+use crate::call_key;
 use crate::definition::unstorable;
 use crate::error::Error;
 use crate::store::question::{self, Question};
@@ -21,6 +22,9 @@ pub(crate) struct Input {
     /// Which question; not needed when there is only one.
     #[serde(default)]
     call_id: Option<String>,
+    /// Who asks, in a run of a swarm; not needed when only one of its members asks with this `call_id`.
+    #[serde(default)]
+    path: Option<Vec<String>>,
     /// Text, or what the question's schema asks for.
     #[schema(value_type = Object)]
     answer: Value,
@@ -45,12 +49,12 @@ pub(crate) async fn answer_question(
     if run::hold(&mut tx, run_id).await?.is_none_or(RunStatus::terminal) {
         return Err(Error::RunEnded.into());
     }
-    let question = which(question::open(&mut tx, run_id).await?, input.call_id.as_deref())?;
+    let question = which(question::open(&mut tx, run_id).await?, &input)?;
     if question.answered {
         return Err(Error::QuestionAnswered.into());
     }
     let text = check(&question, &input.answer)?;
-    let signal = Signal::Answered { call_id: question.call_id, text, by };
+    let signal = Signal::Answered { call_id: question.key, text, by };
     signal::insert(&mut tx, run_id, &signal).await?;
     queue::wake(&mut tx, run_id).await?;
     tx.commit().await?;
@@ -58,17 +62,21 @@ pub(crate) async fn answer_question(
     Ok(StatusCode::ACCEPTED)
 }
 
-fn which(open: Vec<Question>, call_id: Option<&str>) -> Result<Question, Problem> {
-    if call_id.is_none() && open.iter().filter(|question| !question.answered).count() > 1 {
+fn which(mut open: Vec<Question>, asked: &Input) -> Result<Question, Problem> {
+    let path = asked.path.as_deref().map(call_key::path_of);
+    open.retain(|question| {
+        let (of, call_id) = call_key::split(&question.key);
+        asked.call_id.as_deref().is_none_or(|asked| asked == call_id)
+            && path.as_deref().is_none_or(|path| path == of)
+    });
+    if open.iter().filter(|question| !question.answered).count() > 1 {
+        let pointer = if asked.call_id.is_some() { "/path" } else { "/call_id" };
         let why = "the run asks several questions: say which";
-        return Err(Problem::validation(vec![FieldError::new("/call_id", why)]));
+        return Err(Problem::validation(vec![FieldError::new(pointer, why)]));
     }
-    let mut open = open;
     // An answered one only when there is no other: it is refused by its own name.
     open.sort_by_key(|question| question.answered);
-    let found =
-        open.into_iter().find(|question| call_id.is_none_or(|call_id| call_id == question.call_id));
-    found.ok_or_else(|| Error::QuestionNotFound.into())
+    open.into_iter().next().ok_or_else(|| Error::QuestionNotFound.into())
 }
 
 /// The answer as the model reads it.

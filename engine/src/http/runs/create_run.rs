@@ -21,7 +21,7 @@ use crate::live::{Live, Settling};
 use crate::store;
 use crate::visibility::Viewer;
 
-/// Start a run of an agent.
+/// Start a run of an agent or of a swarm.
 #[utoipa::path(post, path = "/v1/runs", tag = "runs", security(("token" = ["runs:write"])), request_body = StartRun,
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request harmless for 24 hours.")),
     responses((status = 201, body = RunView), (status = 200, body = RunView, description = "With `wait`."),
@@ -35,7 +35,7 @@ pub(crate) async fn create_run(
     let initiator = caller.person()?;
     start.check()?;
     let run = RunId::mint();
-    if once.is_asked() || start.is_personal() {
+    if once.is_asked() || start.is_personal() || start.is_of_swarm() {
         return kept(&app, &caller, &mut once, start, (run, initiator)).await;
     }
     let settling = start.wait().map(|_| app.stage.settling(run));

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::visible;
 use crate::app::App;
+use crate::call_key;
 use crate::store::effect;
 
 /// All calls of a run.
@@ -18,6 +19,8 @@ pub(crate) struct EffectList {
 /// One call to the outside world, and how far it has come.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct EffectView {
+    /// Whose call it is, in a tree of agents; empty for the run's own agent.
+    path: Vec<String>,
     call_id: String,
     tool_name: String,
     /// What a repeat would do.
@@ -52,10 +55,12 @@ pub(crate) async fn list_effects(
 }
 
 fn view(row: effect::Row, payloads: bool) -> EffectView {
+    let (path, call_id) = call_key::split(&row.call_id);
     EffectView {
+        path: call_key::names(path),
         effect: row.effect(),
         state: row.state(),
-        call_id: row.call_id,
+        call_id: call_id.to_owned(),
         tool_name: row.tool_name,
         idempotency_key: row.idempotency_key.to_string(),
         reason: row.reason.filter(|_| payloads),

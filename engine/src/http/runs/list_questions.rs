@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::visible;
 use crate::app::App;
+use crate::call_key;
 use crate::store::question;
 
 /// The questions of a run that nobody has answered.
@@ -19,6 +20,8 @@ pub(crate) struct QuestionList {
 /// What a run wants to know from a person.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct QuestionView {
+    /// Who asks, in a tree of agents; empty for the run's own agent.
+    path: Vec<String>,
     call_id: String,
     /// None for somebody who may not see content.
     question: Option<String>,
@@ -44,12 +47,16 @@ pub(crate) async fn list_questions(
         return Ok(Json(QuestionList { items: Vec::new() }));
     }
     let open = question::open(&mut tx, run_id).await?;
-    let items =
-        open.into_iter().filter(|question| !question.answered).map(|question| QuestionView {
-            call_id: question.call_id,
+    let open = open.into_iter().filter(|question| !question.answered);
+    let items = open.map(|question| {
+        let (path, call_id) = call_key::split(&question.key);
+        QuestionView {
+            path: call_key::names(path),
+            call_id: call_id.to_owned(),
             question: Some(question.text).filter(|_| caller.payloads),
             answer: question.answer,
             asked_at: question.asked_at,
-        });
+        }
+    });
     Ok(Json(QuestionList { items: items.collect() }))
 }

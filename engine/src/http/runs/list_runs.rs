@@ -3,7 +3,7 @@ use chrono::{DateTime, Utc};
 use dbutil::{Cursor, Page, PageQuery};
 use serde::Deserialize;
 use servicekit::{Caller, Params, Problem, scope::RunsRead};
-use shared_models::{AgentId, ConversationId, ProblemBody, RunStatus, TriggerId};
+use shared_models::{AgentId, ConversationId, ProblemBody, RunStatus, SwarmId, TriggerId};
 
 use crate::app::App;
 use crate::http::run_view::RunView;
@@ -18,6 +18,8 @@ pub(crate) struct ListRuns {
     agent_id: Option<AgentId>,
     trigger_id: Option<TriggerId>,
     conversation_id: Option<ConversationId>,
+    /// Runs of this swarm.
+    swarm_id: Option<SwarmId>,
     /// Created at this moment or later.
     since: Option<DateTime<Utc>>,
     /// Created before this moment.
@@ -45,6 +47,7 @@ pub(crate) async fn list_runs(
         since: query.since,
         until: query.until,
         conversation: query.conversation_id,
+        swarm: query.swarm_id,
     };
     let mut tx = app.db.begin(caller.tenant).await?;
     let rows = run::list_page(&mut tx, &Viewer::of(&caller), &filter, after, limit).await?;

@@ -8,7 +8,9 @@ use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use servicekit::{FieldError, Problem};
-use shared_models::{AgentId, AgentStatus, ConversationId, RunId, TenantId, UserId, WhenBusy};
+use shared_models::{
+    AgentId, AgentStatus, ConversationId, RunId, SwarmId, TenantId, UserId, WhenBusy,
+};
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -18,6 +20,7 @@ use crate::error::Error;
 use crate::http::conversations::check_end_user;
 use crate::snapshot::RunSnapshot;
 use crate::store;
+use crate::swarm::plan;
 use crate::visibility::Viewer;
 
 /// A run to start.
@@ -30,6 +33,12 @@ pub(crate) struct StartRun {
     /// The agent's name.
     #[serde(default)]
     agent: Option<String>,
+    /// A swarm instead of an agent; or name it with `swarm`.
+    #[serde(default)]
+    swarm_id: Option<SwarmId>,
+    /// The swarm's name.
+    #[serde(default)]
+    swarm: Option<String>,
     /// What is said to the agent: a text, a list of content blocks, or any other JSON, which it reads as text.
     input: Value,
     /// The conversation it is a part of: the agent is told what was said there before.
@@ -56,8 +65,20 @@ impl StartRun {
     pub(super) fn check(&self) -> Result<(), Problem> {
         let mut errors = Vec::new();
         let (id, name) = (self.agent_id.is_some(), self.agent.is_some());
-        if (id && name) || (!id && !name && self.conversation_id.is_none()) {
-            errors.push(FieldError::new("/agent_id", "say either `agent_id` or `agent`"));
+        if self.is_of_swarm() {
+            if id || name || (self.swarm_id.is_some() && self.swarm.is_some()) {
+                errors.push(FieldError::new("/swarm_id", "say one agent or one swarm, once"));
+            }
+            if self.conversation_id.is_some() {
+                let why = "a conversation is held with an agent";
+                errors.push(FieldError::new("/conversation_id", why));
+            }
+            if self.swarm.as_ref().is_some_and(|name| name.contains('\0')) {
+                errors.push(FieldError::new("/swarm", "must not contain U+0000"));
+            }
+        } else if (id && name) || (!id && !name && self.conversation_id.is_none()) {
+            let why = "say one of `agent_id`, `agent`, `swarm_id` and `swarm`";
+            errors.push(FieldError::new("/agent_id", why));
         }
         if self.when_busy.is_some() && self.conversation_id.is_none() {
             errors.push(FieldError::new("/when_busy", "only in a conversation"));
@@ -78,6 +99,10 @@ impl StartRun {
     /// Whether it is for a certain person, or a part of a conversation.
     pub(super) fn is_personal(&self) -> bool {
         self.conversation_id.is_some() || self.end_user_id.is_some()
+    }
+
+    pub(super) fn is_of_swarm(&self) -> bool {
+        self.swarm_id.is_some() || self.swarm.is_some()
     }
 
     pub(super) fn when_busy(&self) -> WhenBusy {
@@ -163,10 +188,33 @@ impl StartRun {
         tx: &mut TenantTx,
         viewer: &Viewer,
     ) -> Result<RunSnapshot, Error> {
-        let read = catalogue::read(tx, &self.which()).await?;
+        let read = if self.is_of_swarm() {
+            self.swarm_now(tx, viewer).await?
+        } else {
+            catalogue::read(tx, &self.which()).await?
+        };
         let snapshot = read.ok_or_else(|| self.unknown())?;
         self.may(app, viewer, &snapshot)?;
         Ok(snapshot)
+    }
+
+    /// Who may not see a swarm does not learn what is wrong with it.
+    async fn swarm_now(
+        &self,
+        tx: &mut TenantTx,
+        viewer: &Viewer,
+    ) -> Result<Option<RunSnapshot>, Error> {
+        let named = match (self.swarm_id, &self.swarm) {
+            (Some(id), _) => Some(id),
+            (None, Some(name)) => store::swarm::named(tx, name).await?,
+            (None, None) => None,
+        };
+        let Some(id) = named else { return Ok(None) };
+        let swarm = store::swarm::find_visible(tx, viewer, id).await.map_err(|_| self.unknown())?;
+        if swarm.fields.status != AgentStatus::Active {
+            return Err(Error::SwarmNotActive(swarm.fields.status.to_string()));
+        }
+        plan::build(tx, id).await
     }
 
     fn may(&self, app: &App, viewer: &Viewer, snapshot: &RunSnapshot) -> Result<(), Error> {
@@ -180,9 +228,11 @@ impl StartRun {
     }
 
     fn unknown(&self) -> Error {
-        match (self.agent_id, &self.agent) {
-            (Some(agent_id), _) => Error::AgentNotFound(agent_id),
-            (None, name) => Error::AgentNameNotFound(name.clone().unwrap_or_default()),
+        match (self.agent_id, self.swarm_id, &self.swarm) {
+            (Some(agent_id), ..) => Error::AgentNotFound(agent_id),
+            (None, Some(swarm_id), _) => Error::SwarmNotFound(swarm_id),
+            (None, None, Some(name)) => Error::SwarmNameNotFound(name.clone()),
+            (None, None, None) => Error::AgentNameNotFound(self.agent.clone().unwrap_or_default()),
         }
     }
 

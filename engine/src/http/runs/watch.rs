@@ -177,7 +177,7 @@ impl Watch {
         self.last = event.seq;
         self.over |= event.kind == RunEvent::LAST;
         if event.kind != "model_called" {
-            self.seen.replaced(event.seq);
+            self.seen.replaced(&event.path, event.seq);
         }
         if !self.payloads {
             event.redact();

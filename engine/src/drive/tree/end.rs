@@ -1,0 +1,93 @@
+//! How a run of a tree ends, or is left to another process.
+
+use agentcore::swarm::Path;
+use agentcore::{Happened, Message, Outcome};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use shared_models::RunStatus;
+
+use super::Drive;
+use crate::drive::finish::{self, Sum};
+use crate::drive::interrupt::Stop;
+use crate::drive::{PATIENCE, release, waits};
+use crate::error::Error;
+use crate::record::Record;
+
+impl Drive<'_> {
+    /// The tree has come to its own end: at the end of its work, or because a member has failed. Whoever is still at work
+    /// is taken from it.
+    pub(super) async fn ended(mut self, outcome: &Outcome) -> Result<(), Error> {
+        if self.give_up("the swarm has ended") {
+            waits::cancel_children(self.cx.app, self.cx.claimed, "it has ended").await?;
+        }
+        self.write(outcome, finish::status(outcome)).await
+    }
+
+    /// Somebody or the deadline ended it, with everybody in it.
+    pub(super) async fn stopped(mut self, stop: Stop) -> Result<(), Error> {
+        let (status, by, reason) = finish::words(stop);
+        self.give_up(&reason);
+        waits::cancel_children(self.cx.app, self.cx.claimed, &reason).await?;
+        self.cx.journal.note(Record::Stopped { reason: reason.clone(), by });
+        self.step(&Path::root(), Happened::Cancelled { reason });
+        let Some(outcome) = self.tree.state.outcome().cloned() else {
+            return Err(anyhow::anyhow!("a stopped tree does not end").into());
+        };
+        self.write(&outcome, status).await
+    }
+
+    /// Takes everybody from their work; says whether runs may be left that work for them.
+    fn give_up(&mut self, reason: &str) -> bool {
+        self.jobs = FuturesUnordered::new();
+        self.flights.clear();
+        let paths: Vec<Path> = self.members.keys().cloned().collect();
+        let mut children = false;
+        for path in paths {
+            let Some(member) = self.members.get_mut(&path) else { continue };
+            if !member.is_closed() {
+                children |= !member.close(reason).is_empty();
+            }
+            // What has been written down of it has happened, whether the tree still wants to hear it or not.
+            if let Err(error) = self.tell(&path) {
+                tracing::warn!(%error, %path, "a member cannot be closed");
+            }
+        }
+        children
+    }
+
+    async fn write(&mut self, outcome: &Outcome, status: RunStatus) -> Result<(), Error> {
+        let output = if outcome.output.is_empty() {
+            None
+        } else {
+            let said = Message::assistant(&outcome.output);
+            Some(self.cx.journal.keep(&said).map_err(anyhow::Error::from)?)
+        };
+        let (steps, usage) = self.tree.state.used();
+        finish::write(self.cx, &Sum { steps, usage, output }, outcome, status).await
+    }
+
+    /// Leaves the run to another process, because this one stops. Calls of tools end first, and models if they are quick.
+    pub(super) async fn release(mut self) -> Result<(), Error> {
+        let patience = tokio::time::sleep(PATIENCE);
+        tokio::pin!(patience);
+        let mut out_of_patience = false;
+        while !self.jobs.is_empty() {
+            tokio::select! {
+                Some(done) = self.jobs.next() => {
+                    if let Some(stop) = self.done(done)? {
+                        return self.stopped(stop).await;
+                    }
+                    self.close_ended();
+                }
+                () = &mut patience, if !out_of_patience => {
+                    out_of_patience = true;
+                    self.flights.values().filter(|flight| flight.asks_model).for_each(super::Flight::give_up);
+                }
+            }
+        }
+        match self.tree.state.outcome().cloned() {
+            Some(outcome) => self.ended(&outcome).await,
+            None => release(self.cx).await,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Members as they begin and as they end.
+
+use std::sync::Arc;
+
+use agentcore::swarm::Path;
+use anyhow::Context as _;
+use futures::FutureExt as _;
+use shared_models::RunId;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::Drive;
+use super::job::Done;
+use crate::catalogue::Pinned;
+use crate::drive::{Cx, Run, doubt, finish, waits};
+use crate::error::Error;
+use crate::record::Record;
+
+/// Somebody in the tree who has worked since we own the run.
+pub(super) struct Member<'a> {
+    pub(super) cx: Cx<'a>,
+    /// Held by its job while it has one.
+    run: Arc<Mutex<Run>>,
+    /// It is done, or was told to stop, and nothing of it is open.
+    closed: bool,
+}
+
+impl Member<'_> {
+    /// The member, while it does nothing.
+    pub(super) fn take(&self) -> Result<OwnedMutexGuard<Run>, Error> {
+        let run = self.run.clone().try_lock_owned().context("a member does two things at once")?;
+        Ok(run)
+    }
+}
+
+const OVER: &str = "the work it belongs to has ended";
+
+impl Drive<'_> {
+    /// Makes sure that the member at a path is there to be driven.
+    pub(super) fn enter(&mut self, path: &Path) -> Result<(), Error> {
+        if self.members.contains_key(path) {
+            return Ok(());
+        }
+        let state = self.tree.state.conversation(path).context("nobody works at that path")?;
+        let mut cx = self.cx.clone();
+        cx.snapshot = self.agent_at(path).context("no agent works at that path")?;
+        cx.journal = self.cx.journal.at(&path.to_string());
+        let mut run = Run::new(state.clone());
+        run.untold = Some(Vec::new());
+        run.given = self.tree.plan.tools_at(path);
+        run.known = self.tree.known.remove(cx.journal.path()).unwrap_or_default();
+        if let Some(told) = self.tree.told.remove(path) {
+            run.recall(told);
+            run.sort_out(cx.journal.path(), cx.app);
+            doubt::declare(&cx, &mut run);
+        } else if let Some(from) = self.tree.state.handed_over_by(&self.tree.plan, path) {
+            cx.journal.note(Record::HandedOver { from: from.to_string() });
+        }
+        let run = Arc::new(Mutex::new(run));
+        self.members.insert(path.clone(), Member { cx, run, closed: false });
+        Ok(())
+    }
+
+    fn agent_at(&self, path: &Path) -> Option<Arc<Pinned>> {
+        let (found, _) = self.tree.plan.find(path)?;
+        let place =
+            self.tree.plan.agents().iter().position(|(agent, _)| std::ptr::eq(*agent, found))?;
+        self.tree.agents.get(place).cloned()
+    }
+
+    /// Those who do nothing and have not ended.
+    pub(super) fn idle(&self) -> Result<Vec<OwnedMutexGuard<Run>>, Error> {
+        self.members.values().filter(|member| !member.closed).map(Member::take).collect()
+    }
+
+    /// Declares calls in doubt whose time is over.
+    pub(super) fn pass_time(&mut self) {
+        for member in self.members.values().filter(|member| !member.closed) {
+            if let Ok(mut run) = member.take() {
+                doubt::declare(&member.cx, &mut run);
+            }
+        }
+    }
+
+    /// Sees to members whose conversation the tree has ended: whoever is at work is taken from it, and what is open of
+    /// the others is given up.
+    pub(super) fn close_ended(&mut self) {
+        let mut children = Vec::new();
+        for (path, member) in &mut self.members {
+            let ended = |state: &agentcore::Conversation| state.outcome().is_some();
+            if member.closed || !self.tree.state.conversation(path).is_some_and(ended) {
+                continue;
+            }
+            match self.flights.get(path) {
+                Some(flight) => flight.give_up(),
+                None => children.extend(member.close(OVER)),
+            }
+        }
+        if !children.is_empty() {
+            let cx = self.cx;
+            let cancel =
+                async move { Done::Aside(waits::cancel(cx.app, cx.claimed, children, OVER).await) };
+            self.jobs.push(cancel.boxed());
+        }
+    }
+}
+
+impl Member<'_> {
+    /// Gives up what is open of a member without a job; gives the runs that worked for it.
+    pub(super) fn close(&mut self, reason: &str) -> Vec<RunId> {
+        self.closed = true;
+        let Ok(mut run) = self.take() else { return Vec::new() };
+        // Not in step with the tree on purpose: there the calls are closed already.
+        if run.state.outcome().is_none() {
+            finish::settle_calls(&self.cx, &mut run, reason);
+        }
+        let waiting = std::mem::take(&mut run.waiting);
+        waiting.into_values().filter_map(|waited| waited.child).collect()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+}

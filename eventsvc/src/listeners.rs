@@ -2,3 +2,4 @@
 
 pub(crate) mod agent_deleted;
 pub(crate) mod run_lifecycle;
+pub(crate) mod swarm_deleted;

@@ -23,7 +23,10 @@ use crate::{
     error::CODES,
     hooks::Hooks,
     intake::{Committer, committer},
-    listeners::{agent_deleted::AgentDeletedListener, run_lifecycle::RunLifecycle},
+    listeners::{
+        agent_deleted::AgentDeletedListener, run_lifecycle::RunLifecycle,
+        swarm_deleted::SwarmDeletedListener,
+    },
     routes,
     secrets::Secrets,
     stats::Stats,
@@ -100,6 +103,9 @@ pub fn run(app: &App, life: &Lifecycle) {
     let gone = Arc::new(AgentDeletedListener { hooks: app.hooks.clone() });
     let agents = pubsub::listen(app.db.clone(), app.bus.clone(), gone, life.soft());
     life.spawn("eventsvc agent deleted", agents);
+    let gone = Arc::new(SwarmDeletedListener { hooks: app.hooks.clone() });
+    let swarms = pubsub::listen(app.db.clone(), app.bus.clone(), gone, life.soft());
+    life.spawn("eventsvc swarm deleted", swarms);
 }
 
 /// The routes, with health, metrics and self-description, and the OpenAPI document.

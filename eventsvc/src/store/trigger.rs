@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, SystemTx, TenantTx};
 use serde_json::Value;
-use shared_models::{AgentId, CredentialId, SourceId, TeamId, TenantId, TriggerId, UserId};
+use shared_models::{AgentId, CredentialId, SourceId, SwarmId, TeamId, TenantId, TriggerId, UserId};
 use uuid::Uuid;
 
 use crate::viewer::Viewer;
@@ -250,6 +250,27 @@ pub(crate) async fn pause_of_agent(
            and not (paused and paused_why is not null)",
         tenant as _,
         agent.uuid(),
+        why,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Holds back everything a swarm's triggers receive, and notes why; says how many.
+pub(crate) async fn pause_of_swarm(
+    tx: &mut TenantTx,
+    swarm: SwarmId,
+    why: &str,
+) -> Result<u64, sqlx::Error> {
+    let tenant = tx.tenant();
+    let done = sqlx::query!(
+        "update eventsvc.trigger
+         set paused = true, paused_why = $3, version = version + 1, updated_at = now()
+         where tenant_id = $1 and target_kind = 'swarm' and target_id = $2 and deleted_at is null
+           and not (paused and paused_why is not null)",
+        tenant as _,
+        swarm.uuid(),
         why,
     )
     .execute(&mut **tx)

@@ -1,18 +1,25 @@
 //! What handlers are given.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRef;
 use dbutil::Db;
-use servicekit::Verifier;
-use shared_models::TenantId;
+use servicekit::{Verifier, egress::Egress};
+use url::Url;
 
 use crate::{
-    Error,
-    config::{Config, RootKeySource},
+    config::Config,
+    keys::Keys,
     ledger::{Ledger, LedgerTask},
-    store,
-    vault::{EnvRoot, FileRoot, IfMissing, RootKey, TenantKey, Vault, VaultError},
+    oauth::{
+        connect,
+        renew::Renewer,
+        renewals::{Renewals, RenewalsTask},
+    },
+    roots::open_vault,
+    types::Types,
+    vault::Vault,
+    workers,
 };
 
 /// Handles, all cheap to clone.
@@ -21,8 +28,23 @@ pub struct App {
     pub(crate) db: Db,
     pub(crate) vault: Vault,
     pub(crate) ledger: Ledger,
+    pub(crate) keys: Keys,
+    pub(crate) types: Types,
+    pub(crate) renewals: Renewals,
+    pub(crate) egress: Egress,
+    pub(crate) public_url: Url,
+    pub(crate) oauth_timeout: Duration,
     pub(crate) lease_seconds: u32,
     verifier: Verifier,
+}
+
+/// What works for the handlers, and has to be run.
+#[derive(Debug)]
+pub struct Tasks {
+    /// Without it nothing is resolved, and nobody is refused.
+    pub ledger: LedgerTask,
+    /// Without it no access token is renewed.
+    pub renewals: RenewalsTask,
 }
 
 impl FromRef<App> for Verifier {
@@ -32,70 +54,47 @@ impl FromRef<App> for Verifier {
 }
 
 impl App {
-    /// Opens the vault over a migrated database. Refuses a root key that is not the one the stored keys are under.
-    /// Nothing is resolved, and nobody is refused, unless the task runs.
+    /// Opens the vault over a migrated database. Refuses root keys that are not those the stored keys are under.
     pub async fn open(
         config: &Config,
         db: Db,
         verifier: Verifier,
-    ) -> anyhow::Result<(Self, LedgerTask)> {
-        let mut tx = db.system("is the root key the right one?").await?;
-        let wrapped = store::tenant_key::find_any(&mut tx).await?;
-        drop(tx);
-        let if_missing = if wrapped.is_some() { IfMissing::Refuse } else { IfMissing::Create };
-        let vault = Vault::new(root_key(&config.root_key, if_missing)?, config.key_cache);
-        if let Some((tenant, key)) = wrapped {
-            vault.tenant_key(tenant, &key).await.map_err(|error| {
-                anyhow::anyhow!(
-                    "the root key is not the one that the stored keys are under: {error}"
-                )
-            })?;
-        }
+    ) -> anyhow::Result<(Self, Tasks)> {
+        let vault = open_vault(config, &db).await?;
         let options = db.app_pool().connect_options();
-        let (ledger, task) = Ledger::new(&options, config.audit_queue, vault.clone());
-        Ok((Self { db, vault, ledger, lease_seconds: config.lease_seconds, verifier }, task))
-    }
-
-    /// The key that new secrets of a tenant are sealed under; made when there is none yet.
-    pub(crate) async fn active_key(&self, tenant: TenantId) -> Result<TenantKey, Error> {
-        let mut tx = self.db.begin(tenant).await?;
-        let stored = store::tenant_key::find_active(&mut tx).await?;
-        drop(tx);
-        let stored = match stored {
-            Some(stored) => stored,
-            None => self.first_key(tenant).await?,
+        let (ledger, ledger_task) = Ledger::new(&options, config.audit_queue, vault.clone());
+        let keys = Keys::new(db.clone(), vault.clone());
+        let egress = Egress::new(config.egress.clone())?;
+        let (renewals, renewals_task) = Renewals::new(Renewer {
+            db: db.clone(),
+            keys: keys.clone(),
+            egress: egress.clone(),
+            timeout: config.oauth_timeout,
+        });
+        let app = Self {
+            db,
+            vault,
+            ledger,
+            keys,
+            types: Types::seeded()?,
+            renewals,
+            egress,
+            public_url: config.public_url.clone(),
+            oauth_timeout: config.oauth_timeout,
+            lease_seconds: config.lease_seconds,
+            verifier,
         };
-        Ok(self.vault.tenant_key(tenant, &stored).await?)
+        Ok((app, Tasks { ledger: ledger_task, renewals: renewals_task }))
     }
 
-    /// One of the tenant's keys by its version.
-    pub(crate) async fn key(&self, tenant: TenantId, version: i32) -> Result<TenantKey, Error> {
-        if let Some(key) = self.vault.remembered(tenant, version) {
-            return Ok(key);
-        }
-        let mut tx = self.db.begin(tenant).await?;
-        let stored = store::tenant_key::find(&mut tx, version).await?;
-        drop(tx);
-        let stored = stored.ok_or(VaultError::NoTenantKey(version))?;
-        Ok(self.vault.tenant_key(tenant, &stored).await?)
+    /// One turn of what a service does by itself every few seconds: tokens that are due are renewed, and health follows
+    /// expiry.
+    pub async fn tend(&self) -> anyhow::Result<()> {
+        Ok(workers::connections::activate(&self.db, &self.renewals).await?)
     }
 
-    /// Of two that make a first key at the same time, one is stored and both use it.
-    async fn first_key(&self, tenant: TenantId) -> Result<crate::vault::WrappedKey, Error> {
-        let made = self.vault.new_tenant_key(tenant, 1).await?;
-        let mut tx = self.db.begin(tenant).await?;
-        store::tenant_key::insert_if_first(&mut tx, &made).await?;
-        let stored = store::tenant_key::find_active(&mut tx).await?;
-        tx.commit().await?;
-        stored.ok_or_else(|| VaultError::NoTenantKey(1).into())
+    /// Where OAuth providers send people back to.
+    pub(crate) fn callback_url(&self) -> anyhow::Result<Url> {
+        Ok(self.public_url.join(connect::CALLBACK)?)
     }
-}
-
-fn root_key(source: &RootKeySource, if_missing: IfMissing) -> anyhow::Result<Arc<dyn RootKey>> {
-    /// Raised when the root key is rotated.
-    const VERSION: i32 = 1;
-    Ok(match source {
-        RootKeySource::File(path) => Arc::new(FileRoot::load(path, VERSION, if_missing)?),
-        RootKeySource::Given(text) => Arc::new(EnvRoot::parse(text, VERSION)?),
-    })
 }

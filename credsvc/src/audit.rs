@@ -32,7 +32,19 @@ pub(crate) enum Action {
     Update,
     Delete,
     Grant,
+    /// A grant was taken back.
     Revoke,
+    Test,
+    Connect,
+    Refresh,
+    /// A connection was taken back, at its provider too.
+    Disconnect,
+    /// A call was made through the proxy.
+    Call,
+    /// A type or an OAuth client of the tenant was made, changed or removed.
+    Configure,
+    /// A key was put under another, or destroyed.
+    Rotate,
 }
 
 impl Action {
@@ -45,6 +57,13 @@ impl Action {
             Self::Delete => "delete",
             Self::Grant => "grant",
             Self::Revoke => "revoke",
+            Self::Test => "test",
+            Self::Connect => "connect",
+            Self::Refresh => "refresh",
+            Self::Disconnect => "disconnect",
+            Self::Call => "call",
+            Self::Configure => "configure",
+            Self::Rotate => "rotate",
         }
     }
 }
@@ -111,6 +130,35 @@ impl Entry {
         }
     }
 
+    /// Something the service did by itself, and that it went well.
+    pub(crate) fn own(action: Action, purpose: &str) -> Self {
+        Self {
+            actor: "svc:credsvc".into(),
+            on_behalf_of: None,
+            action,
+            credential: None,
+            grantee: None,
+            run: None,
+            purpose: Some(purpose.to_owned()),
+            host: None,
+            origin: Origin::default(),
+            outcome: "ok",
+            reason: None,
+        }
+    }
+
+    /// The same from where somebody unknown came: the link they have says who let them.
+    pub(crate) fn from(mut self, origin: &Origin, let_in_by: UserId) -> Self {
+        self.origin = origin.clone();
+        self.on_behalf_of(Some(let_in_by))
+    }
+
+    /// The same, which came to nothing.
+    pub(crate) fn failed(mut self, reason: &'static str) -> Self {
+        (self.outcome, self.reason) = ("failed", Some(reason));
+        self
+    }
+
     pub(crate) fn about(mut self, credential: CredentialId) -> Self {
         self.credential = Some(credential);
         self
@@ -134,23 +182,8 @@ impl Entry {
 
     /// The same, ended by an error.
     pub(crate) fn ended(mut self, error: &Error) -> Self {
-        (self.outcome, self.reason) = match error {
-            Error::NotFound(_) => ("refused", Some("not_found")),
-            Error::NotGranted { .. } => ("refused", Some("not_granted")),
-            Error::AdminsOnly => ("refused", Some("admins_only")),
-            Error::ViewersDoNotWrite => ("refused", Some("viewer")),
-            Error::KeyWithoutCredentials => ("refused", Some("scope_missing")),
-            Error::SubjectRequired => ("refused", Some("no_subject")),
-            Error::RunRequired => ("refused", Some("no_run")),
-            Error::ServicesOnly => ("refused", Some("services_only")),
-            Error::InUse(_) => ("refused", Some("in_use")),
-            Error::NameTaken(_) | Error::TooLarge | Error::Invalid(_) => {
-                ("refused", Some("invalid"))
-            }
-            Error::Changed => ("refused", Some("changed")),
-            Error::Unreadable(_) => ("failed", Some("unreadable")),
-            Error::Busy | Error::Db(_) | Error::Internal(_) => ("failed", Some("internal")),
-        };
+        let (outcome, reason) = error.told();
+        (self.outcome, self.reason) = (outcome, Some(reason));
         self
     }
 

@@ -1,27 +1,23 @@
 //! What the service is told.
 
-use std::{path::PathBuf, time::Duration};
+mod roots;
 
-use secrecy::SecretString;
-use servicekit::{Env, ServiceConfig};
+use std::time::Duration;
+
+use servicekit::{Env, ServiceConfig, egress::EgressPolicy};
 use shared_models::Service;
+use url::Url;
 
-/// Where the root key is.
-#[derive(Clone, Debug)]
-pub enum RootKeySource {
-    /// A file of 32 bytes and mode 0600, made on first start.
-    File(PathBuf),
-    /// 32 bytes in base64, given in the environment.
-    Given(SecretString),
-}
+pub use roots::{RootKeySource, RootKeySpec};
 
 /// Everything the service is told.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// What every service is told.
     pub service: ServiceConfig,
-    /// `SWITCHYARD_ROOT_KEY` (base64), or else `SWITCHYARD_ROOT_KEY_FILE` (default `.switchyard/credsvc/root.key`).
-    pub root_key: RootKeySource,
+    /// `SWITCHYARD_ROOT_KEYS`, or else `SWITCHYARD_ROOT_KEY` (base64), or else `SWITCHYARD_ROOT_KEY_FILE` (default
+    /// `.switchyard/credsvc/root.key`). The first wraps, all unwrap.
+    pub root_keys: Vec<RootKeySpec>,
     /// `SWITCHYARD_KEY_CACHE_SECONDS`: how long an unwrapped tenant key stays in memory (300).
     pub key_cache: Duration,
     /// `SWITCHYARD_SECRET_TTL_SECONDS`: how long a service may keep a resolved secret (60).
@@ -30,40 +26,80 @@ pub struct Config {
     pub audit_queue: usize,
     /// `SWITCHYARD_SHRED_DAYS`: days that a deleted credential stays sealed before nothing is left of it (31).
     pub shred_days: u32,
+    /// `SWITCHYARD_PUBLIC_URL`: where people reach the platform; links and OAuth redirects begin with it
+    /// (`http://127.0.0.1:8080`).
+    pub public_url: Url,
+    /// `SWITCHYARD_EGRESS_ALLOW`: what tests, the proxy and OAuth may reach besides public addresses.
+    pub egress: EgressPolicy,
+    /// `SWITCHYARD_OAUTH_TIMEOUT_SECONDS`: for one answer of an OAuth provider (10).
+    pub oauth_timeout: Duration,
 }
 
 impl Config {
     /// Reads the settings; problems are left in `env`.
     pub fn read(env: &mut Env) -> Self {
         let service = ServiceConfig::read(env, Service::Credsvc);
-        let given = env.optional_secret("SWITCHYARD_ROOT_KEY");
-        let file: Option<PathBuf> = env.optional("SWITCHYARD_ROOT_KEY_FILE");
-        if given.is_some() && file.is_some() {
-            env.refuse(
-                "SWITCHYARD_ROOT_KEY_FILE",
-                "set either this or SWITCHYARD_ROOT_KEY, not both",
-            );
-        }
-        let root_key = match given {
-            Some(key) => RootKeySource::Given(key),
-            None => {
-                RootKeySource::File(file.unwrap_or_else(|| ".switchyard/credsvc/root.key".into()))
-            }
-        };
+        let root_keys = roots::read(env);
         Self {
             service,
-            root_key,
+            root_keys,
             key_cache: Duration::from_secs(env.parse("SWITCHYARD_KEY_CACHE_SECONDS", "300")),
             lease_seconds: env.parse("SWITCHYARD_SECRET_TTL_SECONDS", "60"),
             audit_queue: env.parse("SWITCHYARD_AUDIT_QUEUE", "1024"),
             shred_days: env.parse("SWITCHYARD_SHRED_DAYS", "31"),
+            public_url: env.parse("SWITCHYARD_PUBLIC_URL", "http://127.0.0.1:8080"),
+            egress: egress(env),
+            oauth_timeout: Duration::from_secs(env.parse("SWITCHYARD_OAUTH_TIMEOUT_SECONDS", "10")),
         }
     }
+}
+
+fn egress(env: &mut Env) -> EgressPolicy {
+    let name = "SWITCHYARD_EGRESS_ALLOW";
+    let rules = env.text(name, "");
+    EgressPolicy::parse(&rules).unwrap_or_else(|error| {
+        env.refuse(name, error);
+        EgressPolicy::default()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> (Config, Vec<String>) {
+        let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut env = Env::from_map(vars);
+        let config = Config::read(&mut env);
+        let problems = env.finish().unwrap_err().into_iter().map(|problem| problem.name);
+        (config, problems.collect())
+    }
+
+    #[test]
+    fn root_keys_are_listed_newest_first() {
+        let (config, _) = read(&[
+            ("SWITCHYARD_ROOT_KEYS", "3=vault:switchyard, 2=env:OLD_KEY,1=file:/keys/root"),
+            ("SWITCHYARD_VAULT_ADDR", "https://vault.example:8200"),
+            ("SWITCHYARD_VAULT_TOKEN", "s.x"),
+            ("OLD_KEY", "a2V5"),
+        ]);
+
+        let versions: Vec<i32> = config.root_keys.iter().map(|root| root.version).collect();
+        assert_eq!(versions, [3, 2, 1]);
+        assert!(matches!(config.root_keys[0].source, RootKeySource::Vault { .. }));
+        assert!(matches!(config.root_keys[2].source, RootKeySource::File(_)));
+    }
+
+    #[test]
+    fn a_list_of_root_keys_that_makes_no_sense_is_refused() {
+        for list in ["file:/a", "x=file:/a", "1=file:/a,1=file:/b", "1=magic:/a", "0=file:/a", "1="]
+        {
+            let (_, problems) = read(&[("SWITCHYARD_ROOT_KEYS", list)]);
+            assert!(problems.iter().any(|name| name == "SWITCHYARD_ROOT_KEYS"), "{list}");
+        }
+        let (_, problems) = read(&[("SWITCHYARD_ROOT_KEYS", "1=vault:k")]);
+        assert!(problems.iter().any(|name| name == "SWITCHYARD_VAULT_ADDR"), "{problems:?}");
+    }
 
     #[test]
     fn two_root_keys_are_one_too_many() {

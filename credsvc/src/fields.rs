@@ -1,5 +1,6 @@
 //! The secret itself: an object of fields, wiped when dropped, never printed.
 
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use shared_models::FieldError;
@@ -59,9 +60,56 @@ impl Fields {
         }
     }
 
-    /// A field that is a string and not empty.
-    pub(crate) fn has_text(&self, name: &str) -> bool {
-        matches!(self.0.get(name), Some(Value::String(text)) if !text.is_empty())
+    /// A field as text, if it is a text that is not empty, or a number.
+    pub(crate) fn text(&self, name: &str) -> Option<SecretString> {
+        match self.0.get(name)? {
+            Value::String(text) if !text.is_empty() => Some(text.as_str().into()),
+            Value::Number(number) => Some(number.to_string().into()),
+            _ => None,
+        }
+    }
+
+    /// Every text in it, however deep, to be cut out of what is shown.
+    pub(crate) fn texts(&self) -> Vec<SecretString> {
+        let mut found = Vec::new();
+        self.0.values().for_each(|value| collect(value, &mut found));
+        found
+    }
+
+    /// Sets a field to a text.
+    pub(crate) fn set(&mut self, name: &str, text: &str) {
+        if let Some(mut old) = self.0.insert(name.to_owned(), Value::String(text.to_owned())) {
+            wipe(&mut old);
+        }
+    }
+
+    /// Takes a field away.
+    pub(crate) fn remove(&mut self, name: &str) {
+        if let Some(mut old) = self.0.remove(name) {
+            wipe(&mut old);
+        }
+    }
+
+    /// Takes every field away but this one.
+    #[must_use]
+    pub(crate) fn only(mut self, name: &str) -> Self {
+        let others: Vec<String> = self.0.keys().filter(|key| *key != name).cloned().collect();
+        for other in &others {
+            self.remove(other);
+        }
+        self
+    }
+
+    /// No fields.
+    pub(crate) fn none() -> Self {
+        Self(Map::new())
+    }
+
+    /// Shows the fields as one value, which is wiped afterwards.
+    pub(crate) fn with_value(&self, look: impl FnOnce(&Value)) {
+        let mut value = Value::Object(self.0.clone());
+        look(&value);
+        wipe(&mut value);
     }
 
     /// The fields as bytes to seal.
@@ -94,6 +142,15 @@ fn masked(value: &Value) -> String {
             format!("{HIDDEN}{}", text[at..].replace('\0', "·"))
         }
         _ => HIDDEN.to_owned(),
+    }
+}
+
+fn collect(value: &Value, found: &mut Vec<SecretString>) {
+    match value {
+        Value::String(text) => found.push(text.as_str().into()),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| collect(field, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

@@ -1,19 +1,26 @@
 //! The handlers, one file per thing that can be done.
 
+pub(crate) mod call;
+pub(crate) mod connect;
+pub(crate) mod create_connect_session;
 pub(crate) mod create_credential;
 pub(crate) mod create_grant;
+pub(crate) mod credential_types;
 pub(crate) mod delete_credential;
 pub(crate) mod delete_grant;
 pub(crate) mod delete_grants;
 pub(crate) mod get_credential;
 pub(crate) mod list_audit;
 pub(crate) mod list_credentials;
+pub(crate) mod oauth_clients;
 pub(crate) mod resolve_credential;
+pub(crate) mod revoke_credential;
+pub(crate) mod test_credential;
 pub(crate) mod update_credential;
 mod view;
 
 use serde_json::{Map, Value};
-use servicekit::{Caller, FieldError, Problem};
+use servicekit::{Caller, FieldError, Problem, egress::HostPattern};
 use shared_models::{Role, TenantId, UserId};
 
 use crate::{Error, store::credential::Credential};
@@ -75,6 +82,19 @@ fn check_meta(meta: &Map<String, Value>, errors: &mut Vec<FieldError>) {
     // Postgres cannot store it; an escaped backslash before "u0000" is no NUL, but refusing it costs nothing.
     if text.contains("\\u0000") {
         errors.push(FieldError::new("/meta", "must not contain NUL"));
+    }
+}
+
+/// Hosts that a credential is bound to.
+fn check_hosts(hosts: &[String], errors: &mut Vec<FieldError>) {
+    if hosts.len() > 50 {
+        errors.push(FieldError::new("/allowed_hosts", "at most 50"));
+    }
+    for (n, host) in hosts.iter().enumerate() {
+        if HostPattern::parse(host).is_none() {
+            let why = "must be a host such as `api.example.com`, `*.example.com` or `host:8443`";
+            errors.push(FieldError::new(format!("/allowed_hosts/{n}"), why));
+        }
     }
 }
 

@@ -68,6 +68,8 @@ pub(crate) enum Answer {
     /// Nothing is written down: it is sealed under this version of the tenant's key, which is not in memory. Fetching it
     /// may take a network call, and there are none within a transaction.
     NeedsKey(i32),
+    /// Nothing is written down: the access token in this version is about to end. Getting another takes a network call.
+    NeedsToken(i32),
 }
 
 impl Ledger {

@@ -10,25 +10,35 @@ mod codes;
 mod config;
 mod error;
 mod fields;
+mod finish;
 mod grantee;
 mod http;
-mod kinds;
+mod keys;
 mod ledger;
+mod oauth;
 mod origin;
+mod outgoing;
+mod probe;
 mod resolve;
+mod roots;
+pub mod rotation;
 mod routes;
+mod sigv4;
 mod start;
 mod store;
+mod types;
 mod vault;
 mod workers;
 
-pub use app::App;
+pub use app::{App, Tasks};
 pub use codes::ALL as CODES;
-pub use config::{Config, RootKeySource};
+pub use config::{Config, RootKeySource, RootKeySpec};
 use error::Error;
 pub use ledger::LedgerTask;
+pub use oauth::renewals::RenewalsTask;
 pub use routes::{openapi, router};
 pub use start::start;
+pub use vault::{KmsConfig, TransitConfig};
 
 /// The migrations of the `credsvc` schema.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/credsvc");

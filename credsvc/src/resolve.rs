@@ -4,8 +4,12 @@
 
 use std::sync::Arc;
 
-use servicekit::{Actor, Caller, scope::CredentialsResolve};
-use shared_models::{CredentialId, Service, TenantId, UserId};
+use chrono::{DateTime, TimeDelta, Utc};
+use servicekit::{Actor, Caller, egress::HostPattern, scope::CredentialsResolve};
+use shared_models::{
+    CredentialId, RunId, Service, TenantId, UserId, events::credential::CredentialHoneyUsed,
+};
+use url::Url;
 
 use crate::{
     App, Error,
@@ -14,12 +18,18 @@ use crate::{
     grantee::Grantee,
     ledger::{Answer, Asked},
     origin::Origin,
-    store::{credential::Credential, group::Found},
+    store::{
+        credential::{Credential, Health},
+        group::Found,
+    },
     vault::{TenantKey, Vault, VaultError},
 };
 
+/// An access token that lives no longer than this is renewed first.
+const SPARE: TimeDelta = TimeDelta::seconds(30);
+
 /// What a service asks for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ask {
     pub(crate) credential: CredentialId,
     /// For which agent or trigger.
@@ -28,6 +38,9 @@ pub(crate) struct Ask {
     pub(crate) owner: Option<UserId>,
     pub(crate) purpose: Option<String>,
     pub(crate) host: Option<String>,
+    pub(crate) run: Option<RunId>,
+    /// An access token must have some of its life left; false once it was tried to get another.
+    pub(crate) spare: bool,
 }
 
 /// A secret, for a short while.
@@ -42,8 +55,11 @@ pub(crate) async fn resolve(
     app: &App,
     caller: &Caller<CredentialsResolve>,
     origin: &Origin,
-    ask: Ask,
+    mut ask: Ask,
 ) -> Result<Resolved, Error> {
+    if let Actor::Service { run, .. } = &caller.actor {
+        ask.run = *run;
+    }
     let entry = Entry::new(caller, origin, Action::Resolve)
         .about(ask.credential)
         .grantee(ask.grantee)
@@ -65,24 +81,65 @@ pub(crate) async fn resolve(
     resolved
 }
 
-/// Asks the ledger, and again with the tenant's key when that is not in memory.
-async fn open(app: &App, tenant: TenantId, asked: Asked) -> Result<Resolved, Error> {
+/// Asks the ledger, and again with the tenant's key when that is not in memory, or with a new access token when the old
+/// one is about to end.
+async fn open(app: &App, tenant: TenantId, mut asked: Asked) -> Result<Resolved, Error> {
     // The secret may be sealed anew, under the next key, between two attempts; hardly twice.
-    const ATTEMPTS: u32 = 3;
-    let (asked, mut key) = (Arc::new(asked), None);
+    const ATTEMPTS: u32 = 5;
+    let (mut key, mut down, mut spare) = (None, None, true);
     for _ in 0..ATTEMPTS {
-        match app.ledger.open(tenant, asked.clone(), key.take()).await? {
-            Answer::Opened(resolved) => return Ok(*resolved),
-            Answer::NeedsKey(version) => match app.key(tenant, version).await {
+        let shared = Arc::new(asked);
+        match app.ledger.open(tenant, shared.clone(), key.take()).await? {
+            Answer::Opened(resolved) => return bait(app, tenant, &shared, *resolved).await,
+            Answer::NeedsKey(version) => match app.keys.get(tenant, version).await {
                 Ok(found) => key = Some(found),
                 Err(error) => {
-                    return Err(app.ledger.refused(tenant, asked.entry.clone(), error).await);
+                    return Err(app.ledger.refused(tenant, shared.entry.clone(), error).await);
                 }
             },
+            Answer::NeedsToken(version) => {
+                spare = false;
+                let renewed = match down.take() {
+                    Some(error) => Err(error),
+                    None => app.renewals.renew(tenant, shared.ask.credential, version).await,
+                };
+                match renewed {
+                    Ok(()) => {}
+                    // What is left of the old token's life is better than nothing.
+                    Err(error) if shared.ask.spare => down = Some(error),
+                    Err(error) => {
+                        return Err(app.ledger.refused(tenant, shared.entry.clone(), error).await);
+                    }
+                }
+            }
             Answer::Recorded => break,
         }
+        asked = Asked { ask: Ask { spare, ..shared.ask.clone() }, entry: shared.entry.clone() };
     }
     Err(Error::Busy)
+}
+
+/// Bait works like any other credential; that somebody took it is told before they have it.
+async fn bait(
+    app: &App,
+    tenant: TenantId,
+    asked: &Asked,
+    resolved: Resolved,
+) -> Result<Resolved, Error> {
+    if resolved.credential.honey {
+        let event = CredentialHoneyUsed {
+            credential_id: resolved.credential.id,
+            grantee: asked.ask.grantee.to_string(),
+            purpose: asked.ask.purpose.clone(),
+            run_id: asked.ask.run,
+        };
+        let mut tx = app.db.begin(tenant).await?;
+        pubsub::emit(&mut tx, &event).await?;
+        tx.commit().await?;
+        tracing::error!(credential = %event.credential_id, grantee = %event.grantee, "bait was taken");
+        metrics::counter!("credsvc_honey_used_total").increment(1);
+    }
+    Ok(resolved)
 }
 
 /// Whether who asks gets it, and if so the secret. Knows no SQL and waits for nothing.
@@ -91,12 +148,19 @@ pub(crate) fn decide(
     found: Option<Found>,
     key: Option<&TenantKey>,
     vault: &Vault,
+    now: DateTime<Utc>,
 ) -> Result<Answer, Error> {
     let Found { credential, granted, usable } = found.ok_or(Error::NotFound(ask.credential))?;
     // A person's credential is only for what that person owns, whatever a grant says.
     let owners = credential.user_id.is_none() || credential.user_id == ask.owner;
     if !granted || !owners {
         return Err(Error::NotGranted { credential: ask.credential, grantee: ask.grantee });
+    }
+    check_usable(&credential, now)?;
+    check_host(&credential, ask.host.as_deref())?;
+    let margin = if ask.spare { SPARE } else { TimeDelta::zero() };
+    if credential.token_expires_at.is_some_and(|at| at - margin <= now) {
+        return Ok(Answer::NeedsToken(credential.version));
     }
     let (tenant, version) = (credential.tenant_id, credential.tenant_key_version);
     if !usable {
@@ -107,13 +171,32 @@ pub(crate) fn decide(
     let given = key.filter(|key| key.is(tenant, version)).cloned();
     let Some(key) = given.or_else(remembered) else { return Ok(Answer::NeedsKey(version)) };
     let fields = Fields::from_bytes(&key.open(&credential.whose(), &credential.sealed())?)?;
+    let fields = if credential.is_connection() { fields.only("access_token") } else { fields };
     Ok(Answer::Opened(Box::new(Resolved { credential, fields })))
 }
 
-/// The plaintext of a credential. Whoever calls this has decided that it may be seen.
-pub(crate) async fn unseal(app: &App, credential: &Credential) -> Result<Fields, Error> {
-    let key = app.key(credential.tenant_id, credential.tenant_key_version).await?;
-    Fields::from_bytes(&key.open(&credential.whose(), &credential.sealed())?)
+/// Whether it may be used now.
+pub(crate) fn check_usable(credential: &Credential, now: DateTime<Utc>) -> Result<(), Error> {
+    let id = credential.id;
+    match credential.health {
+        Health::Revoked => Err(Error::Revoked(id)),
+        _ if credential.expires_at.is_some_and(|at| at <= now) => Err(Error::Expired(id)),
+        Health::NeedsReconnect if credential.is_connection() => Err(Error::NeedsReconnect(id)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether it may be sent there.
+fn check_host(credential: &Credential, host: Option<&str>) -> Result<(), Error> {
+    let hosts = &credential.allowed_hosts;
+    let url = host.and_then(|host| Url::parse(&format!("https://{host}")).ok());
+    let allows =
+        |url: &Url| hosts.iter().filter_map(|h| HostPattern::parse(h)).any(|h| h.matches_url(url));
+    if hosts.is_empty() || url.as_ref().is_some_and(allows) {
+        return Ok(());
+    }
+    let host = host.unwrap_or("a host that was not said").to_owned();
+    Err(Error::HostNotAllowed { host, allowed: hosts.join(", ") })
 }
 
 /// The engine only needs secrets while it runs something; its other callers have no run to name.

@@ -1,6 +1,6 @@
 //! The whole API as one list.
 
-use axum::Router;
+use axum::{Router, routing::any};
 use servicekit::{
     Probe, shell,
     shell::{Shell, describe},
@@ -45,6 +45,30 @@ fn routes() -> OpenApiRouter<App> {
             http::delete_credential::delete_credential
         ))
         .routes(routes!(http::list_audit::list_audit))
+        .routes(routes!(http::test_credential::test_credential))
+        .routes(routes!(http::revoke_credential::revoke_credential))
+        .routes(routes!(http::credential_types::list_types, http::credential_types::create_type))
+        .routes(routes!(
+            http::credential_types::get_type,
+            http::credential_types::replace_type,
+            http::credential_types::delete_type
+        ))
+        // Connections.
+        .routes(routes!(http::oauth_clients::list_clients, http::oauth_clients::create_client))
+        .routes(routes!(http::oauth_clients::update_client, http::oauth_clients::delete_client))
+        .routes(routes!(http::create_connect_session::create_connect_session))
+        .routes(routes!(http::create_connect_session::get_connect_session))
+        .routes(routes!(
+            http::call::call_get,
+            http::call::call_post,
+            http::call::call_put,
+            http::call::call_patch,
+            http::call::call_delete
+        ))
+        .route("/v1/proxy/{credential_id}/{path}/{*rest}", any(http::call::call_deep))
+        // For everybody: a link proves itself, and so does the way back from a provider.
+        .routes(routes!(http::connect::open_connect_link))
+        .routes(routes!(http::connect::finish_connect))
         // For services only; never proxied.
         .routes(routes!(http::create_credential::create_credential_for_person))
         .routes(routes!(http::resolve_credential::resolve_credential))

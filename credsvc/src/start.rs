@@ -11,8 +11,8 @@ use crate::{App, Config, router, workers};
 
 /// Connects, checks that the schema is migrated and the root key is the right one, then serves until `life` ends.
 ///
-/// Runs besides requests: the ledger, the outbox relay, the shredding of deleted credentials, and the wiping of keys
-/// whose time in memory is over.
+/// Runs besides requests: the ledger, the renewals of access tokens and who asks for those that are due, the outbox
+/// relay, the shredding of deleted credentials, and the wiping of keys whose time in memory is over.
 pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
     let db =
         Db::connect("credsvc", &config.service.db).await.context("connecting to the database")?;
@@ -23,8 +23,14 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
         config.service.auth.jwks_url.clone(),
         peer::internal_http()?,
     );
-    let (app, ledger) = App::open(&config, db.clone(), verifier).await?;
-    life.spawn("credsvc ledger", ledger.run(life.soft()));
+    let (app, tasks) = App::open(&config, db.clone(), verifier).await?;
+    life.spawn("credsvc ledger", tasks.ledger.run(life.soft()));
+    life.spawn("credsvc renewals", tasks.renewals.run(life.soft()));
+    let (tended, soft) = (app.clone(), life.soft());
+    life.spawn("credsvc connections", async move {
+        workers::connections::run(tended, soft).await;
+        Ok(())
+    });
 
     // Nobody waits for these events, so no bell is rung: the relay finds them when it looks.
     let (relay, _bell) = Relay::new(db, bus, config.service.relay.clone());

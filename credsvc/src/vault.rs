@@ -6,7 +6,11 @@
 
 mod bound;
 mod key;
+mod kms;
+mod remote;
+mod ring;
 mod root;
+mod transit;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +22,12 @@ use zeroize::Zeroizing;
 
 use bound::Bound;
 pub(crate) use key::Key;
+pub use kms::KmsConfig;
+pub(crate) use kms::KmsRoot;
+pub(crate) use ring::Ring;
 pub(crate) use root::{EnvRoot, FileRoot, IfMissing, RootKey, RootKeyError};
+pub use transit::TransitConfig;
+pub(crate) use transit::TransitRoot;
 
 /// Why something does not open. Never says what was inside.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +64,9 @@ pub(crate) enum VaultError {
     /// The tenant's key is gone, or retired.
     #[error("the tenant has no usable key of version {0}")]
     NoTenantKey(i32),
+    /// The root key is elsewhere, and does not answer.
+    #[error("the root key cannot be used now: {0}")]
+    RootDown(String),
     /// The operating system gave no randomness.
     #[error("no randomness is available")]
     Random,
@@ -106,19 +118,19 @@ pub(crate) struct Sealed {
 /// Seals and opens. Cheap to clone; knows no SQL.
 #[derive(Clone)]
 pub(crate) struct Vault {
-    root: Arc<dyn RootKey>,
+    root: Ring,
     unwrapped: Cache<(TenantId, i32), Arc<Key>>,
 }
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vault").field("root", &self.root.name()).finish_non_exhaustive()
+        f.debug_struct("Vault").field("root", &self.root).finish_non_exhaustive()
     }
 }
 
 impl Vault {
-    /// A vault under a root key; unwrapped tenant keys are kept for `ttl`.
-    pub(crate) fn new(root: Arc<dyn RootKey>, ttl: Duration) -> Self {
+    /// A vault under root keys; unwrapped tenant keys are kept for `ttl`.
+    pub(crate) fn new(root: Ring, ttl: Duration) -> Self {
         Self { root, unwrapped: Cache::builder().max_capacity(10_000).time_to_live(ttl).build() }
     }
 
@@ -133,10 +145,22 @@ impl Vault {
         tenant: TenantId,
         version: i32,
     ) -> Result<WrappedKey, VaultError> {
-        let root_version = self.root.version();
-        let bound = Bound::tenant_key(tenant, version, root_version);
-        let wrapped = self.root.wrap(Key::random()?, bound).await?;
-        Ok(WrappedKey { version, wrapped, root_version })
+        self.root.wrap(tenant, version, Key::random()?).await
+    }
+
+    /// The version of the root key that wraps now.
+    pub(crate) fn root_version(&self) -> i32 {
+        self.root.version()
+    }
+
+    /// The same tenant's key under the newest root key. It is not stored.
+    pub(crate) async fn rewrap(
+        &self,
+        tenant: TenantId,
+        stored: &WrappedKey,
+    ) -> Result<WrappedKey, VaultError> {
+        let key = self.root.unwrap(tenant, stored).await?;
+        self.root.wrap(tenant, stored.version, key).await
     }
 
     /// A tenant's key, if it is in memory.
@@ -165,18 +189,18 @@ impl Vault {
         if let Some(key) = self.remembered(tenant, version) {
             return Ok(key);
         }
-        let present = self.root.version();
-        if stored.root_version != present {
-            return Err(VaultError::OtherRoot { wanted: stored.root_version, present });
-        }
-        let bound = Bound::tenant_key(tenant, version, present);
-        let key = Arc::new(self.root.unwrap(stored.wrapped.clone(), bound).await?);
+        let key = Arc::new(self.root.unwrap(tenant, stored).await?);
         self.unwrapped.insert((tenant, version), key.clone());
         Ok(TenantKey { tenant, version, key })
     }
 }
 
 impl TenantKey {
+    /// Which of the tenant's keys it is.
+    pub(crate) fn version(&self) -> i32 {
+        self.version
+    }
+
     /// Whether it is this one.
     pub(crate) fn is(&self, tenant: TenantId, version: i32) -> bool {
         self.tenant == tenant && self.version == version
@@ -198,6 +222,18 @@ impl TenantKey {
     ) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         let data_key = self.key.unwrap(&stored.data_key, self.version, &Bound::data_key(whose))?;
         data_key.open(&stored.secret, whose.version, &Bound::secret(whose))
+    }
+
+    /// Puts a secret's data key under another of the tenant's keys; the secret itself is not opened.
+    pub(crate) fn rewrap(
+        &self,
+        whose: &Whose,
+        data_key: &str,
+        to: &Self,
+    ) -> Result<String, VaultError> {
+        let bound = Bound::data_key(whose);
+        let key = self.key.unwrap(data_key, self.version, &bound)?;
+        to.key.wrap(&key, to.version, &bound)
     }
 
     /// A keyed hash, for comparing secrets that must not be stored, not even as a plain hash: a short one could be

@@ -11,7 +11,25 @@ fn root(byte: u8, version: i32) -> Arc<EnvRoot> {
 }
 
 fn vault(byte: u8) -> Vault {
-    Vault::new(root(byte, 1), Duration::from_secs(60))
+    Vault::new(Ring::of(root(byte, 1)), Duration::from_secs(60))
+}
+
+#[tokio::test]
+async fn a_tenants_key_is_put_under_a_newer_root_key_and_seals_the_same() {
+    let whose = whose();
+    let old = vault(1);
+    let stored = old.new_tenant_key(whose.tenant, 1).await.unwrap();
+    let sealed = old.tenant_key(whose.tenant, &stored).await.unwrap().seal(&whose, SECRET).unwrap();
+    let both = Vault::new(Ring::of(root(2, 2)).with(root(1, 1)), Duration::ZERO);
+
+    let newer = both.rewrap(whose.tenant, &stored).await.unwrap();
+
+    let alone = Vault::new(Ring::of(root(2, 2)), Duration::ZERO);
+    let key = alone.tenant_key(whose.tenant, &newer).await.unwrap();
+    assert_eq!(key.open(&whose, &sealed).unwrap().as_slice(), SECRET);
+    assert_eq!((newer.root_version, newer.version), (2, 1));
+    let anothers = both.rewrap(TenantId::mint(), &stored).await.unwrap_err();
+    assert_eq!(anothers, VaultError::Refused);
 }
 
 fn whose() -> Whose {
@@ -106,7 +124,7 @@ async fn another_root_key_unwraps_nothing() {
     let wrapped = vault(1).new_tenant_key(tenant, 1).await.unwrap();
 
     let wrong = vault(2).tenant_key(tenant, &wrapped).await.unwrap_err();
-    let newer = Vault::new(root(1, 2), Duration::ZERO).tenant_key(tenant, &wrapped).await;
+    let newer = Vault::new(Ring::of(root(1, 2)), Duration::ZERO).tenant_key(tenant, &wrapped).await;
 
     assert_eq!(wrong, VaultError::Refused);
     assert_eq!(newer.unwrap_err(), VaultError::OtherRoot { wanted: 1, present: 2 });
@@ -141,9 +159,14 @@ async fn a_key_file_is_made_once_and_is_private() {
     let again = FileRoot::load(&path, 1, IfMissing::Refuse).unwrap();
 
     let tenant = TenantId::mint();
-    let wrapped =
-        Vault::new(Arc::new(first), Duration::ZERO).new_tenant_key(tenant, 1).await.unwrap();
-    Vault::new(Arc::new(again), Duration::ZERO).tenant_key(tenant, &wrapped).await.unwrap();
+    let wrapped = Vault::new(Ring::of(Arc::new(first)), Duration::ZERO)
+        .new_tenant_key(tenant, 1)
+        .await
+        .unwrap();
+    Vault::new(Ring::of(Arc::new(again)), Duration::ZERO)
+        .tenant_key(tenant, &wrapped)
+        .await
+        .unwrap();
     let metadata = std::fs::metadata(&path).unwrap();
     assert_eq!((metadata.permissions().mode() & 0o777, metadata.len()), (0o600, 32));
     assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);

@@ -1,4 +1,5 @@
 //! What runs besides requests, one file per loop.
 
+pub(crate) mod connections;
 pub(crate) mod keys;
 pub(crate) mod shred;

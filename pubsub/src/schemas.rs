@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use shared_models::events::{
     Event,
     agent::AgentDeleted,
-    credential::{CredentialCreated, CredentialDeleted, CredentialUpdated},
+    credential::{
+        CredentialCreated, CredentialDeleted, CredentialHealthChanged, CredentialHoneyUsed,
+        CredentialUpdated,
+    },
     run::{RunCreated, RunFinished, RunRefused, RunStarted, RunWaiting},
     swarm::SwarmDeleted,
     tenant::TenantCreated,
@@ -30,6 +33,8 @@ pub fn event_schemas() -> Value {
             describe::<CredentialCreated>(),
             describe::<CredentialUpdated>(),
             describe::<CredentialDeleted>(),
+            describe::<CredentialHealthChanged>(),
+            describe::<CredentialHoneyUsed>(),
             describe::<TenantCreated>(),
         ],
     })

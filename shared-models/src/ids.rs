@@ -148,6 +148,10 @@ ids! {
     CredentialId = "crd";
     /// The right of one agent or trigger to use one credential.
     GrantId = "grt";
+    /// A client that was registered with an OAuth provider.
+    ProviderConfigId = "pvc";
+    /// A link by which somebody connects an account.
+    ConnectSessionId = "cns";
     /// An engine process that owns runs.
     WorkerId = "wrk";
     /// One intended call to the outside world.

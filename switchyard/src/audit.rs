@@ -1,4 +1,4 @@
-//! `switchyard verify-audit`: whether what was written about credentials is still what was written.
+//! `switchyard audit verify`: whether what was written about credentials is still what was written.
 
 use std::io::Write as _;
 
@@ -9,6 +9,13 @@ use servicekit::{Env, ServiceConfig};
 use shared_models::Service;
 
 use crate::config::Invalid;
+
+/// What can be done with the audit.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Say of each tenant whether its chain is as it was written.
+    Verify,
+}
 
 /// Prints what was found, a line for each tenant; a chain that somebody changed is a failure.
 pub(crate) async fn verify() -> anyhow::Result<()> {

@@ -5,6 +5,7 @@
 
 mod audit;
 mod config;
+mod credentials;
 mod demo;
 mod documents;
 mod first_tenant;
@@ -100,8 +101,12 @@ enum Command {
         /// Of one service only.
         service: Option<Service>,
     },
-    /// Verify the audit of credentials, every tenant's; configured as `serve credsvc` is.
-    VerifyAudit,
+    /// Rotate keys, verify that secrets open, destroy a tenant's keys; configured as `serve credsvc` is.
+    #[command(subcommand)]
+    Credentials(credentials::Command),
+    /// Look after the audit of credentials; configured as `serve credsvc` is.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Write the OpenAPI documents and event schemas into a folder.
     #[command(hide = true)]
     Openapi {
@@ -131,7 +136,8 @@ fn main() -> ExitCode {
             Command::Secrets => secrets::print_new(),
             Command::NatsConfig => secrets::print_nats_config(),
             Command::Config { service } => config::print(service),
-            Command::VerifyAudit => audit::verify().await,
+            Command::Credentials(command) => credentials::run(command).await,
+            Command::Audit(audit::Command::Verify) => audit::verify().await,
             Command::Openapi { dir } => documents::write(&dir),
         }
     });

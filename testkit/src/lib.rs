@@ -14,6 +14,7 @@
 mod api;
 mod bus;
 mod db;
+pub mod idp;
 mod people;
 mod stub;
 mod wait;
@@ -22,6 +23,7 @@ pub mod walk;
 pub use api::{Api, Reply};
 pub use bus::TestNats;
 pub use db::TestDb;
+pub use idp::Idp;
 pub use people::{Person, Trust};
 pub use stub::{Answer, Stub, Stubbed};
 pub use wait::{eventually, eventually_within};

@@ -62,7 +62,7 @@ pub async fn verify(db: &Db, tenant: TenantId) -> Result<Verdict, sqlx::Error> {
     Ok(Verdict::Intact { rows: seq })
 }
 
-/// Verifies every tenant's chain; what `switchyard verify-audit` says.
+/// Verifies every tenant's chain; what `switchyard audit verify` says.
 pub async fn verify_all(db: &Db) -> Result<Vec<(TenantId, Verdict)>, sqlx::Error> {
     let mut tx = db.system("verify the audit of every tenant").await?;
     let tenants = store::audit::tenants(&mut tx).await?;

@@ -5,22 +5,26 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
-use servicekit::{Body, Caller, Created, Once, Path, Problem, scope::CredentialsWrite};
+use servicekit::{Body, Caller, Created, FieldError, Once, Path, Problem, scope::CredentialsWrite};
 use shared_models::{
     CredentialId, ProblemBody, Role, TenantId, UserId, events::credential::CredentialCreated,
 };
 use zeroize::Zeroizing;
 
-use super::{Person, all_right, check_meta, check_name, check_tenant};
+use super::{Person, all_right, check_hosts, check_meta, check_name, check_tenant};
 use crate::{
     App, Error,
     audit::{self, Action, Entry},
     fields::Fields,
-    kinds,
     origin::Origin,
-    store::{self, credential::Environment},
+    store::{
+        self,
+        credential::{Environment, Terms},
+    },
+    types::{self, Auth, Kind},
     vault::Whose,
 };
 
@@ -35,7 +39,7 @@ pub(crate) struct NewCredential {
     /// Unique among the tenant's credentials of the environment; made up when absent.
     #[serde(default)]
     name: Option<String>,
-    /// `generic` (any fields), `http_bearer`, `http_basic` or `openai_api`.
+    /// One of `GET /v1/credential-types`; `generic` (any fields) when absent.
     #[serde(default = "generic", rename = "type")]
     #[schema(required = false)]
     kind: String,
@@ -47,13 +51,24 @@ pub(crate) struct NewCredential {
     #[serde(default)]
     #[schema(value_type = Object, required = false)]
     meta: Map<String, Value>,
-    /// The secret: an object of at most 64 KiB.
+    /// The secret: an object of at most 64 KiB, as its type wants it.
     credentials: Fields,
+    /// When it stops being given out.
+    #[serde(default)]
+    expires_at: Option<DateTime<Utc>>,
+    /// The only hosts it may be sent to (`api.example.com`, `*.example.com`); any when empty.
+    #[serde(default)]
+    #[schema(required = false)]
+    allowed_hosts: Vec<String>,
+    /// Bait (administrators only): it works like any other, and whoever asks for it raises `credential.honey_used`.
+    #[serde(default)]
+    #[schema(required = false)]
+    honey: bool,
 }
 
 /// Whose a credential shall be: `null` is not the same as nothing.
 #[derive(Clone, Copy, Debug, Default)]
-enum Said {
+pub(super) enum Said {
     #[default]
     Nothing,
     Tenants,
@@ -63,6 +78,11 @@ enum Said {
 impl Said {
     fn is_nothing(&self) -> bool {
         matches!(self, Self::Nothing)
+    }
+
+    /// For what already belongs to somebody nothing needs to be said.
+    pub(super) fn or_own(self, decided: bool) -> Self {
+        if decided { Self::Nothing } else { self }
     }
 }
 
@@ -135,18 +155,21 @@ async fn create(
     mut once: Once,
     new: NewCredential,
 ) -> Result<Response, Problem> {
-    new.check()?;
+    let kind = new.check(app, caller.tenant).await?;
     let whose =
         Whose { tenant: caller.tenant, credential: CredentialId::mint(), user: None, version: 1 };
     let entry = Entry::new(caller, origin, Action::Create).about(whose.credential);
     let (creator, user) = match owner(caller, new.user_id) {
+        Ok(_) if new.honey && !Person::of(caller)?.is(Role::Admin) => {
+            return Err(app.ledger.refused(caller.tenant, entry, Error::AdminsOnly).await.into());
+        }
         Ok(owner) => owner,
         Err(error) => {
             return Err(app.ledger.refused(caller.tenant, entry, error).await.into());
         }
     };
     let whose = Whose { user, ..whose };
-    let key = app.active_key(caller.tenant).await?;
+    let key = app.keys.active(caller.tenant).await?;
     let sealed = key.seal(&whose, &new.credentials.to_bytes()?).map_err(Error::from)?;
     let seen = hex::encode(key.fingerprint(&new.to_bytes()?));
 
@@ -155,6 +178,7 @@ async fn create(
         return Ok(stored);
     }
     let name = new.name.clone().unwrap_or_else(|| made_up_name(&new.kind, whose.credential));
+    let (terms, connection) = (new.terms(), kind.connection());
     let row = store::credential::NewCredential {
         whose,
         name: &name,
@@ -164,6 +188,8 @@ async fn create(
         mask: &new.credentials.mask(),
         sealed: &sealed,
         created_by: creator,
+        terms: &terms,
+        connection: connection.as_ref(),
     };
     store::credential::insert(&mut tx, &row).await?;
     let event = CredentialCreated { credential_id: whose.credential, user_id: user, version: 1 };
@@ -176,16 +202,37 @@ async fn create(
 }
 
 impl NewCredential {
-    fn check(&self) -> Result<(), Error> {
+    /// Everything that is wrong with it, or its type.
+    async fn check(&self, app: &App, tenant: TenantId) -> Result<Kind, Error> {
         let mut errors = Vec::new();
+        let mut tx = app.db.begin(tenant).await?;
+        let kind = app.types.find(&mut tx, &self.kind).await?;
+        drop(tx);
         self.credentials.check(&mut errors);
-        kinds::check(&self.kind, &self.credentials, &mut errors);
+        match &kind {
+            Some(kind) if kind.definition.auth == Auth::Oauth2 => {
+                let why = "is connected: begin with `POST /v1/connect_sessions`";
+                errors.push(FieldError::new("/type", why));
+            }
+            Some(kind) => kind.check(&self.credentials, &mut errors),
+            None => errors.push(types::unknown("/type")),
+        }
         if let Some(name) = &self.name {
             check_name(name, &mut errors);
         }
         check_meta(&self.meta, &mut errors);
+        check_hosts(&self.allowed_hosts, &mut errors);
         all_right(errors)?;
-        self.credentials.to_bytes().map(drop)
+        self.credentials.to_bytes()?;
+        kind.ok_or_else(|| Error::NoType(self.kind.clone()))
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            expires_at: self.expires_at,
+            allowed_hosts: self.allowed_hosts.clone(),
+            honey: self.honey,
+        }
     }
 
     fn to_bytes(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
@@ -194,7 +241,10 @@ impl NewCredential {
 }
 
 /// Who stores it, and whose it will be.
-fn owner(caller: &Caller<CredentialsWrite>, said: Said) -> Result<(UserId, Option<UserId>), Error> {
+pub(super) fn owner(
+    caller: &Caller<CredentialsWrite>,
+    said: Said,
+) -> Result<(UserId, Option<UserId>), Error> {
     let person = Person::of(caller)?;
     if !person.is(Role::Member) {
         return Err(Error::ViewersDoNotWrite);
@@ -217,13 +267,13 @@ fn owner(caller: &Caller<CredentialsWrite>, said: Said) -> Result<(UserId, Optio
     Ok((person.user, user))
 }
 
-fn made_up_name(kind: &str, id: CredentialId) -> String {
+pub(super) fn made_up_name(kind: &str, id: CredentialId) -> String {
     let id = id.uuid().simple().to_string();
     format!("{kind}-{}", &id[id.len() - 12..])
 }
 
 fn generic() -> String {
-    kinds::GENERIC.to_owned()
+    types::GENERIC.to_owned()
 }
 
 fn production() -> Environment {

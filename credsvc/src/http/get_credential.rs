@@ -112,6 +112,14 @@ impl GetCredential {
         }
         all_right(errors)?;
         let (owner, purpose) = (self.user_id, self.purpose.clone());
-        Ok(Some(Ask { credential: id, grantee, owner, purpose, host: None }))
+        Ok(Some(Ask {
+            credential: id,
+            grantee,
+            owner,
+            purpose,
+            host: None,
+            run: None,
+            spare: true,
+        }))
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct ResolveCredential {
     owner: UserId,
     /// Why, for the audit.
     purpose: String,
-    /// Where the secret will be sent, for the audit.
+    /// Where the secret will be sent; must be said of one that is bound to hosts.
     #[serde(default)]
     host: Option<String>,
 }
@@ -67,6 +67,8 @@ pub(crate) async fn resolve_credential(
         owner: Some(asked.owner),
         purpose: Some(asked.purpose),
         host: asked.host,
+        run: None,
+        spare: true,
     };
     let found = resolve::resolve(&app, &caller, &origin, ask).await?;
     Ok(Json(ResolvedCredential {

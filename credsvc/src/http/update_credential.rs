@@ -4,25 +4,30 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use servicekit::{
-    Body, Caller, IfMatch, Path, Problem, merge_patch, reply::Tagged, scope::CredentialsWrite,
+    Body, Caller, FieldError, IfMatch, Path, Problem, merge_patch, reply::Tagged,
+    scope::CredentialsWrite,
 };
-use shared_models::{CredentialId, ProblemBody, TenantId, events::credential::CredentialUpdated};
+use shared_models::{
+    CredentialId, ProblemBody, Role, TenantId, events::credential::CredentialUpdated,
+};
 
-use super::{Person, all_right, check_meta, check_name, check_tenant, view::CredentialView};
+use super::{
+    Person, all_right, check_hosts, check_meta, check_name, check_tenant, view::CredentialView,
+};
 use crate::{
     App, Error,
     audit::{self, Action, Entry},
     fields::{Fields, wipe},
-    kinds,
     origin::Origin,
-    resolve,
     store::{
         self,
-        credential::{Credential, Edit},
+        credential::{Credential, Edit, Terms},
     },
+    types,
     vault::{Sealed, Whose},
 };
 
@@ -36,7 +41,17 @@ pub(crate) struct Editable {
     /// Merged into the metadata; null removes a key.
     #[schema(value_type = Object, required = false)]
     meta: Map<String, Value>,
-    /// Merged into the secret; null removes a field. Makes a new version.
+    /// When it stops being given out; null takes that back.
+    #[serde(default)]
+    #[schema(required = false)]
+    expires_at: Option<DateTime<Utc>>,
+    /// The only hosts it may be sent to; any when empty.
+    #[schema(required = false)]
+    allowed_hosts: Vec<String>,
+    /// Whether it is bait; only administrators change that.
+    #[schema(required = false)]
+    honey: bool,
+    /// Merged into the secret; null removes a field. Makes a new version. Tokens of a connection cannot be edited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>, required = false)]
     credentials: Option<Fields>,
@@ -73,7 +88,16 @@ pub(crate) async fn update_credential(
     if_match.check(current.revision)?;
     let edited = edited(&app, &current, &patch).await;
     wipe(&mut patch);
-    let edited = edited?;
+    let mut edited = edited?;
+    if edited.honey != current.honey && !Person::of(&caller)?.is(Role::Admin) {
+        return Err(app.ledger.refused(tenant, entry, Error::AdminsOnly).await.into());
+    }
+    let renew = current.is_connection()
+        && current.provider_config_id.is_none()
+        && edited.credentials.is_some();
+    if renew && let Some(fields) = &mut edited.credentials {
+        fields.remove("access_token");
+    }
     let secret = replacement(&app, &current, edited.credentials.as_ref()).await?;
 
     let mut tx = app.db.begin(tenant).await?;
@@ -81,9 +105,18 @@ pub(crate) async fn update_credential(
         name: &edited.name,
         meta: &Value::Object(edited.meta.clone()),
         secret: secret.as_ref().map(|secret| (&secret.sealed, &secret.mask)),
+        terms: &Terms {
+            expires_at: edited.expires_at,
+            allowed_hosts: edited.allowed_hosts.clone(),
+            honey: edited.honey,
+        },
+        renew,
     };
     let changed =
         store::credential::update(&mut tx, &current, &edit).await?.ok_or(Error::Changed)?;
+    if changed.health != current.health {
+        pubsub::emit(&mut tx, &changed.health_changed()).await?;
+    }
     if changed.version > current.version {
         let event = CredentialUpdated {
             credential_id: id,
@@ -114,27 +147,52 @@ async fn edited(app: &App, current: &Credential, patch: &Value) -> Result<Editab
     let before = Editable {
         name: current.name.clone(),
         meta: current.meta.as_object().cloned().unwrap_or_default(),
-        credentials: if with_secret { Some(resolve::unseal(app, current).await?) } else { None },
+        expires_at: current.expires_at,
+        allowed_hosts: current.allowed_hosts.clone(),
+        honey: current.honey,
+        credentials: if with_secret { Some(app.keys.unseal(current).await?) } else { None },
     };
     let after: Editable = merge_patch(&before, patch)?;
     let mut errors = Vec::new();
     check_name(&after.name, &mut errors);
     check_meta(&after.meta, &mut errors);
+    check_hosts(&after.allowed_hosts, &mut errors);
+    let mut tx = app.db.begin(current.tenant_id).await?;
+    let kind = app.types.find(&mut tx, &current.kind).await?;
+    drop(tx);
     match &after.credentials {
         Some(fields) => {
             fields.check(&mut errors);
-            kinds::check(&current.kind, fields, &mut errors);
+            match &kind {
+                // Where a connection's calls go may be changed; its tokens are its provider's.
+                Some(_)
+                    if current.provider_config_id.is_some() && !same_tokens(&before, fields) =>
+                {
+                    let why = "is connected: begin with `POST /v1/connect_sessions`";
+                    errors.push(FieldError::new("/credentials", why));
+                }
+                Some(kind) => kind.check(fields, &mut errors),
+                None => errors.push(types::unknown("/type")),
+            }
         }
         None if with_secret => {
-            errors.push(servicekit::FieldError::new(
-                "/credentials",
-                "cannot be removed; delete the credential",
-            ));
+            errors
+                .push(FieldError::new("/credentials", "cannot be removed; delete the credential"));
         }
         None => {}
     }
     all_right(errors)?;
     Ok(after)
+}
+
+fn same_tokens(before: &Editable, after: &Fields) -> bool {
+    use secrecy::ExposeSecret;
+    let Some(before) = &before.credentials else { return false };
+    ["access_token", "refresh_token"].iter().all(|name| {
+        let (old, new) = (before.text(name), after.text(name));
+        old.as_ref().map(ExposeSecret::expose_secret)
+            == new.as_ref().map(ExposeSecret::expose_secret)
+    })
 }
 
 async fn replacement(
@@ -143,7 +201,7 @@ async fn replacement(
     fields: Option<&Fields>,
 ) -> Result<Option<Replacement>, Error> {
     let Some(fields) = fields else { return Ok(None) };
-    let key = app.active_key(current.tenant_id).await?;
+    let key = app.keys.active(current.tenant_id).await?;
     let whose = Whose { version: current.version + 1, ..current.whose() };
     let sealed = key.seal(&whose, &fields.to_bytes()?)?;
     Ok(Some(Replacement { sealed, mask: fields.mask() }))

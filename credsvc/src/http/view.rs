@@ -3,11 +3,12 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
-use shared_models::{CredentialId, TenantId, UserId, wire_time};
+use shared_models::{CredentialId, ProviderConfigId, TenantId, UserId, wire_time};
 
 use crate::{
     fields::Fields,
-    store::credential::{Credential, Environment},
+    probe::Tested,
+    store::credential::{Credential, Environment, Health},
 };
 
 /// A credential. People see its fields masked; services see them inside a grant.
@@ -40,6 +41,36 @@ pub(crate) struct CredentialView {
     /// To the minute; the audit knows each use.
     #[serde(serialize_with = "wire_time::maybe")]
     pub(crate) last_used_at: Option<DateTime<Utc>>,
+    /// When it stops being given out.
+    #[serde(serialize_with = "wire_time::maybe")]
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    /// The only hosts it may be sent to; any when empty.
+    pub(crate) allowed_hosts: Vec<String>,
+    /// What it is good for now.
+    pub(crate) health: Health,
+    /// Why, in a word.
+    pub(crate) health_reason: Option<String>,
+    /// What came of its last test.
+    #[schema(value_type = Option<Tested>)]
+    pub(crate) tested: Option<Value>,
+    /// Of an OAuth connection.
+    pub(crate) connection: Option<ConnectionView>,
+}
+
+/// The state of an OAuth connection.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Connection)]
+pub(crate) struct ConnectionView {
+    /// By which client; none when the credential is a client itself.
+    oauth_client_id: Option<ProviderConfigId>,
+    /// Whose account it is, if the provider said.
+    account: Option<String>,
+    scopes: Vec<String>,
+    /// Of the access token; none when it does not expire.
+    #[serde(serialize_with = "wire_time::maybe")]
+    token_expires_at: Option<DateTime<Utc>>,
+    #[serde(serialize_with = "wire_time::maybe")]
+    refreshed_at: Option<DateTime<Utc>>,
 }
 
 /// What is shown of the fields.
@@ -65,6 +96,13 @@ impl CredentialView {
     }
 
     fn new(credential: Credential, shown: Shown) -> Self {
+        let connection = credential.is_connection().then(|| ConnectionView {
+            oauth_client_id: credential.provider_config_id,
+            account: credential.account.clone(),
+            scopes: credential.scopes.clone(),
+            token_expires_at: credential.token_expires_at,
+            refreshed_at: credential.refreshed_at,
+        });
         Self {
             credential_id: credential.id,
             tenant_id: credential.tenant_id,
@@ -80,6 +118,12 @@ impl CredentialView {
             created_at: credential.created_at,
             updated_at: credential.updated_at,
             last_used_at: credential.last_used_at,
+            expires_at: credential.expires_at,
+            allowed_hosts: credential.allowed_hosts,
+            health: credential.health,
+            health_reason: credential.health_reason,
+            tested: credential.tested,
+            connection,
         }
     }
 }

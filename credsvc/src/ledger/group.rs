@@ -62,7 +62,8 @@ pub(super) async fn write(
             Work::Open { asked, key } => {
                 let found = found.next().flatten();
                 let stale = found.as_ref().is_some_and(|found| is_stale(found, &heads));
-                let opened = resolve::decide(&asked.ask, found, key.as_ref(), vault);
+                let now = heads.first().map(|(_, head)| head.at).unwrap_or_default();
+                let opened = resolve::decide(&asked.ask, found, key.as_ref(), vault, now);
                 if stale && matches!(opened, Ok(Answer::Opened(_))) {
                     used.insert((waiting.tenant, asked.ask.credential));
                 }
@@ -116,7 +117,7 @@ async fn look(
 /// What the audit is told; nothing when nothing was decided.
 fn told(entry: &Entry, opened: &Verdict) -> Option<Entry> {
     match opened {
-        Ok(Answer::NeedsKey(_)) => None,
+        Ok(Answer::NeedsKey(_) | Answer::NeedsToken(_)) => None,
         Ok(Answer::Opened(_) | Answer::Recorded) => Some(entry.clone()),
         Err(error) => Some(entry.clone().ended(error)),
     }

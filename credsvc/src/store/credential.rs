@@ -1,31 +1,20 @@
 //! Credentials: sealed secrets and what may be seen of them.
 
+mod parts;
+
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, OnConstraint as _, SystemTx, TenantTx};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use shared_models::{CredentialId, TenantId, UserId};
+use shared_models::{
+    CredentialId, ProviderConfigId, TenantId, UserId, events::credential::CredentialHealthChanged,
+};
 use uuid::Uuid;
 
 use crate::{
     Error,
     vault::{Sealed, Whose},
 };
-
-/// Where a credential is good for.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, sqlx::Type, utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-pub(crate) enum Environment {
-    /// For trying out.
-    Development,
-    /// For rehearsing.
-    Staging,
-    /// For real.
-    Production,
-}
+pub(crate) use parts::{Connection, Environment, Health, Terms};
 
 /// A credential as it is stored. The secret is sealed.
 #[derive(Clone, Debug)]
@@ -47,9 +36,35 @@ pub(crate) struct Credential {
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
     pub(crate) last_used_at: Option<DateTime<Utc>>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) honey: bool,
+    pub(crate) health: Health,
+    pub(crate) health_reason: Option<String>,
+    pub(crate) tested: Option<Value>,
+    pub(crate) provider_config_id: Option<ProviderConfigId>,
+    pub(crate) account: Option<String>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) token_expires_at: Option<DateTime<Utc>>,
+    pub(crate) refreshed_at: Option<DateTime<Utc>>,
 }
 
 impl Credential {
+    /// Whether we get and renew its access token, which is all that is given out of it then.
+    pub(crate) fn is_connection(&self) -> bool {
+        self.provider_config_id.is_some() || self.token_expires_at.is_some()
+    }
+
+    /// The event that tells of its health.
+    pub(crate) fn health_changed(&self) -> CredentialHealthChanged {
+        CredentialHealthChanged {
+            credential_id: self.id,
+            user_id: self.user_id,
+            health: self.health.as_str().into(),
+            reason: self.health_reason.clone(),
+        }
+    }
+
     /// What its secret is bound to.
     pub(crate) fn whose(&self) -> Whose {
         Whose {
@@ -86,15 +101,26 @@ pub(crate) struct NewCredential<'a> {
     pub(crate) mask: &'a Value,
     pub(crate) sealed: &'a Sealed,
     pub(crate) created_by: UserId,
+    pub(crate) terms: &'a Terms,
+    /// For what is connected or gets tokens of its own.
+    pub(crate) connection: Option<&'a Connection>,
 }
 
-/// Adds a credential; its name must be new among the tenant's live ones of that environment.
+/// Adds a credential; its name must be new among the tenant's live ones of that environment. Says `Changed` when the
+/// tenant's key was retired meanwhile: seal it again.
 pub(crate) async fn insert(tx: &mut TenantTx, new: &NewCredential<'_>) -> Result<(), Error> {
-    let tenant = tx.tenant();
-    sqlx::query!(
-        "insert into credsvc.credential (credential_id, tenant_id, user_id, name, type, environment, meta, mask,
-             version, revision, tenant_key_version, data_key, sealed, created_by)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13)",
+    let (tenant, nothing) = (tx.tenant(), Connection::default());
+    let connection = new.connection.unwrap_or(&nothing);
+    let done = sqlx::query!(
+        "with key as (
+             select version from credsvc.tenant_key
+             where tenant_id = $2 and version = $10 and state <> 'retired' for share)
+         insert into credsvc.credential (credential_id, tenant_id, user_id, name, type, environment, meta, mask,
+             version, revision, tenant_key_version, data_key, sealed, created_by, expires_at, allowed_hosts, honey,
+             provider_config_id, account, scopes, token_expires_at, refresh_due_at)
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, key.version, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+             now() + make_interval(secs => $20), now() + make_interval(secs => $21)
+         from key",
         new.whose.credential as _,
         tenant as _,
         new.whose.user as _,
@@ -108,11 +134,19 @@ pub(crate) async fn insert(tx: &mut TenantTx, new: &NewCredential<'_>) -> Result
         new.sealed.data_key,
         new.sealed.secret,
         new.created_by as _,
+        new.terms.expires_at,
+        &new.terms.allowed_hosts,
+        new.terms.honey,
+        connection.provider_config_id as _,
+        connection.account.as_deref(),
+        &connection.scopes,
+        connection.lives,
+        connection.renew_in,
     )
     .execute(&mut **tx)
     .await
-    .on_constraint("credential_name_key", || Error::NameTaken(new.name.to_owned()))
-    .map(drop)
+    .on_constraint("credential_name_key", || Error::NameTaken(new.name.to_owned()))?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Changed) }
 }
 
 /// A live credential.
@@ -126,7 +160,10 @@ pub(crate) async fn find(
         r#"select credential_id as "id: CredentialId", tenant_id as "tenant_id: TenantId",
                user_id as "user_id: UserId", name, type as kind, environment as "environment: Environment",
                meta, mask, version, revision, tenant_key_version, data_key, sealed,
-               created_by as "created_by: UserId", created_at, updated_at, last_used_at
+               created_by as "created_by: UserId", created_at, updated_at, last_used_at, expires_at,
+               allowed_hosts, honey, health as "health: Health", health_reason, tested,
+               provider_config_id as "provider_config_id: ProviderConfigId", account, scopes, token_expires_at,
+               refreshed_at
            from credsvc.credential
            where tenant_id = $1 and credential_id = $2 and deleted_at is null"#,
         tenant as _,
@@ -134,6 +171,11 @@ pub(crate) async fn find(
     )
     .fetch_optional(&mut **tx)
     .await
+}
+
+/// The database's time, which expiry is compared with.
+pub(crate) async fn now(tx: &mut TenantTx) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(&mut **tx).await
 }
 
 /// Keeps a live credential from being deleted until the transaction ends; says whether it is there.
@@ -176,7 +218,10 @@ pub(crate) async fn list_page(
         r#"select credential_id as "id: CredentialId", tenant_id as "tenant_id: TenantId",
                user_id as "user_id: UserId", name, type as kind, environment as "environment: Environment",
                meta, mask, version, revision, tenant_key_version, data_key, sealed,
-               created_by as "created_by: UserId", created_at, updated_at, last_used_at
+               created_by as "created_by: UserId", created_at, updated_at, last_used_at, expires_at,
+               allowed_hosts, honey, health as "health: Health", health_reason, tested,
+               provider_config_id as "provider_config_id: ProviderConfigId", account, scopes, token_expires_at,
+               refreshed_at
            from credsvc.credential
            where tenant_id = $1 and deleted_at is null
              and (user_id is null or user_id = $2)
@@ -211,6 +256,9 @@ pub(crate) struct Edit<'a> {
     pub(crate) meta: &'a Value,
     /// A new secret and its mask; its version is the old one plus one.
     pub(crate) secret: Option<(&'a Sealed, &'a Value)>,
+    pub(crate) terms: &'a Terms,
+    /// Its access token is to be got anew.
+    pub(crate) renew: bool,
 }
 
 /// Changes a credential if it is still at `from.revision`. Gives the new state, or nothing when it is not.
@@ -226,12 +274,22 @@ pub(crate) async fn update(
            set name = $4, meta = $5, revision = revision + 1, updated_at = now(),
                version = version + case when $6::text is null then 0 else 1 end,
                sealed = coalesce($6, sealed), data_key = coalesce($7, data_key),
-               tenant_key_version = coalesce($8, tenant_key_version), mask = coalesce($9, mask)
+               tenant_key_version = coalesce($8, tenant_key_version), mask = coalesce($9, mask),
+               expires_at = $10, allowed_hosts = $11, honey = $12,
+               token_expires_at = case when $13 then now() else token_expires_at end,
+               refresh_due_at = case when $13 then now() else refresh_due_at end,
+               health = case when $6::text is not null and health = 'failed_test' then 'ok'
+                   when $13 and health = 'needs_reconnect' then 'ok' else health end
            where tenant_id = $1 and credential_id = $2 and revision = $3 and deleted_at is null
+             and ($8::int is null or $8 in (select k.version from credsvc.tenant_key k
+                 where k.tenant_id = $1 and k.version = $8 and k.state <> 'retired' for share))
            returning credential_id as "id: CredentialId", tenant_id as "tenant_id: TenantId",
                user_id as "user_id: UserId", name, type as kind, environment as "environment: Environment",
                meta, mask, version, revision, tenant_key_version, data_key, sealed,
-               created_by as "created_by: UserId", created_at, updated_at, last_used_at"#,
+               created_by as "created_by: UserId", created_at, updated_at, last_used_at, expires_at,
+               allowed_hosts, honey, health as "health: Health", health_reason, tested,
+               provider_config_id as "provider_config_id: ProviderConfigId", account, scopes, token_expires_at,
+               refreshed_at"#,
         tenant as _,
         from.id as _,
         from.revision,
@@ -241,6 +299,10 @@ pub(crate) async fn update(
         sealed.map(|sealed| sealed.data_key.as_str()),
         sealed.map(|sealed| sealed.tenant_key_version),
         edit.secret.map(|(_, mask)| mask),
+        edit.terms.expires_at,
+        &edit.terms.allowed_hosts,
+        edit.terms.honey,
+        edit.renew,
     )
     .fetch_optional(&mut **tx)
     .await

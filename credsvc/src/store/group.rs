@@ -5,13 +5,13 @@
 //! head, last. Generic plans are forced on the connection, so each statement has one shape whatever the group's size.
 
 use chrono::{DateTime, Utc};
-use shared_models::{CredentialId, RunId, TenantId, UserId};
+use shared_models::{CredentialId, ProviderConfigId, RunId, TenantId, UserId};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
 use super::{
     audit::Head,
-    credential::{Credential, Environment},
+    credential::{Credential, Environment, Health},
 };
 use crate::{audit::Row, resolve::Ask};
 
@@ -80,7 +80,10 @@ pub(crate) async fn look(
         r#"select n.place as "place!", c.credential_id as "id: CredentialId", c.tenant_id as "tenant_id: TenantId",
                c.user_id as "user_id: UserId", c.name, c.type as kind, c.environment as "environment: Environment",
                c.meta, c.mask, c.version, c.revision, c.tenant_key_version, c.data_key, c.sealed,
-               c.created_by as "created_by: UserId", c.created_at, c.updated_at, c.last_used_at,
+               c.created_by as "created_by: UserId", c.created_at, c.updated_at, c.last_used_at, c.expires_at,
+               c.allowed_hosts, c.honey, c.health as "health: Health", c.health_reason, c.tested,
+               c.provider_config_id as "provider_config_id: ProviderConfigId", c.account, c.scopes,
+               c.token_expires_at, c.refreshed_at,
                (select true from credsvc.credential_grant g
                 where g.tenant_id = n.tenant_id and g.credential_id = n.wanted and g.grantee_kind = n.grantee_kind
                   and g.grantee_id = n.grantee_id and (n.owner is null or g.owner = n.owner)
@@ -122,6 +125,17 @@ pub(crate) async fn look(
             created_at: row.created_at,
             updated_at: row.updated_at,
             last_used_at: row.last_used_at,
+            expires_at: row.expires_at,
+            allowed_hosts: row.allowed_hosts,
+            honey: row.honey,
+            health: row.health,
+            health_reason: row.health_reason,
+            tested: row.tested,
+            provider_config_id: row.provider_config_id,
+            account: row.account,
+            scopes: row.scopes,
+            token_expires_at: row.token_expires_at,
+            refreshed_at: row.refreshed_at,
         };
         if let Some(place) = found.get_mut(row.place as usize - 1) {
             *place = Some(Found { credential, granted: row.granted, usable: row.usable });

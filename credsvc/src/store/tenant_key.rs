@@ -54,22 +54,16 @@ pub(crate) async fn insert_if_first(
     .map(drop)
 }
 
-/// Any tenant's key, to see whether the root key is the one they are under.
-pub(crate) async fn find_any(
+/// One tenant's key of each root key that stored keys are under, to see whether they are the right ones.
+pub(crate) async fn one_of_each_root(
     tx: &mut SystemTx,
-) -> Result<Option<(TenantId, WrappedKey)>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"select tenant_id as "tenant_id: TenantId", version, wrapped, root_version
-           from credsvc.tenant_key where state <> 'retired' order by created_at desc limit 1"#,
+) -> Result<Vec<(TenantId, WrappedKey)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select distinct on (root_version) tenant_id as "tenant_id: TenantId", version, wrapped, root_version
+           from credsvc.tenant_key where state <> 'retired' order by root_version, created_at desc"#,
     )
-    .fetch_optional(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(row.map(|row| {
-        let key = WrappedKey {
-            version: row.version,
-            wrapped: row.wrapped,
-            root_version: row.root_version,
-        };
-        (row.tenant_id, key)
-    }))
+    let key = |version, wrapped, root_version| WrappedKey { version, wrapped, root_version };
+    Ok(rows.into_iter().map(|r| (r.tenant_id, key(r.version, r.wrapped, r.root_version))).collect())
 }

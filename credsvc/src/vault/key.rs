@@ -102,7 +102,8 @@ impl Key {
     }
 }
 
-fn parse(text: &str, expected: i32) -> Result<Vec<u8>, VaultError> {
+/// The bytes of a text of ours.
+pub(super) fn parse(text: &str, expected: i32) -> Result<Vec<u8>, VaultError> {
     let (found, blob) = text
         .strip_prefix("sy:v")
         .and_then(|rest| rest.split_once(':'))

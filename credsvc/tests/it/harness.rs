@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use credsvc::{App, Config, LedgerTask};
+use credsvc::{App, Config, LedgerTask, Tasks};
 use dbutil::Db;
 use serde_json::{Value, json};
 use servicekit::{Env, Lifecycle, caller::SUBJECT_TOKEN};
@@ -19,6 +19,8 @@ pub(crate) struct TestApp {
     pub(crate) openapi: Value,
     pub(crate) trust: Trust,
     pub(crate) life: Lifecycle,
+    /// To do once what the service does by itself.
+    pub(crate) app: App,
     keys: tempfile::TempDir,
 }
 
@@ -30,7 +32,11 @@ impl Drop for TestApp {
 
 impl TestApp {
     pub(crate) async fn start() -> Self {
-        let (app, ledger) = Self::without_ledger(&[]).await;
+        Self::start_with(&[]).await
+    }
+
+    pub(crate) async fn start_with(vars: &[(&str, &str)]) -> Self {
+        let (app, ledger) = Self::without_ledger(vars).await;
         app.life.spawn("ledger", ledger.run(app.life.soft()));
         app
     }
@@ -40,17 +46,35 @@ impl TestApp {
         let db = TestDb::new("credsvc", &credsvc::MIGRATOR).await;
         let keys = tempfile::tempdir().unwrap();
         let (store, trust) = (db.db("credsvc").await, Trust::new());
-        let (api, openapi, task) = open(&keys, &store, &trust, vars).await;
-        (Self { db, store, api, openapi, trust, life: Lifecycle::new(), keys }, task)
+        let (app, openapi, tasks) = open(&keys, &store, &trust, vars).await;
+        let api = Api::router(credsvc::router(app.clone(), CancellationToken::new()).0);
+        let life = Lifecycle::new();
+        life.spawn("renewals", tasks.renewals.run(life.soft()));
+        (Self { db, store, api, openapi, trust, life, app, keys }, tasks.ledger)
     }
 
     /// A second process over the same database, and what ends it at once.
     pub(crate) async fn replica(&self) -> (Api, Lifecycle) {
         let store = self.db.db("credsvc").await;
-        let (api, _, task) = open(&self.keys, &store, &self.trust, &[]).await;
+        let (app, _, tasks) = open(&self.keys, &store, &self.trust, &[]).await;
+        let api = Api::router(credsvc::router(app, CancellationToken::new()).0);
         let life = Lifecycle::new();
-        life.spawn("ledger", task.run(self.life.soft()));
+        life.spawn("ledger", tasks.ledger.run(self.life.soft()));
+        life.spawn("renewals", tasks.renewals.run(self.life.soft()));
         (api, life)
+    }
+
+    /// The root key's file.
+    pub(crate) fn root_key(&self) -> String {
+        self.keys.path().join("root.key").display().to_string()
+    }
+
+    /// The first value of a statement's first row, as text, for somebody who is not bound by the service's rules.
+    pub(crate) async fn peek(&self, statement: &'static str) -> Option<String> {
+        let mut admin = self.db.admin().await;
+        let found: Option<Option<String>> =
+            sqlx::query_scalar(statement).fetch_optional(&mut admin).await.unwrap();
+        found.flatten()
     }
 
     pub(crate) fn person(&self, person: &Person) -> Api {
@@ -129,13 +153,18 @@ async fn open(
     store: &Db,
     trust: &Trust,
     vars: &[(&str, &str)],
-) -> (Api, Value, LedgerTask) {
+) -> (App, Value, Tasks) {
     let root_key = keys.path().join("root.key").display().to_string();
-    let vars = [vars, &[("SWITCHYARD_ROOT_KEY_FILE", &*root_key)]].concat();
+    // Local servers stand in for the outside; a test that waits for one that is silent does not wait long.
+    let ours = [
+        ("SWITCHYARD_ROOT_KEY_FILE", &*root_key),
+        ("SWITCHYARD_EGRESS_ALLOW", "127.0.0.1"),
+        ("SWITCHYARD_OAUTH_TIMEOUT_SECONDS", "2"),
+    ];
+    let vars = [&ours[..], vars].concat();
     let verifier = trust.verifier(Service::Credsvc);
-    let (app, task) = App::open(&config(&vars), store.clone(), verifier).await.unwrap();
-    let (router, openapi) = credsvc::router(app, CancellationToken::new());
-    (Api::router(router), serde_json::to_value(openapi).unwrap(), task)
+    let (app, tasks) = App::open(&config(&vars), store.clone(), verifier).await.unwrap();
+    (app, serde_json::to_value(credsvc::openapi()).unwrap(), tasks)
 }
 
 pub(crate) fn config(vars: &[(&str, &str)]) -> Config {

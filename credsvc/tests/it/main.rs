@@ -7,6 +7,7 @@
 )]
 
 mod audit;
+mod connect;
 mod create;
 mod edit;
 mod grants;
@@ -14,9 +15,16 @@ mod harness;
 mod ledger;
 mod list;
 mod plans;
+mod proxy;
 mod read;
+mod renewals;
 mod resolve;
 mod root_key;
+mod rotation;
 mod secrecy;
 mod start;
+mod terms;
+mod trials;
+mod types;
+mod vaults;
 mod walk;

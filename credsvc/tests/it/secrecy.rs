@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::harness::{SECRET, TestApp, ask, at, of, resolve_path};
 
 #[derive(Clone, Default)]
-struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Captured(pub(crate) Arc<Mutex<Vec<u8>>>);
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

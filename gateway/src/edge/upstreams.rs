@@ -35,6 +35,13 @@ pub(crate) const TABLE: &[Entry] = &[
     // Credentials.
     keyed("/tenant/{tenant_id}/credentials", Credsvc),
     keyed("/v1/credential-audit", Credsvc),
+    keyed("/v1/credentials", Credsvc),
+    keyed("/v1/credential-types", Credsvc),
+    keyed("/v1/oauth-clients", Credsvc),
+    keyed("/v1/connect_sessions", Credsvc),
+    keyed("/v1/proxy", Credsvc),
+    Entry { prefix: "/v1/connect", service: Credsvc, door: Door::Open },
+    Entry { prefix: "/v1/oauth/callback", service: Credsvc, door: Door::Open },
     // Agents and their work.
     keyed("/v1/agents", Engine),
     keyed("/v1/tools", Engine),

@@ -188,7 +188,12 @@ pub(super) fn environment(
     ];
     let ours = ours.into_iter().chain(places.secrets_of(secrets, service)?);
     vars.extend(ours.map(|(name, value)| (name.to_owned(), value)));
-    if !vars.contains_key("SWITCHYARD_ROOT_KEY") {
+    if service == Service::Credsvc {
+        // Where providers send people back to: this machine, unless somebody put it behind something.
+        let public = format!("http://{}", ports.public);
+        vars.entry("SWITCHYARD_PUBLIC_URL".into()).or_insert(public);
+    }
+    if !vars.contains_key("SWITCHYARD_ROOT_KEY") && !vars.contains_key("SWITCHYARD_ROOT_KEYS") {
         let file = home.dir().join("root.key").display().to_string();
         vars.entry("SWITCHYARD_ROOT_KEY_FILE".into()).or_insert(file);
     }

@@ -1,0 +1,243 @@
+//! The end of connecting an account: tokens for a code, kept as a credential.
+
+use secrecy::SecretString;
+use shared_models::{
+    CredentialId,
+    events::credential::{CredentialCreated, CredentialHealthChanged, CredentialUpdated},
+};
+use tokio::time::Instant;
+
+use crate::{
+    App, Error,
+    audit::{self, Action, Entry},
+    fields::Fields,
+    oauth::{
+        answer::{Refusal, Tokens},
+        client::{self, Endpoint, Failed, Form},
+        connect,
+        provider::Provider,
+        question::{put_tokens, renew_in},
+    },
+    origin::Origin,
+    store::{
+        self,
+        connect_session::ConnectSession,
+        credential::{Connection, Credential, Health, NewCredential, Terms},
+        provider_config::ProviderConfig,
+        refresh::Settled,
+    },
+    vault::Whose,
+};
+
+/// What came back from the provider.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) code: Option<String>,
+    pub(crate) error: Option<String>,
+    pub(crate) issuer: Option<String>,
+    pub(crate) state: String,
+}
+
+/// Connects, and notes in the session and the audit how it went. The session's state is taken already.
+pub(crate) async fn finish(
+    app: &App,
+    origin: &Origin,
+    session: &ConnectSession,
+    way: Way,
+) -> Result<CredentialId, Error> {
+    let entry =
+        Entry::own(Action::Connect, "an account was connected").from(origin, session.created_by);
+    let ended = match tokens(app, session, &way).await {
+        Ok((config, tokens, lived)) => {
+            keep(app, session, &config, &tokens, lived, entry.clone()).await
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &ended {
+        let (_, reason) = error.told();
+        let mut tx = app.db.begin(session.tenant_id).await?;
+        store::connect_session::end(&mut tx, session.id, Err(reason)).await?;
+        audit::append(&mut tx, entry.ended(error)).await?;
+        tx.commit().await?;
+    }
+    ended
+}
+
+async fn tokens(
+    app: &App,
+    session: &ConnectSession,
+    way: &Way,
+) -> Result<(ProviderConfig, Tokens, f64), Error> {
+    let refused = |why: &str| Error::ConnectRefused(why.to_owned());
+    let mut tx = app.db.begin(session.tenant_id).await?;
+    let config = store::provider_config::find(&mut tx, session.provider_config_id).await?;
+    drop(tx);
+    let config = config.ok_or_else(|| refused("the OAuth client is gone"))?;
+    let provider = Provider::of(&config.provider, &config.settings)?;
+    // Who answers must be who was asked (RFC 9207), when both say who that is.
+    if let (Some(issuer), Some(said)) = (&provider.issuer, &way.issuer)
+        && issuer != said
+    {
+        return Err(refused("the answer came from another issuer"));
+    }
+    if way.error.is_some() {
+        return Err(refused("the provider, or the person, said no"));
+    }
+    let code = way.code.as_deref().ok_or_else(|| refused("there is no code"))?;
+    let version = connect::key_of(&way.state).ok_or(Error::NoSession)?;
+    let key = app.keys.get(session.tenant_id, version).await?;
+    let mut form: Form<'_> = vec![
+        ("grant_type", "authorization_code".into()),
+        ("code", code.into()),
+        ("redirect_uri", app.callback_url()?.as_str().into()),
+    ];
+    if provider.uses_pkce() {
+        form.push(("code_verifier", connect::verifier(&key, &way.state).into()));
+    }
+    let endpoint = endpoint(app, &config, &provider).await?;
+    let asked = Instant::now();
+    match client::ask(&app.egress, &endpoint, form, app.oauth_timeout).await {
+        Ok(tokens) => Ok((config, tokens, asked.elapsed().as_secs_f64())),
+        // A code is good once: what was lost is lost, and the person tries again.
+        Err(Failed::Lost(code) | Failed::Refused(Refusal::Passing(code))) => {
+            Err(Error::ProviderDown(code))
+        }
+        Err(Failed::Refused(Refusal::Client(code))) => Err(Error::ProviderRefused(code)),
+        Err(Failed::Refused(Refusal::Dead(code))) => Err(Error::ConnectRefused(code)),
+    }
+}
+
+/// A client's token endpoint.
+pub(crate) async fn endpoint(
+    app: &App,
+    config: &ProviderConfig,
+    provider: &Provider,
+) -> Result<Endpoint, Error> {
+    let missing = || Error::ProviderRefused("no_token_url".into());
+    Ok(Endpoint {
+        url: provider.token_url.clone().ok_or_else(missing)?,
+        auth: provider.client_auth.unwrap_or_default(),
+        client_id: config.client_id.clone(),
+        client_secret: app.keys.client_secret(config).await?,
+    })
+}
+
+/// Keeps the tokens as a new credential, or as the new secret of the one that is connected again.
+async fn keep(
+    app: &App,
+    session: &ConnectSession,
+    config: &ProviderConfig,
+    tokens: &Tokens,
+    lived: f64,
+    entry: Entry,
+) -> Result<CredentialId, Error> {
+    // Sealed again when the tenant's key, or the credential, changed meanwhile.
+    const ATTEMPTS: u32 = 5;
+    let connection = Connection {
+        provider_config_id: Some(config.id),
+        account: tokens.account.clone(),
+        scopes: tokens.scopes.clone().unwrap_or_else(|| session.scopes.clone()),
+        lives: tokens.lives.map(|lives| (lives - lived).max(0.0)),
+        renew_in: tokens.refresh.as_ref().map(|_| renew_in(tokens.lives, lived)),
+    };
+    let mut last = Error::Changed;
+    for _ in 0..ATTEMPTS {
+        let kept = match session.credential_id {
+            Some(id) => again(app, session, id, tokens, &connection, entry.clone()).await,
+            None => new(app, session, tokens, &connection, entry.clone()).await,
+        };
+        match kept {
+            Err(error @ Error::Changed) => last = error,
+            kept => return kept,
+        }
+    }
+    Err(last)
+}
+
+async fn new(
+    app: &App,
+    session: &ConnectSession,
+    tokens: &Tokens,
+    connection: &Connection,
+    entry: Entry,
+) -> Result<CredentialId, Error> {
+    let mut fields = Fields::none();
+    put_tokens(&mut fields, tokens);
+    let key = app.keys.active(session.tenant_id).await?;
+    let whose = Whose {
+        tenant: session.tenant_id,
+        credential: CredentialId::mint(),
+        user: session.user_id,
+        version: 1,
+    };
+    let sealed = key.seal(&whose, &fields.to_bytes()?)?;
+    let row = NewCredential {
+        whose,
+        name: &session.name,
+        kind: &session.kind,
+        environment: session.environment,
+        meta: &session.meta,
+        mask: &fields.mask(),
+        sealed: &sealed,
+        created_by: session.created_by,
+        terms: &Terms { allowed_hosts: session.allowed_hosts.clone(), ..Terms::default() },
+        connection: Some(connection),
+    };
+    let mut tx = app.db.begin(session.tenant_id).await?;
+    store::credential::insert(&mut tx, &row).await?;
+    let (credential_id, user_id) = (whose.credential, whose.user);
+    pubsub::emit(&mut tx, &CredentialCreated { credential_id, user_id, version: 1 }).await?;
+    store::connect_session::end(&mut tx, session.id, Ok(credential_id)).await?;
+    audit::append(&mut tx, entry.about(credential_id)).await?;
+    tx.commit().await?;
+    Ok(credential_id)
+}
+
+async fn again(
+    app: &App,
+    session: &ConnectSession,
+    id: CredentialId,
+    tokens: &Tokens,
+    connection: &Connection,
+    entry: Entry,
+) -> Result<CredentialId, Error> {
+    let mut tx = app.db.begin(session.tenant_id).await?;
+    let from = store::credential::find(&mut tx, id).await?.ok_or(Error::NotFound(id))?;
+    drop(tx);
+    let mut fields = Fields::none();
+    keep_settings(app, &from, &mut fields).await;
+    put_tokens(&mut fields, tokens);
+    let key = app.keys.active(session.tenant_id).await?;
+    let whose = Whose { version: from.version + 1, ..from.whose() };
+    let sealed = key.seal(&whose, &fields.to_bytes()?)?;
+    let mut tx = app.db.begin(session.tenant_id).await?;
+    let (mask, how) = (fields.mask(), Settled::Reconnected);
+    if !store::refresh::settle(&mut tx, &from, &sealed, &mask, connection, how).await? {
+        return Err(Error::Changed);
+    }
+    let (user_id, version) = (from.user_id, from.version + 1);
+    pubsub::emit(&mut tx, &CredentialUpdated { credential_id: id, user_id, version }).await?;
+    if from.health != Health::Ok {
+        let event = CredentialHealthChanged {
+            credential_id: id,
+            user_id,
+            health: Health::Ok.as_str().into(),
+            reason: Some("reconnected".into()),
+        };
+        pubsub::emit(&mut tx, &event).await?;
+    }
+    store::connect_session::end(&mut tx, session.id, Ok(id)).await?;
+    audit::append(&mut tx, entry.about(id)).await?;
+    tx.commit().await?;
+    Ok(id)
+}
+
+/// What somebody set besides tokens stays. A secret that does not open any more is replaced all the same.
+async fn keep_settings(app: &App, from: &Credential, fields: &mut Fields) {
+    use secrecy::ExposeSecret as _;
+    let Ok(before) = app.keys.unseal(from).await else { return };
+    let base: Option<SecretString> = before.text("base_url");
+    if let Some(base) = base {
+        fields.set("base_url", base.expose_secret());
+    }
+}

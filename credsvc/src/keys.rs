@@ -1,0 +1,78 @@
+//! Tenants' keys: fetched from the database, unwrapped by the vault. May call the root key's provider, so nobody asks
+//! while a transaction is open.
+
+use dbutil::Db;
+use secrecy::SecretString;
+use shared_models::TenantId;
+
+use crate::{
+    Error,
+    fields::Fields,
+    store::{self, credential::Credential, provider_config::ProviderConfig},
+    vault::{TenantKey, Vault, VaultError, WrappedKey},
+};
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys {
+    db: Db,
+    vault: Vault,
+}
+
+impl Keys {
+    pub(crate) fn new(db: Db, vault: Vault) -> Self {
+        Self { db, vault }
+    }
+
+    /// The key that new secrets of a tenant are sealed under; made when there is none yet.
+    pub(crate) async fn active(&self, tenant: TenantId) -> Result<TenantKey, Error> {
+        let mut tx = self.db.begin(tenant).await?;
+        let stored = store::tenant_key::find_active(&mut tx).await?;
+        drop(tx);
+        let stored = match stored {
+            Some(stored) => stored,
+            None => self.first(tenant).await?,
+        };
+        Ok(self.vault.tenant_key(tenant, &stored).await?)
+    }
+
+    /// One of the tenant's keys by its version.
+    pub(crate) async fn get(&self, tenant: TenantId, version: i32) -> Result<TenantKey, Error> {
+        if let Some(key) = self.vault.remembered(tenant, version) {
+            return Ok(key);
+        }
+        let mut tx = self.db.begin(tenant).await?;
+        let stored = store::tenant_key::find(&mut tx, version).await?;
+        drop(tx);
+        let stored = stored.ok_or(VaultError::NoTenantKey(version))?;
+        Ok(self.vault.tenant_key(tenant, &stored).await?)
+    }
+
+    /// The plaintext of a credential. Whoever calls this has decided that it may be used.
+    pub(crate) async fn unseal(&self, credential: &Credential) -> Result<Fields, Error> {
+        let key = self.get(credential.tenant_id, credential.tenant_key_version).await?;
+        Fields::from_bytes(&key.open(&credential.whose(), &credential.sealed())?)
+    }
+
+    /// The secret of a registered client.
+    pub(crate) async fn client_secret(
+        &self,
+        config: &ProviderConfig,
+    ) -> Result<SecretString, Error> {
+        let key = self.get(config.tenant_id, config.tenant_key_version).await?;
+        let plain = key.open(&config.whose(), &config.sealed())?;
+        let text = std::str::from_utf8(&plain)
+            .map_err(|_| anyhow::anyhow!("an opened client secret is no text"))?;
+        Ok(text.into())
+    }
+
+    /// Of two that make a first key at the same time, one is stored and both use it.
+    async fn first(&self, tenant: TenantId) -> Result<WrappedKey, Error> {
+        let made = self.vault.new_tenant_key(tenant, 1).await?;
+        let mut tx = self.db.begin(tenant).await?;
+        store::tenant_key::insert_if_first(&mut tx, &made).await?;
+        let stored = store::tenant_key::find_active(&mut tx).await?;
+        tx.commit().await?;
+        stored.ok_or_else(|| VaultError::NoTenantKey(1).into())
+    }
+}

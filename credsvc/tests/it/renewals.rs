@@ -1,0 +1,298 @@
+//! Access tokens against a provider that is strict, slow and unwell: one renewal per expiry, whoever asks, and a
+//! connection is only lost when it is really lost.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+use shared_models::{RunId, Service};
+use testkit::{eventually, idp::Mood};
+
+use crate::{
+    connect::Connected,
+    harness::{ask, of, resolve_path},
+    secrecy::Captured,
+};
+
+const ENDED: &str = "update credsvc.credential set token_expires_at = now()";
+const DUE: &str = "update credsvc.credential set refresh_due_at = now()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn three_replicas_under_two_hundred_leases_renew_once_per_expiry() {
+    let (this, id) = Connected::with_account().await;
+    let (second, _a) = this.app.replica().await;
+    let (third, _b) = this.app.replica().await;
+    let token = this.app.trust.service_token(
+        Service::Engine,
+        Service::Credsvc,
+        this.owner.tenant,
+        "a test",
+        Some(RunId::mint()),
+    );
+    let replicas = [&this.app.api, &second, &third].map(|api| api.token(&token));
+    let (path, body) = (resolve_path(&id), ask(this.agent, this.owner.user));
+
+    for round in 1..=3 {
+        this.app.tamper(ENDED).await;
+        this.idp.will([Mood::Slow(Duration::from_millis(100))]);
+        let leases = (0..200).map(|n| replicas[n % 3].post(&path, &body));
+        let newest = join_all(leases).await.into_iter().map(|reply| reply.expect(200));
+        let tokens: std::collections::BTreeSet<String> =
+            newest.map(|lease| lease["credentials"]["access_token"].to_string()).collect();
+
+        assert_eq!(this.idp.refreshes(), round);
+        assert_eq!(tokens.len(), 1, "{tokens:?}");
+    }
+    assert_eq!(this.view(&id).await["health"], "ok");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_unwell_keeps_its_connections() {
+    let (this, id) = Connected::with_account().await;
+
+    for (what, moods) in [
+        ("a 500", vec![Mood::Says(500, json!({ "error": "invalid_grant" }))]),
+        ("a 503 page", vec![Mood::Says(503, json!("<html>")), Mood::Says(502, json!({}))]),
+        (
+            "a 200 with an error",
+            vec![Mood::Says(200, json!({ "error": "temporarily_unavailable" }))],
+        ),
+        ("a 200 with nothing", vec![Mood::Says(200, json!({}))]),
+        ("a limit", vec![Mood::Says(429, json!({ "error": "slow_down" }))]),
+        ("slowness", vec![Mood::Slow(Duration::from_millis(300))]),
+    ] {
+        this.app.tamper(ENDED).await;
+        this.idp.will(moods);
+
+        let lease = this.lease(&id).await;
+
+        assert_eq!(lease.status, 200, "{what}: {}", lease.text);
+        assert_eq!(lease.body["credentials"]["access_token"], this.idp.newest(), "{what}");
+    }
+    assert_eq!(this.view(&id).await["health"], "ok");
+}
+
+#[tokio::test]
+async fn a_provider_that_stays_unwell_is_said_to_be_and_left_alone_for_a_while() {
+    let (this, id) = Connected::with_account().await;
+    let before = this.idp.asked();
+    this.app.tamper(ENDED).await;
+    this.idp.will((0..3).map(|_| Mood::Says(500, json!({}))));
+
+    let first = this.lease(&id).await;
+    let asked = this.idp.asked() - before;
+    this.app
+        .tamper("update credsvc.credential set refresh_due_at = now() + interval '1 hour'")
+        .await;
+    let second = this.lease(&id).await;
+    this.app.tamper(DUE).await;
+    let third = this.lease(&id).await;
+
+    assert_eq!(first.refusal(), (503, "provider_unavailable"));
+    assert!(first.header("retry-after").is_some());
+    assert_eq!(second.refusal(), (503, "provider_unavailable"));
+    assert_eq!((asked, this.idp.asked() - before), (3, 4));
+    third.expect(200);
+}
+
+#[tokio::test]
+async fn a_token_with_some_life_left_is_given_out_while_its_provider_is_down() {
+    let (this, id) = Connected::with_account().await;
+    let old = this.idp.newest();
+    this.app
+        .tamper("update credsvc.credential set token_expires_at = now() + interval '20 seconds'")
+        .await;
+    this.idp.will((0..3).map(|_| Mood::Says(500, json!({}))));
+
+    let lease = this.lease(&id).await.expect(200);
+
+    assert_eq!(lease["credentials"]["access_token"], old);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_recovered_within_the_providers_grace() {
+    let (this, id) = Connected::with_account().await;
+    this.idp.grant_grace();
+    this.app.tamper(ENDED).await;
+    this.idp.will([Mood::Loses]);
+
+    let lease = this.lease(&id).await.expect(200);
+
+    assert_eq!(lease["credentials"]["access_token"], this.idp.newest());
+    assert_eq!(this.idp.refreshes(), 1);
+    this.app.tamper(ENDED).await;
+    this.lease(&id).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_lost_answer_without_grace_needs_a_reconnect_at_once() {
+    let (this, id) = Connected::with_account().await;
+    this.app.tamper(ENDED).await;
+    this.idp.will([Mood::Loses]);
+
+    let lease = this.lease(&id).await;
+
+    assert_eq!(lease.refusal(), (409, "credential_needs_reconnect"));
+    let shown = this.view(&id).await;
+    assert_eq!(
+        (&shown["health"], &shown["health_reason"]),
+        (&json!("needs_reconnect"), &json!("invalid_grant"))
+    );
+    let asked = this.idp.asked();
+    assert_eq!(this.lease(&id).await.refusal(), (409, "credential_needs_reconnect"));
+    assert_eq!(this.idp.asked(), asked);
+    assert_eq!(this.app.emitted().await, ["credential.created", "credential.health_changed"]);
+}
+
+#[tokio::test]
+async fn a_silent_provider_costs_its_timeout_and_not_the_connection() {
+    let (this, id) = Connected::with_account().await;
+    this.app.tamper(ENDED).await;
+    this.idp.will([Mood::Silent]);
+
+    this.lease(&id).await.expect(200);
+
+    assert_eq!(this.idp.refreshes(), 1);
+}
+
+#[tokio::test]
+async fn a_provider_whose_clock_is_an_hour_wrong_is_understood() {
+    let (this, id) = Connected::with_account().await;
+    this.idp.set_clock_wrong_by(3600);
+    this.app.tamper(ENDED).await;
+
+    this.lease(&id).await.expect(200);
+
+    let left = "select round(extract(epoch from token_expires_at - now()) / 60)::text from credsvc.credential";
+    assert_eq!(this.app.peek(left).await.as_deref(), Some("60"));
+}
+
+#[tokio::test]
+async fn a_renewal_is_due_at_four_fifths_of_a_tokens_life_and_at_least_daily() {
+    let (this, id) = Connected::with_account().await;
+    let due = "select round(extract(epoch from refresh_due_at - now()) / 60)::text from credsvc.credential";
+    assert_eq!(this.app.peek(due).await.as_deref(), Some("48"));
+    this.idp.set_expires_in(30 * 24 * 3600);
+    this.app.tamper(ENDED).await;
+
+    this.lease(&id).await.expect(200);
+
+    assert_eq!(this.app.peek(due).await.as_deref(), Some("1440"));
+}
+
+#[tokio::test]
+async fn a_renewal_that_is_due_is_done_without_anybody_asking() {
+    let (this, id) = Connected::with_account().await;
+    this.app.app.tend().await.unwrap();
+    assert_eq!(this.idp.refreshes(), 0);
+    this.app.tamper(DUE).await;
+
+    this.app.app.tend().await.unwrap();
+    this.app.app.tend().await.unwrap();
+
+    assert_eq!(this.idp.refreshes(), 1);
+    this.idp.forget_everybody();
+    this.app.tamper(DUE).await;
+    this.app.app.tend().await.unwrap();
+    assert_eq!(this.view(&id).await["health"], "needs_reconnect");
+}
+
+#[tokio::test]
+async fn health_follows_expiry_and_tells_of_it() {
+    let this = Connected::ready().await;
+    let body = json!({ "credentials": { "token": "t" }, "expires_at": "2020-01-01T00:00:00Z" });
+    let id = this.app.stored(&this.owner, &body).await;
+
+    let mut seen = Vec::new();
+    for change in [
+        "update credsvc.credential set expires_at = now()",
+        "update credsvc.credential set expires_at = now() + interval '3 days'",
+        "update credsvc.credential set expires_at = now() + interval '30 days'",
+    ] {
+        this.app.tamper(change).await;
+        this.app.app.tend().await.unwrap();
+        this.app.app.tend().await.unwrap();
+        seen.push(this.view(&id).await["health"].clone());
+    }
+
+    assert_eq!(seen, [json!("expired"), json!("expiring"), json!("ok")]);
+    let told = this.app.emitted().await;
+    assert_eq!(told.iter().filter(|name| name.ends_with("health_changed")).count(), 3);
+}
+
+#[tokio::test]
+async fn a_late_failure_of_who_lost_the_lease_counts_nothing() {
+    let (this, id) = Connected::with_account().await;
+    this.app.tamper(ENDED).await;
+    this.idp.will([Mood::Silent, Mood::Says(400, json!({ "error": "invalid_grant" }))]);
+    let before = this.idp.asked();
+
+    let taken_over = async {
+        eventually("the provider to be asked", async || (this.idp.asked() > before).then_some(()))
+            .await;
+        let over = "update credsvc.credential set refresh_fence = refresh_fence + 1, refresh_lease_until = null";
+        this.app.tamper(over).await;
+    };
+    let (lease, ()) = tokio::join!(this.lease(&id), taken_over);
+
+    assert_eq!(lease.refusal(), (503, "unavailable"));
+    assert_eq!(this.view(&id).await["health"], "ok");
+    this.lease(&id).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_client_of_its_own_gets_tokens_when_they_are_needed_and_never_shows_its_secret() {
+    let this = Connected::ready().await;
+    let secret = testkit::idp::CLIENT_SECRET;
+    let body = json!({
+        "type": "oauth2_client_credentials",
+        "credentials": {
+            "token_url": format!("{}/token", this.idp.url()),
+            "client_id": testkit::idp::CLIENT_ID, "client_secret": secret,
+        },
+    });
+    let id = this.app.stored(&this.owner, &body).await;
+    this.app.granted(&this.owner, &id, this.agent).await;
+
+    let first = this.lease(&id).await.expect(200);
+    let again = this.lease(&id).await.expect(200);
+    let api = this.app.person(&this.owner);
+    let wrong = json!({ "credentials": { "client_secret": "another-secret-0123456789" } });
+    let path = format!("{}/{id}", of(&this.owner));
+    api.patch(&path, &wrong).await.expect(200);
+    let refused = this.lease(&id).await;
+    api.patch(&path, &json!({ "credentials": { "client_secret": secret } })).await.expect(200);
+
+    assert_eq!(first["credentials"], json!({ "access_token": this.idp.newest() }));
+    assert_eq!(first["credentials"], again["credentials"]);
+    assert_eq!(refused.refusal(), (409, "credential_needs_reconnect"));
+    this.lease(&id).await.expect(200);
+}
+
+#[tokio::test]
+async fn no_token_is_in_any_table_or_log_in_plaintext() {
+    let logs = Captured::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(logs.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (this, id) = Connected::with_account().await;
+    this.app.tamper(ENDED).await;
+    this.idp.will([Mood::Loses]);
+    this.lease(&id).await;
+    let dump = "select string_agg(t, ' ') from (
+        select c::text as t from credsvc.credential c union all select s::text from credsvc.connect_session s
+        union all select p::text from credsvc.provider_config p union all select a::text from credsvc.audit a
+        union all select o::text from credsvc.outbox o union all select i::text from credsvc.idempotency i) as rows";
+
+    let dump = this.app.peek(dump).await.unwrap();
+
+    let logs = String::from_utf8_lossy(&logs.0.lock().unwrap()).into_owned();
+    assert!(dump.contains("oauth2"), "the dump is of nothing");
+    assert!(logs.contains("credsvc"), "nothing was logged");
+    for secret in this.idp.secrets().iter().map(String::as_str).chain([testkit::idp::CLIENT_SECRET])
+    {
+        assert!(!dump.contains(secret) && !logs.contains(secret), "{secret}");
+    }
+}

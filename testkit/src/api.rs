@@ -1,6 +1,8 @@
 //! Calling a service: through its router in memory, or over a socket.
 
-use axum::{Router, body::Body};
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -17,6 +19,7 @@ enum Target {
 pub struct Api {
     target: Target,
     headers: HeaderMap,
+    peer: Option<SocketAddr>,
 }
 
 /// What came back.
@@ -59,7 +62,7 @@ impl Reply {
 impl Api {
     /// Calls a router in memory.
     pub fn router(router: Router) -> Self {
-        Self { target: Target::Router(router), headers: HeaderMap::new() }
+        Self { target: Target::Router(router), headers: HeaderMap::new(), peer: None }
     }
 
     /// Calls a server.
@@ -68,7 +71,15 @@ impl Api {
         Self {
             target: Target::Url(base.into().trim_end_matches('/').to_owned(), http),
             headers: HeaderMap::new(),
+            peer: None,
         }
+    }
+
+    /// The same, as if the connection to a router in memory came from this address.
+    #[must_use]
+    pub fn from_peer(&self, address: &str) -> Self {
+        let address: IpAddr = address.parse().expect("an address");
+        Self { peer: Some((address, 40_000).into()), ..self.clone() }
     }
 
     /// The same with a bearer token.
@@ -131,6 +142,9 @@ impl Api {
                     .body(Body::from(body))
                     .expect("a request");
                 *request.headers_mut() = self.headers.clone();
+                if let Some(peer) = self.peer {
+                    request.extensions_mut().insert(ConnectInfo(peer));
+                }
                 request
                     .headers_mut()
                     .entry(header::HOST)

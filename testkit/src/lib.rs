@@ -14,6 +14,8 @@
 mod api;
 mod bus;
 mod db;
+mod gmail;
+mod google;
 pub mod idp;
 mod people;
 mod stub;
@@ -23,6 +25,8 @@ pub mod walk;
 pub use api::{Api, Reply};
 pub use bus::TestNats;
 pub use db::TestDb;
+pub use gmail::{GMAIL_TOKEN, Gmail};
+pub use google::{GoogleKeys, push_token};
 pub use idp::Idp;
 pub use people::{Person, Trust};
 pub use stub::{Answer, Stub, Stubbed};

@@ -16,6 +16,7 @@ mod list_agent_versions;
 mod list_agents;
 mod list_tools;
 mod lookup_agent;
+mod lookup_run;
 mod mcp_servers;
 mod refresh_mcp_server;
 mod restore_agent_version;
@@ -76,6 +77,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(refresh_mcp_server::refresh_mcp_server))
         // for services
         .routes(routes!(lookup_agent::lookup_agent))
+        .routes(routes!(lookup_run::lookup_run))
 }
 
 /// Puts a team-scoped agent into a team of the caller's, and refuses what cannot be.

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use dbutil::Db;
 use pubsub::{Bus, RelayHandle};
-use servicekit::Verifier;
+use servicekit::{Verifier, egress::Egress};
 use tokio::sync::Notify;
+use url::Url;
 
 use crate::{
-    clients::{credsvc::Credsvc, engine::Engine},
+    clients::{credsvc::Credsvc, engine::Engine, google::Google},
     clock::Clock,
     config::Limits,
+    flow,
     hearing::Hearing,
     hooks::Hooks,
-    intake::Committer,
+    intake::{Committer, Guard, Patience},
+    listening::Providers,
+    options::Verify,
     secrets::Secrets,
     stats::Stats,
 };
@@ -32,6 +36,14 @@ pub struct App {
     pub(crate) credsvc: Credsvc,
     /// The engine.
     pub(crate) engine: Engine,
+    /// Google's public keys.
+    pub(crate) google: Google,
+    /// Who may deliver, and how often.
+    pub(crate) guard: Guard,
+    /// Where the world reaches the platform, if anybody said so.
+    pub(crate) public_url: Option<Url>,
+    /// Places for senders that wait for an answer.
+    pub(crate) patience: Patience,
     /// The way of deliveries into the database.
     pub(crate) committer: Committer,
     /// The way of events onto the bus.
@@ -50,6 +62,16 @@ pub struct App {
     pub(crate) limits: Limits,
     /// Wakes the worker that releases what was held and takes grants back.
     pub(crate) bell: Arc<Notify>,
+    /// Wakes the task that fires what waits for its turn.
+    pub(crate) flow: Arc<flow::Bell>,
+    /// Wakes what looks at sources.
+    pub(crate) listeners: Arc<Notify>,
+    /// The way out.
+    pub(crate) egress: Egress,
+    /// Where the providers' interfaces are.
+    pub(crate) providers: Providers,
+    /// How a push of Gmail's to the platform's address proves itself, if the operator has set that up.
+    pub(crate) gmail_push: Option<Verify>,
     /// Wakes the task that fires timers.
     pub(crate) timers: Arc<Notify>,
 }

@@ -2,3 +2,4 @@
 
 pub(crate) mod credsvc;
 pub(crate) mod engine;
+pub(crate) mod google;

@@ -1,8 +1,20 @@
 //! Settings, each with its default beside it.
 
-use servicekit::{Env, ServiceConfig};
+use ipnet::IpNet;
+use servicekit::{Env, ServiceConfig, egress::EgressPolicy};
 use shared_models::Service;
 use url::Url;
+
+use crate::{
+    listening::Providers,
+    verify::{Scheme, Verify},
+};
+
+/// Where Google publishes the keys it signs tokens with.
+pub const GOOGLE_KEYS_URL: &str = "https://www.googleapis.com/oauth2/v3/certs";
+
+/// Where Gmail's interface is.
+pub const GMAIL_API_URL: &str = "https://gmail.googleapis.com";
 
 /// How eventsvc is run.
 #[derive(Clone, Debug)]
@@ -13,6 +25,18 @@ pub struct Config {
     pub credsvc_url: Url,
     /// The engine.
     pub engine_url: Url,
+    /// Where the world reaches the platform; some providers sign it.
+    pub public_url: Option<Url>,
+    /// Proxies that are believed about who is behind them, besides those on this machine.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Which private addresses outgoing calls may reach.
+    pub egress: EgressPolicy,
+    /// Where the providers' interfaces are.
+    pub providers: Providers,
+    /// How pushes to `/v1/hooks/gmail` prove themselves; without it there is no such address.
+    pub gmail_push: Option<Verify>,
+    /// Where Google's public keys are.
+    pub google_keys_url: Url,
     /// What intake and housekeeping may use.
     pub limits: Limits,
 }
@@ -30,6 +54,8 @@ pub struct Limits {
     pub unheard_minutes: u32,
     /// Seconds between two looks at what is lost or old.
     pub housekeeping_seconds: u32,
+    /// Seconds after which the listeners of a replica that died are taken over.
+    pub lease_seconds: u32,
     /// Milliseconds after which the scheduler looks at the timers anew when nothing wakes it earlier.
     pub timer_poll_ms: u32,
 }
@@ -42,6 +68,7 @@ impl Default for Limits {
             retention_days: 30,
             unheard_minutes: 10,
             housekeeping_seconds: 60,
+            lease_seconds: 30,
             timer_poll_ms: 1000,
         }
     }
@@ -54,12 +81,19 @@ impl Config {
             service: ServiceConfig::read(env, Service::Eventsvc),
             credsvc_url: env.parse("SWITCHYARD_CREDSVC_URL", "http://127.0.0.1:8081"),
             engine_url: env.parse("SWITCHYARD_ENGINE_URL", "http://127.0.0.1:8083"),
+            public_url: env.optional("SWITCHYARD_PUBLIC_URL"),
+            trusted_proxies: networks(env),
+            egress: egress(env),
+            providers: Providers { gmail: env.parse("SWITCHYARD_GMAIL_API_URL", GMAIL_API_URL) },
+            gmail_push: gmail_push(env),
+            google_keys_url: env.parse("SWITCHYARD_GOOGLE_KEYS_URL", GOOGLE_KEYS_URL),
             limits: Limits {
                 queue: env.parse("SWITCHYARD_INTAKE_QUEUE", "4096"),
                 queue_mib: env.parse("SWITCHYARD_INTAKE_QUEUE_MIB", "64"),
                 retention_days: env.parse("SWITCHYARD_DELIVERY_RETENTION_DAYS", "30"),
                 unheard_minutes: env.parse("SWITCHYARD_UNHEARD_MINUTES", "10"),
                 housekeeping_seconds: env.parse("SWITCHYARD_HOUSEKEEPING_SECONDS", "60"),
+                lease_seconds: env.parse("SWITCHYARD_LISTENER_LEASE_SECONDS", "30"),
                 timer_poll_ms: env.parse("SWITCHYARD_TIMER_POLL_MS", "1000"),
             },
         };
@@ -81,9 +115,45 @@ impl Config {
         if !(1..=1440).contains(&config.limits.unheard_minutes) {
             env.refuse("SWITCHYARD_UNHEARD_MINUTES", "must be between 1 and 1440");
         }
+        if !(5..=600).contains(&config.limits.lease_seconds) {
+            env.refuse("SWITCHYARD_LISTENER_LEASE_SECONDS", "must be between 5 and 600");
+        }
         if !(10..=60_000).contains(&config.limits.timer_poll_ms) {
             env.refuse("SWITCHYARD_TIMER_POLL_MS", "must be between 10 and 60000");
         }
         config
     }
+}
+
+fn networks(env: &mut Env) -> Vec<IpNet> {
+    const NAME: &str = "SWITCHYARD_TRUSTED_PROXIES";
+    let text = env.text(NAME, "");
+    let mut networks = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match crate::options::network(part) {
+            Some(network) => networks.push(network),
+            None => env.refuse(NAME, format!("`{part}` is neither a network nor an address")),
+        }
+    }
+    networks
+}
+
+fn egress(env: &mut Env) -> EgressPolicy {
+    const NAME: &str = "SWITCHYARD_EGRESS_ALLOW";
+    let rules = env.text(NAME, "");
+    EgressPolicy::parse(&rules).unwrap_or_else(|error| {
+        env.refuse(NAME, error);
+        EgressPolicy::default()
+    })
+}
+
+fn gmail_push(env: &mut Env) -> Option<Verify> {
+    let (name, other) = ("SWITCHYARD_GMAIL_PUSH_AUDIENCE", "SWITCHYARD_GMAIL_PUSH_ACCOUNT");
+    let said = |text: String| Some(text).filter(|text| !text.is_empty());
+    let (audience, service_account) = (said(env.text(name, "")), said(env.text(other, "")));
+    if audience.is_some() != service_account.is_some() {
+        env.refuse(name, format!("{name} and {other} go together"));
+    }
+    let scheme = Scheme::GoogleOidc;
+    audience.is_some().then(|| Verify { scheme, audience, service_account, ..Verify::default() })
 }

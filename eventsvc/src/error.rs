@@ -18,6 +18,12 @@ pub(crate) const CREDENTIAL_NOT_USABLE: Code = Code::new(
 /// The proof of a delivery is wrong.
 pub(crate) const BAD_SIGNATURE: Code =
     Code::new("bad_signature", 401, "The delivery's signature or token is missing or wrong.");
+/// The sender's address is not among those the hook takes deliveries from.
+pub(crate) const IP_NOT_ALLOWED: Code = Code::new(
+    "ip_not_allowed",
+    403,
+    "The hook takes deliveries from certain addresses only, and this is none of them.",
+);
 /// More arrives than can be stored.
 pub(crate) const BUSY: Code =
     Code::new("intake_busy", 503, "More arrives than can be stored; deliver it again later.");
@@ -33,6 +39,18 @@ pub(crate) const NOT_OWNER: Code = Code::new(
     403,
     "Only the trigger's owner and administrators of the tenant may change it.",
 );
+/// There is no secret that could be replaced.
+pub(crate) const NOTHING_TO_ROTATE: Code = Code::new(
+    "nothing_to_rotate",
+    409,
+    "The trigger has no signing secret that could be replaced.",
+);
+/// Nobody goes and looks for the trigger.
+pub(crate) const NO_LISTENER: Code = Code::new(
+    "no_listener",
+    409,
+    "The trigger has no listener: it fires when something is delivered or due.",
+);
 /// Only a timer has slots.
 pub(crate) const NOT_A_TIMER: Code =
     Code::new("not_a_timer", 409, "The trigger is no timer: it fires when something is delivered.");
@@ -45,10 +63,13 @@ pub const CODES: &[&Code] = &[
     &CREDENTIAL_UNAVAILABLE,
     &CREDENTIAL_NOT_USABLE,
     &BAD_SIGNATURE,
+    &IP_NOT_ALLOWED,
     &BUSY,
     &NOT_REPLAYABLE,
     &NOT_OWNER,
     &NOT_A_TIMER,
+    &NO_LISTENER,
+    &NOTHING_TO_ROTATE,
     &TOO_SLOW,
 ];
 

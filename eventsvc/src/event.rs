@@ -37,7 +37,7 @@ pub(crate) fn of(
     received: &Received,
     event_id: EventId,
     attempt: i32,
-    payload: &Value,
+    (payload, size): (&Value, usize),
 ) -> TriggerFired {
     let parts = Parts {
         tenant_id: received.tenant_id,
@@ -51,7 +51,7 @@ pub(crate) fn of(
         received_at: received.received_at,
         fired_at: received.received_at,
         payload,
-        size: received.body.len(),
+        size,
     };
     parts.event(event_id, attempt)
 }

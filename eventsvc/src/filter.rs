@@ -65,6 +65,19 @@ impl Filter {
 
     /// Whether a delivery passes. The error says what kind of thing went wrong, never what was received.
     pub(crate) async fn passes(&self, seen: &Seen) -> Result<bool, String> {
+        match self.evaluate(seen).await? {
+            Cel::Bool(passes) => Ok(passes),
+            other => Err(format!("the filter gave a {}, not true or false", other.type_of())),
+        }
+    }
+
+    /// What the expression gives, as JSON.
+    pub(crate) async fn gives(&self, seen: &Seen) -> Result<Value, String> {
+        let found = self.evaluate(seen).await?;
+        found.json().map_err(|_| format!("the expression gave a {}", found.type_of()))
+    }
+
+    async fn evaluate(&self, seen: &Seen) -> Result<Cel, String> {
         if !self.loops && seen.size <= SMALL {
             return evaluate(&self.program, seen);
         }
@@ -83,17 +96,13 @@ impl Filter {
     }
 }
 
-fn evaluate(program: &Program, seen: &Seen) -> Result<bool, String> {
+fn evaluate(program: &Program, seen: &Seen) -> Result<Cel, String> {
     let mut context = Context::default();
     let headers = seen.headers.iter().map(|(name, value)| (name.clone(), to_cel(value)));
     context.add_variable_from_value("payload", to_cel(&seen.payload));
     context.add_variable_from_value("headers", headers.collect::<HashMap<String, Cel>>());
     context.add_variable_from_value("system", seen.system);
-    match program.execute(&context) {
-        Ok(Cel::Bool(passes)) => Ok(passes),
-        Ok(other) => Err(format!("the filter gave a {}, not true or false", other.type_of())),
-        Err(error) => Err(describe(&error)),
-    }
+    program.execute(&context).map_err(|error| describe(&error))
 }
 
 /// Names are the author's own words; values are the sender's, and are left out.

@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use crate::{
     filter::Filter,
+    input::Template,
     intake::{Origin, System},
+    listening::GmailOptions,
     options::WebhookOptions,
     store::{self, hook::Row},
 };
@@ -30,6 +32,8 @@ pub(crate) struct Hook {
     pub tenant_id: TenantId,
     /// The source.
     pub source_id: SourceId,
+    /// What delivers there.
+    pub system: System,
     /// The credential deliveries are verified with.
     pub credential_id: Option<CredentialId>,
     /// How to verify, and what a repetition is.
@@ -42,7 +46,7 @@ impl Hook {
     /// Where its deliveries come from.
     pub(crate) fn origin(&self) -> Origin {
         let (tenant_id, source_id) = (self.tenant_id, self.source_id);
-        Origin { tenant_id, source_id, system: System::Webhook }
+        Origin { tenant_id, source_id, system: self.system }
     }
 }
 
@@ -57,6 +61,12 @@ pub(crate) struct HookTrigger {
     pub owner_id: UserId,
     /// Its filter, or why a stored one cannot be read any more.
     pub filter: Option<Result<Filter, String>>,
+    /// What the agent is given in place of the payload, or why a stored template cannot be read any more.
+    pub input: Option<Result<Template, String>>,
+    /// Whether what it fires is queued first.
+    pub queued: bool,
+    /// How long a sender waits for the result, if it does.
+    pub respond: Option<Duration>,
     /// Whether it fires.
     pub active: bool,
     /// Whether what it fires is held back.
@@ -101,15 +111,27 @@ impl Hooks {
 
 fn hook(rows: Vec<Row>) -> Result<Option<Hook>, sqlx::Error> {
     let Some(first) = rows.first() else { return Ok(None) };
-    let options = serde_json::from_value(first.source_options.clone())
-        .map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let Some(options) = options(first)? else { return Ok(None) };
     Ok(Some(Hook {
         tenant_id: first.tenant_id,
         source_id: first.source_id,
+        system: first.system.parse().map_err(decode)?,
         credential_id: first.credential_id,
         options,
         triggers: rows.into_iter().map(trigger).collect::<Result<_, _>>()?,
     }))
+}
+
+/// How a source's deliveries are taken; none where nothing is delivered.
+fn options(row: &Row) -> Result<Option<WebhookOptions>, sqlx::Error> {
+    let wrong = |error: serde_json::Error| sqlx::Error::Decode(error.into());
+    let value = row.source_options.clone();
+    if row.system == System::Gmail.as_str() {
+        let gmail: GmailOptions = serde_json::from_value(value).map_err(wrong)?;
+        let pushed = |verify| WebhookOptions { verify, ..WebhookOptions::default() };
+        return Ok(gmail.verify().map(pushed));
+    }
+    serde_json::from_value(value).map(Some).map_err(wrong)
 }
 
 /// One stored trigger by itself, and where what it is tried out with comes from.
@@ -126,6 +148,12 @@ pub(crate) fn trigger(row: Row) -> Result<HookTrigger, sqlx::Error> {
         target: target(&row.target_kind, row.target_id)?,
         owner_id: row.owner_id,
         filter: row.filter.as_deref().map(Filter::compile),
+        input: row.input.as_ref().map(Template::compile),
+        queued: row.flow.is_some(),
+        respond: row
+            .respond_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map(Duration::from_secs),
         active: row.active,
         paused: row.paused,
     })

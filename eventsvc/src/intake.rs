@@ -3,9 +3,15 @@
 //! Raw body under a cap, then proof of origin, then meaning, then storage: nothing is parsed before it is verified, and
 //! nothing is answered with 202 before it is committed.
 
+mod body;
 pub mod committer;
 mod decide;
+mod guard;
+mod meaning;
+mod prove;
+mod push;
 mod receive;
+mod respond;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -16,15 +22,24 @@ use shared_models::{DeliveryId, EventId, SourceId, TenantId, TriggerId};
 pub use crate::trigger::System;
 pub use committer::{Committer, Outcome};
 pub(crate) use decide::{Draft, Origin, decide, dedupe_key};
-pub(crate) use receive::{Answer, receive};
+pub(crate) use guard::Guard;
+pub(crate) use push::receive as receive_push;
+pub(crate) use receive::{Answer, Arrived, receive};
+pub(crate) use respond::{Patience, Response};
 
 shared_models::text_enum! {
     /// What a trigger did with a delivery, and what came of a delivery altogether.
     pub enum Status {
         /// It fired.
         Fired = "fired",
+        /// It will fire when the trigger's flow control lets it.
+        Queued = "queued",
         /// It will fire when the trigger is no longer paused.
         Held = "held",
+        /// It went along with another.
+        Merged = "merged",
+        /// It will fire when somebody says what it shall start.
+        Parked = "parked",
         /// It could not fire; the reason says why.
         Failed = "failed",
         /// Its filter turned it away.
@@ -55,6 +70,10 @@ shared_models::text_enum! {
         Engine = "engine",
         /// A tool failed.
         Tool = "tool",
+        /// The input could not be made.
+        Input = "input",
+        /// Flow control: it waits, or went along with another.
+        Flow = "flow",
     }
 }
 
@@ -111,19 +130,27 @@ pub struct NewFiring {
     pub outbox: Option<OutboxRow>,
 }
 
+/// Why what is to be routed is parked.
+pub(crate) const NO_ROUTER: &str =
+    "there is no router to pick what to run: give the trigger a target and replay it";
+
 /// What a trigger did with a delivery, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It fired.
     Fired,
+    /// It waits for its turn.
+    Queued,
     /// It is paused.
     Held,
+    /// Its target is for a router that does not exist.
+    Parked,
     /// It is not active.
     Skipped,
     /// Its filter said no.
     Filtered,
-    /// Its filter could not be evaluated.
-    Failed(String),
+    /// Its filter or its input could not be evaluated.
+    Failed(ReasonClass, String),
 }
 
 impl Verdict {
@@ -131,10 +158,12 @@ impl Verdict {
     pub fn status(&self) -> Status {
         match self {
             Self::Fired => Status::Fired,
+            Self::Queued => Status::Queued,
             Self::Held => Status::Held,
+            Self::Parked => Status::Parked,
             Self::Skipped => Status::Skipped,
             Self::Filtered => Status::Filtered,
-            Self::Failed(_) => Status::Failed,
+            Self::Failed(..) => Status::Failed,
         }
     }
 
@@ -142,10 +171,12 @@ impl Verdict {
     pub fn reason(&self) -> Option<(ReasonClass, &str)> {
         match self {
             Self::Fired => None,
+            Self::Queued => Some((ReasonClass::Flow, "it waits for its turn")),
             Self::Held => Some((ReasonClass::Paused, "the trigger is paused")),
+            Self::Parked => Some((ReasonClass::Route, NO_ROUTER)),
             Self::Skipped => Some((ReasonClass::Inactive, "the trigger is not active")),
             Self::Filtered => Some((ReasonClass::Unmatched, "the filter said no")),
-            Self::Failed(why) => Some((ReasonClass::Filter, why)),
+            Self::Failed(class, why) => Some((*class, why)),
         }
     }
 }

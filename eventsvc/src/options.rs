@@ -1,74 +1,54 @@
 //! What a trigger may say about its source. A webhook: how a delivery proves where it comes from, how a repetition is
-//! told, how large it may be. A timer's are in [`crate::timer`].
+//! told, how large it may be, who may send it. A timer's are in [`crate::timer`].
+
+mod guard;
+mod verify;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 use servicekit::FieldError;
 use utoipa::ToSchema;
 
-use crate::{timer::TimerOptions, trigger::System};
+use crate::{
+    listening::{GmailOptions, PollOptions},
+    timer::TimerOptions,
+    trigger::System,
+};
 
-shared_models::text_enum! {
-    /// How a delivery proves where it comes from.
-    pub enum Scheme {
-        /// Standard Webhooks 1.0.
-        StandardWebhooks = "standard_webhooks",
-        /// An HMAC of the body in a header.
-        Hmac = "hmac",
-        /// A shared token in a header.
-        Bearer = "bearer",
-        /// HTTP Basic.
-        Basic = "basic",
-        /// Not at all: anybody who knows the address may fire. Must be said explicitly.
-        None = "none",
-    }
-}
-
-shared_models::text_enum! {
-    /// The hash function of an HMAC.
-    pub enum Algorithm {
-        /// SHA-256.
-        Sha256 = "sha256",
-        /// SHA-1: only where a provider offers nothing better.
-        Sha1 = "sha1",
-        /// SHA-512.
-        Sha512 = "sha512",
-    }
-}
-
-shared_models::text_enum! {
-    /// How an HMAC is written in its header.
-    pub enum Encoding {
-        /// Hexadecimal, either case.
-        Hex = "hex",
-        /// Standard base64.
-        Base64 = "base64",
-    }
-}
+pub(crate) use guard::{Rate, network};
+use verify::check_header;
+pub use verify::{Algorithm, Encoding, Scheme, Verify};
 
 /// The largest body any hook takes.
 pub(crate) const BODY_CAP: u32 = 10 * 1024 * 1024;
 /// The largest body a hook takes unless its options say more.
 pub(crate) const BODY_DEFAULT: u32 = 1024 * 1024;
-const TOLERANCE_CAP: u32 = 24 * 60 * 60;
 const WINDOW_CAP: u32 = 7 * 24 * 60 * 60;
 
 /// The options of a trigger, as its system has them.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum TriggerOptions {
-    /// Of a `webhook`.
+    /// Of a `webhook`, and of the systems that deliver at hooks: `github`, `slack`, `stripe`, `hubspot`.
     Webhook(WebhookOptions),
     /// Of a `timer`.
     Timer(TimerOptions),
+    /// Of a `poll`.
+    Poll(PollOptions),
+    /// Of a `gmail`.
+    Gmail(GmailOptions),
 }
 
 impl TriggerOptions {
     /// Reads options; every refused field is named by its pointer within a trigger.
     pub(crate) fn parse(system: System, value: &Value) -> Result<Self, Vec<FieldError>> {
         match system {
-            System::Webhook => WebhookOptions::parse(value).map(Self::Webhook),
+            System::Webhook | System::Github | System::Slack | System::Stripe | System::Hubspot => {
+                WebhookOptions::parse_of(system, value).map(Self::Webhook)
+            }
             System::Timer => TimerOptions::parse(value).map(Self::Timer),
+            System::Poll => PollOptions::parse(value).map(Self::Poll),
+            System::Gmail => GmailOptions::parse(value).map(Self::Gmail),
         }
     }
 }
@@ -96,6 +76,13 @@ pub(crate) struct WebhookOptions {
     /// How the provider's handshake is answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub challenge: Option<Challenge>,
+    /// Who may deliver: addresses and networks such as `192.0.2.0/24`; everybody unless said. Proxies are looked through as
+    /// far as the operator trusts them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_ips: Vec<String>,
+    /// How often, at most, in each process that takes deliveries; what comes faster is answered 429.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
 }
 
 impl Default for WebhookOptions {
@@ -105,43 +92,9 @@ impl Default for WebhookOptions {
             dedupe: None,
             max_body_bytes: BODY_DEFAULT,
             challenge: None,
+            allow_ips: Vec::new(),
+            rate: None,
         }
-    }
-}
-
-/// How a delivery is verified. Fields that the scheme does not use are refused.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Verify {
-    /// The scheme; `standard_webhooks` unless said.
-    pub scheme: Scheme,
-    /// `hmac`: the hash function; `sha256` unless said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub algorithm: Option<Algorithm>,
-    /// `hmac`, `bearer`: the header that carries the proof.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header: Option<String>,
-    /// `hmac`: how the header is written; `hex` unless said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encoding: Option<Encoding>,
-    /// `hmac`, `bearer`: what stands before the proof, such as `sha256=`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub prefix: Option<String>,
-    /// `hmac`: a header with the time in Unix seconds; then `<time>.<body>` is signed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub timestamp_header: Option<String>,
-    /// How far that time may be from now; 300 unless said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tolerance_seconds: Option<u32>,
-}
-
-#[allow(
-    clippy::derivable_impls,
-    reason = "text_enum declares the variants, so there is none to mark"
-)]
-impl Default for Scheme {
-    fn default() -> Self {
-        Self::StandardWebhooks
     }
 }
 
@@ -176,10 +129,30 @@ pub(crate) struct Challenge {
 }
 
 impl WebhookOptions {
-    /// Reads options; every refused field is named by its pointer within a trigger.
-    pub(crate) fn parse(value: &Value) -> Result<Self, Vec<FieldError>> {
-        let options: Self = read(value)?;
-        let errors = options.errors();
+    /// Reads options of a system; every refused field is named by its pointer within a trigger. A provider's system
+    /// verifies as the provider signs, whether the scheme is said or not.
+    pub(crate) fn parse_of(system: System, value: &Value) -> Result<Self, Vec<FieldError>> {
+        let schemes = system.schemes();
+        let mut value = value.clone();
+        let unsaid = value.pointer("/verify/scheme").is_none();
+        if let (Some(usual), true, Some(fields)) = (schemes.first(), unsaid, value.as_object_mut())
+        {
+            let verify = fields.entry("verify").or_insert_with(|| json!({}));
+            if let Some(verify) = verify.as_object_mut() {
+                verify.insert("scheme".into(), json!(usual));
+            }
+        }
+        let options: Self = read(&value)?;
+        let mut errors = options.errors();
+        if !schemes.is_empty() && !schemes.contains(&options.verify.scheme) {
+            let words: Vec<_> = schemes.iter().map(|scheme| format!("`{scheme}`")).collect();
+            let message = format!("{system} signs as {}", words.join(" or "));
+            errors.push(FieldError::new("/options/verify/scheme", message));
+        }
+        if !schemes.is_empty() && (options.dedupe.is_some() || options.challenge.is_some()) {
+            let message = format!("{system} says itself what a repetition and a handshake are");
+            errors.push(FieldError::new("/options", message));
+        }
         if errors.is_empty() { Ok(options) } else { Err(errors) }
     }
 
@@ -198,48 +171,16 @@ impl WebhookOptions {
         if let Some(challenge) = &self.challenge {
             challenge.check(&mut refuse);
         }
+        guard::check_networks(&self.allow_ips, &mut refuse);
+        if let Some((field, why)) = self.rate.and_then(Rate::problem) {
+            refuse(&format!("rate/{field}"), why);
+        }
         errors
     }
 
     /// Whether a secret is needed to verify.
     pub(crate) fn needs_secret(&self) -> bool {
-        self.verify.scheme != Scheme::None
-    }
-}
-
-impl Verify {
-    /// How far a signed time may be from now, in seconds.
-    pub fn tolerance(&self) -> i64 {
-        i64::from(self.tolerance_seconds.unwrap_or(300))
-    }
-
-    fn check(&self, refuse: &mut impl FnMut(&str, &str)) {
-        let hmac = self.scheme == Scheme::Hmac;
-        let timed =
-            hmac && self.timestamp_header.is_some() || self.scheme == Scheme::StandardWebhooks;
-        let headed = hmac || self.scheme == Scheme::Bearer;
-        let unused = [
-            ("verify/algorithm", self.algorithm.is_some(), hmac),
-            ("verify/encoding", self.encoding.is_some(), hmac),
-            ("verify/timestamp_header", self.timestamp_header.is_some(), hmac),
-            ("verify/header", self.header.is_some(), headed),
-            ("verify/prefix", self.prefix.is_some(), headed),
-            ("verify/tolerance_seconds", self.tolerance_seconds.is_some(), timed),
-        ];
-        for (pointer, _, _) in unused.iter().filter(|(_, said, used)| *said && !used) {
-            refuse(pointer, &format!("has no meaning with the scheme `{}`", self.scheme));
-        }
-        if hmac && self.header.is_none() {
-            refuse("verify/header", "name the header that carries the signature");
-        }
-        for (pointer, name) in
-            [("verify/header", &self.header), ("verify/timestamp_header", &self.timestamp_header)]
-        {
-            check_header(pointer, name.as_deref(), refuse);
-        }
-        if self.tolerance_seconds.is_some_and(|seconds| !(1..=TOLERANCE_CAP).contains(&seconds)) {
-            refuse("verify/tolerance_seconds", "must be between 1 and 86400");
-        }
+        self.verify.needs_secret()
     }
 }
 
@@ -277,12 +218,6 @@ impl Challenge {
     }
 }
 
-fn check_header(pointer: &str, name: Option<&str>, refuse: &mut impl FnMut(&str, &str)) {
-    if name.is_some_and(|name| http::HeaderName::try_from(name).is_err()) {
-        refuse(pointer, "not a header name");
-    }
-}
-
 fn check_pointer(pointer: &str, value: Option<&str>, refuse: &mut impl FnMut(&str, &str)) {
     if value.is_some_and(|value| !value.starts_with('/')) {
         refuse(pointer, "a JSON Pointer starts with a slash");
@@ -296,12 +231,16 @@ mod tests {
     use super::*;
 
     fn pointers(value: &Value) -> Vec<String> {
-        WebhookOptions::parse(value).unwrap_err().into_iter().map(|error| error.pointer).collect()
+        WebhookOptions::parse_of(System::Webhook, value)
+            .unwrap_err()
+            .into_iter()
+            .map(|error| error.pointer)
+            .collect()
     }
 
     #[test]
     fn nothing_said_means_standard_webhooks_of_a_mebibyte() {
-        let options = WebhookOptions::parse(&json!({})).unwrap();
+        let options = WebhookOptions::parse_of(System::Webhook, &json!({})).unwrap();
 
         assert_eq!(options, WebhookOptions::default());
         assert_eq!(options.verify.scheme, Scheme::StandardWebhooks);
@@ -325,9 +264,36 @@ mod tests {
                 vec!["/options/challenge"],
             ),
             (json!({ "max_body_bytes": 20_000_000 }), vec!["/options/max_body_bytes"]),
+            (json!({ "allow_ips": ["10.0.0.0/8", "home"] }), vec!["/options/allow_ips/1"]),
+            (json!({ "rate": { "limit": 0 } }), vec!["/options/rate/limit"]),
+            (
+                json!({ "verify": { "scheme": "google_oidc", "header": "x" } }),
+                vec![
+                    "/options/verify/header",
+                    "/options/verify/audience",
+                    "/options/verify/service_account",
+                ],
+            ),
+            (
+                json!({ "verify": { "scheme": "hubspot", "public_url": "example.com" } }),
+                vec!["/options/verify/public_url"],
+            ),
         ];
         for (value, expected) in table {
             assert_eq!(pointers(&value), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn a_providers_system_verifies_as_the_provider_signs() {
+        let slack = WebhookOptions::parse_of(System::Slack, &json!({})).unwrap();
+        let legacy = json!({ "verify": { "scheme": "hubspot_v1" } });
+        let legacy = WebhookOptions::parse_of(System::Hubspot, &legacy).unwrap();
+        let wrong = json!({ "verify": { "scheme": "none" } });
+        let wrong = WebhookOptions::parse_of(System::Github, &wrong).unwrap_err();
+
+        assert_eq!(slack.verify.scheme, Scheme::Slack);
+        assert_eq!(legacy.verify.scheme, Scheme::HubspotV1);
+        assert_eq!(wrong[0].message, "github signs as `github`");
     }
 }

@@ -1,25 +1,82 @@
-//! Firing again: replays, and what was held while a trigger was paused. Same event, next attempt.
+//! Firing again: replays, what was held while a trigger was paused, and what waited for its turn. Same event, next attempt.
+
+use std::sync::Arc;
 
 use dbutil::TenantTx;
-use serde_json::{Value, json};
-use shared_models::{EventId, TriggerId};
+use serde_json::{Map, Value, json};
+use shared_models::{EventId, TriggerId, events::trigger::TargetKind};
 
 use crate::{
     error::Error,
     event::Parts,
-    hooks, payload,
+    filter::Seen,
+    hooks,
+    input::{LARGEST_INPUT, Template},
+    intake::{NO_ROUTER, System},
+    payload,
     store::{self, firing::Refire, step::NewStep},
 };
 
-/// Fires once more; the caller commits and rings the relay.
+/// What is fired again.
+pub(crate) struct Again<'a> {
+    pub firing: &'a Refire,
+    /// Others whose payloads go along, the firing's own in its place; empty for itself alone.
+    pub together: &'a [Refire],
+}
+
+impl<'a> Again<'a> {
+    /// One firing by itself.
+    pub(crate) fn alone(firing: &'a Refire) -> Self {
+        Self { firing, together: &[] }
+    }
+}
+
+/// What the agent will be given, and how large that is; the error says why nothing can be made.
+pub(crate) async fn given(again: &Again<'_>) -> Result<(Value, usize), String> {
+    let own = parsed(again.firing);
+    let (payload, size) = if again.together.is_empty() {
+        (own, again.firing.body.len())
+    } else {
+        let all: Value = again.together.iter().map(parsed).collect();
+        let size = all.to_string().len();
+        if size > LARGEST_INPUT {
+            return Err("the batch is larger than 256 KiB".into());
+        }
+        (all, size)
+    };
+    let Some(template) = &again.firing.input else { return Ok((payload, size)) };
+    let headers = again.firing.headers.as_object().cloned().unwrap_or_default();
+    let input =
+        Template::compile(template)?.fill(&seen(again.firing, payload, size, headers)).await?;
+    let size = input.to_string().len();
+    Ok((input, size))
+}
+
+/// A stored delivery as expressions see it.
+pub(crate) fn seen(
+    firing: &Refire,
+    payload: Value,
+    size: usize,
+    headers: Map<String, Value>,
+) -> Seen {
+    let system = firing.system.parse::<System>().map_or("", System::as_str);
+    Seen { payload: Arc::new(payload), size, headers: Arc::new(headers), system }
+}
+
+/// What a stored delivery brought.
+pub(crate) fn parsed(firing: &Refire) -> Value {
+    payload::parse(firing.content_type.as_deref(), &firing.body).unwrap_or(Value::Null)
+}
+
+/// Fires once more with what was made of it; the caller commits and rings the relay.
 pub(crate) async fn fire(
     tx: &mut TenantTx,
     again: &Refire,
+    (given, size): &(Value, usize),
     step: &'static str,
     by: Option<&str>,
 ) -> Result<(EventId, i32), Error> {
     let attempt = again.attempt + 1;
-    let payload = payload::parse(again.content_type.as_deref(), &again.body).unwrap_or(Value::Null);
     let parts = Parts {
         tenant_id: tx.tenant(),
         trigger_id: again.trigger_id,
@@ -31,8 +88,8 @@ pub(crate) async fn fire(
         occurred_at: again.occurred_at,
         received_at: again.received_at,
         fired_at: again.now,
-        payload: &payload,
-        size: again.body.len(),
+        payload: given,
+        size: *size,
     };
     let event = parts.event(again.event_id, attempt);
     store::firing::fire(tx, again.event_id, attempt).await?;
@@ -58,6 +115,8 @@ pub(crate) fn obstacle(again: &Refire) -> Option<String> {
         Some(format!("the trigger {id} is deleted"))
     } else if !again.active {
         Some(format!("the trigger {id} is not active"))
+    } else if again.target_kind == TargetKind::Route.as_str() {
+        Some(NO_ROUTER.to_owned())
     } else {
         None
     }

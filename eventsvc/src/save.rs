@@ -7,24 +7,31 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use rand::RngExt;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use servicekit::{Caller, FieldError, PeerError};
-use shared_models::{AgentId, CredentialId, Service, SourceId, TriggerId, UserId};
+use shared_models::{
+    CredentialId, Service, SourceId, TriggerId, UserId, events::trigger::TargetKind,
+};
 
 use crate::{
     app::App,
     clients::engine::Agent,
     error::Error,
     filter::Filter,
+    flow::Flow,
+    input::Template,
+    listening,
     options::{Scheme, TriggerOptions, WebhookOptions},
     secrets,
-    store::{source, trigger as stored, trigger::Saved},
+    store::{lease, source, trigger as stored, trigger::Saved},
     timer::{self, TimerOptions},
-    trigger::{System, TargetRef},
+    trigger::{Respond, Started, System, TargetRef},
 };
 
 const LONGEST_NAME: usize = 200;
+const RESPOND_USUALLY: u32 = 25;
+const RESPOND_LONGEST: u32 = 60;
 
 /// What a person says about a trigger, new or patched.
 #[derive(Clone, Debug)]
@@ -35,6 +42,10 @@ pub(crate) struct Wish {
     pub credential_id: Option<CredentialId>,
     pub options: Value,
     pub filter: Option<String>,
+    pub input: Option<Value>,
+    pub flow: Option<Flow>,
+    pub respond: Option<Respond>,
+    pub respond_seconds: Option<u32>,
     pub active: bool,
     pub paused: bool,
 }
@@ -42,7 +53,8 @@ pub(crate) struct Wish {
 /// A wish that makes sense.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
-    pub agent: AgentId,
+    /// None when the router picks.
+    pub agent: Option<Started>,
     options: TriggerOptions,
     wish: Wish,
 }
@@ -77,9 +89,14 @@ pub(crate) fn check(
     if let Some(Err(why)) = wish.filter.as_deref().map(Filter::compile) {
         errors.push(FieldError::new("/filter", why));
     }
-    let target = wish.target.as_ref();
-    let agent = target
-        .map_or_else(|| Err(FieldError::new("/agent_id", "name the agent")), TargetRef::as_agent);
+    let agent = match wish.target.as_ref() {
+        None => Err(FieldError::new("/agent_id", "name the agent")),
+        Some(target) if target.is_route() => Ok(None),
+        Some(target) => target.started().map(Some),
+    };
+    errors.extend(wish.flow.iter().flat_map(Flow::errors));
+    errors.extend(wish.input.as_ref().and_then(|input| Template::check(input).err()));
+    errors.extend(respond(&wish).err());
     if wish.system == System::Timer && wish.credential_id.is_some() {
         errors.push(FieldError::new("/credential_id", "a timer receives nothing to verify"));
     }
@@ -100,13 +117,37 @@ pub(crate) fn check(
     }
 }
 
-/// The agent, if the caller may see it.
+/// How long a sender waits for the result, if it does.
+fn respond(wish: &Wish) -> Result<Option<i32>, FieldError> {
+    let refuse = |why: &str| Err(FieldError::new("/respond", why));
+    match (wish.respond.unwrap_or(Respond::Async), wish.respond_seconds) {
+        (Respond::Async, None) => Ok(None),
+        (Respond::Async, Some(_)) => {
+            Err(FieldError::new("/respond_seconds", "has no meaning unless respond is `result`"))
+        }
+        (Respond::Result, _) if !wish.system.hooked() => refuse("nobody waits there for a result"),
+        (Respond::Result, _) if wish.flow.is_some() => {
+            refuse("flow control may keep the sender waiting")
+        }
+        (Respond::Result, seconds) => match seconds.unwrap_or(RESPOND_USUALLY) {
+            seconds @ 1..=RESPOND_LONGEST => Ok(Some(seconds.cast_signed())),
+            _ => Err(FieldError::new("/respond_seconds", "must be between 1 and 60")),
+        },
+    }
+}
+
+/// What triggers that share a source have in common, besides the credential.
+pub(crate) fn options_key(options: &Value, by: &str) -> String {
+    json!({ "options": options, "by": by }).to_string()
+}
+
+/// The agent or the swarm, if the caller may see it.
 pub(crate) async fn agent<S>(
     app: &App,
     caller: &Caller<S>,
-    agent: AgentId,
+    started: impl Into<Started>,
 ) -> Result<Option<Agent>, Error> {
-    let found = app.engine.agent(caller.tenant, caller.token(), agent).await;
+    let found = app.engine.agent(caller.tenant, caller.token(), started.into()).await;
     found.map_err(|error| away(Service::Engine, error))
 }
 
@@ -120,27 +161,45 @@ pub(crate) async fn prepare<S>(
     agent: &Agent,
 ) -> Result<Ready, Error> {
     let Checked { agent: agent_id, options, wish } = checked;
+    let respond_seconds = respond(&wish).map_err(|error| Error::Invalid(vec![error]))?;
+    let flow = wish.flow.as_ref().map(serde_json::to_value).transpose();
     let (credential_id, signing_secret, timer) = match &options {
         TriggerOptions::Webhook(options) => {
+            check_address(app, options)?;
             let wanted = (wish.credential_id, present);
             let (credential, secret) =
                 credential(app, caller, (id, owner), wanted, options).await?;
             (credential, secret, None)
         }
         TriggerOptions::Timer(options) => (None, None, Some(options.clone())),
+        TriggerOptions::Poll(_) | TriggerOptions::Gmail(_) => {
+            let wanted = wish.credential_id;
+            if let Some(credential) = wanted.filter(|_| wanted != present) {
+                grant(app, caller, owner, id, credential).await?;
+            }
+            if wanted.is_none() && wish.system == System::Gmail {
+                let message = "gmail needs a credential with an `access_token` of the mailbox";
+                return Err(Error::Invalid(vec![FieldError::new("/credential_id", message)]));
+            }
+            (wanted, None, None)
+        }
     };
     let stored_options = serde_json::to_value(&options).map_err(anyhow::Error::from)?;
     // Without a secret there is nothing that two triggers could have in common; with one, a source is shared by
     // triggers of one person only, so that nobody receives what was sent to somebody else.
-    let shared_by = if credential_id.is_some() { owner.to_string() } else { id.to_string() };
-    let options_key = json!({ "options": stored_options, "by": shared_by }).to_string();
+    let shared = credential_id.is_some() || wish.system.listened();
+    let shared_by = if shared { owner.to_string() } else { id.to_string() };
+    let options_key = options_key(&stored_options, &shared_by);
     let saved = Saved {
         name: wish.name,
-        target_kind: "agent".into(),
-        target_id: Some(agent_id.uuid()),
+        target_kind: agent_id.map_or(TargetKind::Route, Started::kind).into(),
+        target_id: agent_id.map(Started::uuid),
         credential_id,
         options: stored_options,
         filter: wish.filter,
+        input: wish.input,
+        flow: flow.map_err(anyhow::Error::from)?,
+        respond_seconds,
         active: wish.active,
         paused: wish.paused,
         scope: if agent.team_id.is_some() { agent.scope.clone() } else { "user".into() },
@@ -173,12 +232,34 @@ async fn credential<S>(
         None if caller.user() != Some(owner) => Err(Error::NotOwner),
         None => {
             let secret = make_secret();
-            let made = app.credsvc.store(caller.tenant, caller.token(), owner, id, &secret).await;
-            let credential = made.map_err(|error| away(Service::Credsvc, error))?;
-            grant(app, caller, owner, id, credential).await?;
+            let fields = json!({ "secret": secret.expose_secret() });
+            let credential = keep(app, caller, (id, owner), &fields).await?;
             Ok((Some(credential), Some(secret)))
         }
     }
+}
+
+/// A scheme that signs the address cannot be checked by one who does not know it.
+fn check_address(app: &App, options: &WebhookOptions) -> Result<(), Error> {
+    let verify = &options.verify;
+    if !verify.signs_address() || verify.public_url.is_some() || app.public_url.is_some() {
+        return Ok(());
+    }
+    let why = "the provider signs the hook's public address: name it here, or have SWITCHYARD_PUBLIC_URL set";
+    Err(Error::Invalid(vec![FieldError::new("/options/verify/public_url", why)]))
+}
+
+/// Puts signing secrets into the vault and lets the trigger use them.
+pub(crate) async fn keep<S>(
+    app: &App,
+    caller: &Caller<S>,
+    (id, owner): (TriggerId, UserId),
+    fields: &Value,
+) -> Result<CredentialId, Error> {
+    let made = app.credsvc.store(caller.tenant, caller.token(), owner, id, fields).await;
+    let credential = made.map_err(|error| away(Service::Credsvc, error))?;
+    grant(app, caller, owner, id, credential).await?;
+    Ok(credential)
 }
 
 /// Winds the clock of a timer that was just inserted or updated; `before` is the trigger as it was.
@@ -192,6 +273,30 @@ pub(crate) async fn timer(
         Some(options) => timer::arm(tx, id, before, &ready.saved, options).await,
         None => Ok(()),
     }
+}
+
+/// Lets the source of a trigger that was just inserted or updated be listened to; `before` is the trigger as it was. One
+/// that now looks elsewhere begins there anew.
+pub(crate) async fn listen(
+    tx: &mut TenantTx,
+    source: SourceId,
+    before: Option<&stored::Trigger>,
+    ready: &Ready,
+) -> Result<(), sqlx::Error> {
+    if !ready.system.listened() {
+        return Ok(());
+    }
+    if let Some(before) = before {
+        let saved = &ready.saved;
+        let elsewhere = before.credential_id != saved.credential_id
+            || !listening::same_place(ready.system, &before.options, &saved.options);
+        if before.source_id != source {
+            lease::leave(tx, before.source_id).await?;
+        } else if elsewhere {
+            lease::forget(tx, source).await?;
+        }
+    }
+    lease::ensure(tx, source).await
 }
 
 /// Finds or makes the source; a changed trigger takes its own along if nobody else needs it.
@@ -215,7 +320,7 @@ pub(crate) async fn source(
     source::join(tx, &key).await
 }
 
-async fn grant<S>(
+pub(crate) async fn grant<S>(
     app: &App,
     caller: &Caller<S>,
     owner: UserId,
@@ -250,12 +355,12 @@ async fn check_fields<S>(
 }
 
 /// A signing secret as Standard Webhooks writes it.
-fn make_secret() -> SecretString {
+pub(crate) fn make_secret() -> SecretString {
     let key: [u8; 32] = rand::rng().random();
     format!("whsec_{}", STANDARD.encode(key)).into()
 }
 
-fn away(service: Service, error: PeerError) -> Error {
+pub(crate) fn away(service: Service, error: PeerError) -> Error {
     if error.passing() {
         tracing::warn!(%error, "another service is not available");
         Error::Unavailable(service)

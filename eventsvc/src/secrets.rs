@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     hooks::Hook,
     options::Scheme,
-    verify::Secret,
+    verify::{Previous, Secret},
 };
 
 /// The longest a secret is kept.
@@ -99,23 +99,34 @@ fn key(hook: &Hook) -> Result<Key, Error> {
     Ok((credential, trigger.trigger_id))
 }
 
-/// The fields a scheme needs, or the name of the first that is missing.
+/// The fields a scheme needs, or the name of the first that is missing. `previous_secret` is believed beside the present
+/// one, until `previous_until` if that is there.
 pub(crate) fn of_fields(scheme: Scheme, resolved: &Resolved) -> Result<Secret, &'static str> {
     let field = |name: &str| resolved.credentials.get(name).cloned();
-    match scheme {
-        Scheme::Basic => Ok(Secret {
-            secret: field("password").ok_or("password")?,
-            username: Some(text(field("username").ok_or("username")?)),
-        }),
-        Scheme::Bearer => {
-            let secret = field("secret").or_else(|| field("token")).ok_or("secret")?;
-            Ok(Secret { secret, username: None })
+    let secret = match scheme {
+        Scheme::Basic => field("password").ok_or("password")?,
+        Scheme::Bearer => field("secret").or_else(|| field("token")).ok_or("secret")?,
+        Scheme::StandardWebhooks
+        | Scheme::Hmac
+        | Scheme::Github
+        | Scheme::Slack
+        | Scheme::Stripe => field("secret").ok_or("secret")?,
+        Scheme::Hubspot | Scheme::HubspotV1 => {
+            field("secret").or_else(|| field("client_secret")).ok_or("secret")?
         }
-        Scheme::StandardWebhooks | Scheme::Hmac => {
-            Ok(Secret { secret: field("secret").ok_or("secret")?, username: None })
-        }
-        Scheme::None => Ok(Secret::default()),
-    }
+        Scheme::GoogleOidc | Scheme::None => return Ok(Secret::default()),
+    };
+    let username = match scheme {
+        Scheme::Basic => Some(text(field("username").ok_or("username")?)),
+        _ => None,
+    };
+    let until = field("previous_until").map(text);
+    let previous = field("previous_secret").and_then(|secret| match until.as_deref() {
+        None => Some(Previous { secret, until: None }),
+        // A time nobody can read is no reason to believe for ever.
+        Some(until) => until.parse().ok().map(|until| Previous { secret, until: Some(until) }),
+    });
+    Ok(Secret { secret, username, previous })
 }
 
 fn text(value: SecretString) -> String {

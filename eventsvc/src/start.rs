@@ -8,6 +8,7 @@ use dbutil::Db;
 use pubsub::{Bus, Relay};
 use servicekit::{
     Lifecycle, Minter, Peer, Probe, SigningKey, Verifier,
+    egress::Egress,
     peer::internal_http,
     shell::{self, Shell},
 };
@@ -18,16 +19,17 @@ use utoipa::openapi::OpenApi;
 
 use crate::{
     App, Config, MIGRATOR,
-    clients::{credsvc::Credsvc, engine::Engine},
+    clients::{credsvc::Credsvc, engine::Engine, google::Google},
     clock::Clock,
     error::CODES,
+    flow,
     hooks::Hooks,
-    intake::{Committer, committer},
+    intake::{Committer, Guard, Patience, committer},
     listeners::{
         agent_deleted::AgentDeletedListener, run_lifecycle::RunLifecycle,
         swarm_deleted::SwarmDeletedListener,
     },
-    routes,
+    listening, routes,
     secrets::Secrets,
     stats::Stats,
     timer, workers,
@@ -71,11 +73,16 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
     let http = internal_http()?;
     let peer =
         |url: &url::Url, callee| Peer::new(url.clone(), callee, minter.clone(), http.clone());
+    let egress = Egress::new(config.egress.clone())?;
     let credsvc = Credsvc(peer(&config.credsvc_url, Service::Credsvc));
     Ok(App {
         hooks: Hooks::new(db.clone()),
         secrets: Secrets::new(credsvc.clone()),
         engine: Engine(peer(&config.engine_url, Service::Engine)),
+        google: Google::new(&egress, config.google_keys_url.clone())?,
+        patience: Patience::default(),
+        guard: Guard::new(&config.trusted_proxies),
+        public_url: config.public_url.clone(),
         credsvc,
         verifier,
         committer,
@@ -85,6 +92,11 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
         hearing: Arc::default(),
         limits: config.limits,
         bell: Arc::new(Notify::new()),
+        listeners: Arc::default(),
+        egress: egress.also_allowing(&config.providers.gmail)?,
+        providers: config.providers.clone(),
+        gmail_push: config.gmail_push.clone(),
+        flow: Arc::default(),
         timers: Arc::new(Notify::new()),
         db,
         bus,
@@ -95,9 +107,12 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
 pub fn run(app: &App, life: &Lifecycle) {
     life.spawn("eventsvc chores", workers::chores(app.clone(), life.soft()));
     life.spawn("eventsvc timers", timer::scheduler::run(app.clone(), life.soft()));
-    life.spawn("eventsvc housekeeping", workers::housekeeping(app.clone(), life.soft()));
+    life.spawn("eventsvc listening", listening::run(app.clone(), life.soft()));
+    life.spawn("eventsvc flow", flow::run(app.clone(), life.soft()));
+    life.spawn("eventsvc hearing", workers::hearing(app.clone(), life.soft()));
+    life.spawn("eventsvc forgetting", workers::forgetting(app.clone(), life.soft()));
     life.spawn("eventsvc counting", workers::counting(app.clone(), life.soft()));
-    let heard = Arc::new(RunLifecycle { db: app.db.clone() });
+    let heard = Arc::new(RunLifecycle { db: app.db.clone(), flow: app.flow.clone() });
     let runs = pubsub::listen_batch(app.db.clone(), app.bus.clone(), heard, life.soft());
     life.spawn("eventsvc run lifecycle", runs);
     let gone = Arc::new(AgentDeletedListener { hooks: app.hooks.clone() });

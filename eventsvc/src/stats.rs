@@ -61,10 +61,12 @@ impl Stats {
         match what {
             Counted::Stored(status) => {
                 *match status {
-                    Status::Fired | Status::Held => &mut counts.fired,
+                    Status::Fired | Status::Queued | Status::Held | Status::Merged => {
+                        &mut counts.fired
+                    }
                     Status::Filtered => &mut counts.filtered,
                     Status::Skipped => &mut counts.skipped,
-                    Status::Failed => &mut counts.failed,
+                    Status::Failed | Status::Parked => &mut counts.failed,
                 } += 1;
                 counts.last_delivery_at = Some(at);
             }

@@ -4,13 +4,16 @@
 
 pub(crate) mod delivery;
 pub(crate) mod firing;
+pub(crate) mod flow;
 pub(crate) mod group;
 pub(crate) mod heard;
 pub(crate) mod hook;
+pub(crate) mod lease;
 pub(crate) mod retention;
 pub(crate) mod source;
 pub(crate) mod stat;
 pub(crate) mod step;
+pub(crate) mod system_pause;
 pub(crate) mod timer;
 pub(crate) mod trigger;
 pub(crate) mod unheard;

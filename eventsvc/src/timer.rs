@@ -16,7 +16,7 @@ pub(crate) mod template;
 pub(crate) use arm::arm;
 pub(crate) use options::TimerOptions;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::Value;
 
 use crate::store::hook::Row;
@@ -55,4 +55,9 @@ pub(crate) fn end_in_words(reason: &str) -> &'static str {
         Ok(End::Over) => "its schedule has no slot left",
         Ok(End::Failed) | Err(_) => "what it says cannot be carried out any more; save it again",
     }
+}
+
+/// What tells the delivery of a slot from others of its timer.
+pub(crate) fn slot_key(slot: DateTime<Utc>) -> String {
+    slot.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

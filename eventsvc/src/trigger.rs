@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use servicekit::FieldError;
 use shared_models::{
-    AgentId, CredentialId, SourceId, TeamId, TenantId, TriggerId, UserId,
+    AgentId, CredentialId, SourceId, SwarmId, TeamId, TenantId, TriggerId, UserId,
     events::trigger::TargetKind, wire_time,
 };
 use utoipa::ToSchema;
+use uuid::Uuid;
 
-use crate::{store::trigger as stored, timer};
+use crate::{flow::Flow, options::Scheme, store::trigger as stored, timer};
 
 shared_models::text_enum! {
     /// What a trigger listens to.
@@ -19,6 +20,80 @@ shared_models::text_enum! {
         Webhook = "webhook",
         /// The clock.
         Timer = "timer",
+        /// GitHub, delivering at a hook.
+        Github = "github",
+        /// Slack, delivering at a hook.
+        Slack = "slack",
+        /// Stripe, delivering at a hook.
+        Stripe = "stripe",
+        /// HubSpot, delivering batches at a hook.
+        Hubspot = "hubspot",
+        /// A document or feed that is looked at.
+        Poll = "poll",
+        /// A mailbox of Gmail's that is looked at, sooner when Google pushes.
+        Gmail = "gmail",
+    }
+}
+
+impl System {
+    /// How its deliveries may be signed, the usual way first; empty where the trigger says.
+    pub(crate) fn schemes(self) -> &'static [Scheme] {
+        match self {
+            Self::Webhook | Self::Timer | Self::Poll | Self::Gmail => &[],
+            Self::Github => &[Scheme::Github],
+            Self::Slack => &[Scheme::Slack],
+            Self::Stripe => &[Scheme::Stripe],
+            Self::Hubspot => &[Scheme::Hubspot, Scheme::HubspotV1],
+        }
+    }
+
+    /// Whether somebody goes and looks.
+    pub(crate) fn listened(self) -> bool {
+        matches!(self, Self::Poll | Self::Gmail)
+    }
+
+    /// Whether it delivers at a hook.
+    pub(crate) fn hooked(self) -> bool {
+        self == Self::Webhook || !self.schemes().is_empty()
+    }
+}
+
+shared_models::text_enum! {
+    /// What a sender at a hook is answered.
+    pub enum Respond {
+        /// That the delivery was stored.
+        Async = "async",
+        /// What the run came to, if it ends in time.
+        Result = "result",
+    }
+}
+
+/// Who is started, where that is known beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Started {
+    Agent(AgentId),
+    Swarm(SwarmId),
+}
+
+impl Started {
+    pub(crate) fn kind(self) -> TargetKind {
+        match self {
+            Self::Agent(_) => TargetKind::Agent,
+            Self::Swarm(_) => TargetKind::Swarm,
+        }
+    }
+
+    pub(crate) fn uuid(self) -> Uuid {
+        match self {
+            Self::Agent(id) => id.uuid(),
+            Self::Swarm(id) => id.uuid(),
+        }
+    }
+}
+
+impl From<AgentId> for Started {
+    fn from(id: AgentId) -> Self {
+        Self::Agent(id)
     }
 }
 
@@ -26,7 +101,7 @@ shared_models::text_enum! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TargetRef {
-    /// The kind of thing; only `agent` can be started yet.
+    /// The kind of thing. An `agent` or a `swarm` can be started; what is fired at `route` is parked until there is a router.
     pub kind: TargetKind,
     /// Its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,6 +114,23 @@ impl TargetRef {
         Self { kind: TargetKind::Agent, id: Some(id.to_string()) }
     }
 
+    /// Whatever the router picks.
+    pub(crate) fn is_route(&self) -> bool {
+        self.kind == TargetKind::Route && self.id.is_none()
+    }
+
+    /// The agent or the swarm, or why there is none.
+    pub(crate) fn started(&self) -> Result<Started, FieldError> {
+        match (self.kind, &self.id) {
+            (TargetKind::Swarm, Some(id)) => id
+                .parse()
+                .map(Started::Swarm)
+                .map_err(|_| FieldError::new("/target/id", "not the id of a swarm")),
+            (TargetKind::Swarm, None) => Err(FieldError::new("/target/id", "name the swarm")),
+            _ => self.as_agent().map(Started::Agent),
+        }
+    }
+
     /// The agent, or why there is none.
     pub(crate) fn as_agent(&self) -> Result<AgentId, FieldError> {
         match (self.kind, &self.id) {
@@ -47,7 +139,7 @@ impl TargetRef {
             }
             (TargetKind::Agent, None) => Err(FieldError::new("/target/id", "name the agent")),
             (kind, _) => {
-                let message = format!("a {kind} cannot be started by a trigger yet; `agent` can");
+                let message = format!("a {kind} cannot be started by a trigger yet; `agent` and `swarm` can");
                 Err(FieldError::new("/target/kind", message))
             }
         }
@@ -76,6 +168,17 @@ pub(crate) struct Trigger {
     pub options: Value,
     /// A CEL expression over `payload`, `headers` and `system`; only what passes fires.
     pub filter: Option<String>,
+    /// What the agent is given in place of what was received.
+    #[schema(value_type = Option<Object>)]
+    pub input: Option<Value>,
+    /// How fast it fires and what is fired together.
+    #[schema(value_type = Option<Flow>)]
+    pub flow: Option<Value>,
+    /// Whether the sender is told that the delivery was stored, or waits for the run's answer.
+    pub respond: Respond,
+    /// How long it waits at most, with `result`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub respond_seconds: Option<i32>,
     /// Whether it fires.
     pub active: bool,
     /// Whether deliveries are held back until it is not.
@@ -203,7 +306,8 @@ impl From<stored::Trigger> for Trigger {
             refused: row.refused,
         };
         let target = target(&row);
-        let hooked = row.system == System::Webhook.as_str();
+        let hooked =
+            row.system.parse().is_ok_and(System::hooked) || row.options["audience"].is_string();
         Self {
             id: row.trigger_id,
             tenant_id: row.tenant_id,
@@ -214,6 +318,10 @@ impl From<stored::Trigger> for Trigger {
             credential_id: row.credential_id,
             options: row.options,
             filter: row.filter,
+            input: row.input,
+            flow: row.flow,
+            respond: if row.respond_seconds.is_some() { Respond::Result } else { Respond::Async },
+            respond_seconds: row.respond_seconds,
             active: row.active,
             paused: row.paused,
             owner: row.owner_id,
@@ -234,7 +342,8 @@ pub(crate) fn target(row: &stored::Trigger) -> TargetRef {
     let kind = row.target_kind.parse().unwrap_or(TargetKind::Agent);
     let id = row.target_id.map(|id| match kind {
         TargetKind::Agent => AgentId::from(id).to_string(),
-        TargetKind::Swarm | TargetKind::Workflow | TargetKind::Route => id.to_string(),
+        TargetKind::Swarm => SwarmId::from(id).to_string(),
+        TargetKind::Workflow | TargetKind::Route => id.to_string(),
     });
     TargetRef { kind, id }
 }

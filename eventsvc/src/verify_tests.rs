@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use sha2::Sha256;
 
 use super::*;
-use crate::options::{Algorithm, Encoding};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
@@ -14,7 +13,18 @@ const BODY: &[u8] = br#"{"test": 2432232314}"#;
 const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
 fn secret(text: &str) -> Secret {
-    Secret { secret: text.into(), username: None }
+    Secret { secret: text.into(), ..Secret::default() }
+}
+
+/// As a request whose address plays no part.
+fn verify(
+    options: &Verify,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: DateTime<Utc>,
+    secret: &Secret,
+) -> Result<Verified, VerifyError> {
+    super::verify(options, &Signed { method: "POST", url: None, headers, body }, now, secret)
 }
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -182,7 +192,7 @@ fn a_token_or_a_password_must_be_exactly_right() {
     let bearer = Verify { scheme: Scheme::Bearer, ..Verify::default() };
     let named = Verify { header: Some("x-token".into()), ..bearer.clone() };
     let basic = Verify { scheme: Scheme::Basic, ..Verify::default() };
-    let user = Secret { secret: "pa:ss".into(), username: Some("ann".into()) };
+    let user = Secret { secret: "pa:ss".into(), username: Some("ann".into()), previous: None };
     let ann = format!("Basic {}", STANDARD.encode("ann:pa:ss"));
     let table = [
         (&bearer, ("authorization", "Bearer t0k"), secret("t0k"), Ok(())),
@@ -237,4 +247,118 @@ proptest! {
         let verified = verify(&Verify::default(), &headers, &body, at(TIME), &secret).unwrap();
         prop_assert_eq!(verified.dedupe_key, Some(id));
     }
+}
+
+#[test]
+fn the_vectors_of_the_providers_documents_are_believed() {
+    // GitHub's.
+    let github = Verify { scheme: Scheme::Github, ..Verify::default() };
+    let signed = headers(&[
+        (
+            "x-hub-signature-256",
+            "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17",
+        ),
+        ("x-github-delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958"),
+    ]);
+    let key = secret("It's a Secret to Everybody");
+    let verified = verify(&github, &signed, b"Hello, World!", at(TIME), &key).unwrap();
+    assert_eq!(verified.dedupe_key.as_deref(), Some("72d3162e-cc78-11e3-81ab-4c9367dc0958"));
+
+    // Slack's.
+    let slack = Verify { scheme: Scheme::Slack, ..Verify::default() };
+    let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow\
+        &channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner\
+        &command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands\
+        %2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN\
+        &trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";
+    let signed = headers(&[
+        ("x-slack-request-timestamp", "1531420618"),
+        (
+            "x-slack-signature",
+            "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503",
+        ),
+    ]);
+    let key = secret("8f742231b10e8888abcd99yyyzzz85a5");
+    let now = at(1_531_420_618);
+    assert_eq!(verify(&slack, &signed, body.as_bytes(), now, &key).unwrap().at, Some(now));
+
+    // HubSpot's, of versions 1 and 2.
+    let hubspot = Verify { scheme: Scheme::HubspotV1, ..Verify::default() };
+    let key = secret("yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy");
+    let body = br#"[{"eventId":1,"subscriptionId":12345,"portalId":62515,"occurredAt":1564113600000,"subscriptionType":"contact.creation","attemptNumber":0,"objectId":123,"changeSource":"CRM","changeFlag":"NEW","appId":54321}]"#;
+    let v1 = headers(&[
+        ("x-hubspot-signature-version", "v1"),
+        ("x-hubspot-signature", "232db2615f3d666fe21a8ec971ac7b5402d33b9a925784df3ca654d05f4817de"),
+    ]);
+    verify(&hubspot, &v1, body, now, &key).unwrap();
+    let v2 = headers(&[
+        ("x-hubspot-signature-version", "v2"),
+        ("x-hubspot-signature", "9569219f8ba981ffa6f6f16aa0f48637d35d728c7e4d93d0d52efaa512af7900"),
+    ]);
+    let request = Signed {
+        method: "POST",
+        url: Some("https://www.example.com/webhook_uri"),
+        headers: &v2,
+        body: br#"{"example_field":"example_value"}"#,
+    };
+    super::verify(&hubspot, &request, now, &key).unwrap();
+    let lost = Signed { url: None, ..request };
+    assert_eq!(super::verify(&hubspot, &lost, now, &key), Err(VerifyError::NoAddress));
+}
+
+#[test]
+fn several_signatures_of_stripe_may_stand_beside_each_other() {
+    let stripe = Verify { scheme: Scheme::Stripe, ..Verify::default() };
+    let body = br#"{"id":"evt_1","object":"event","created":1492774570}"#;
+    // Made with another implementation of HMAC.
+    let right = "da5b7440e95d200613353ab56c50fdfe0d01f5c746147327c93ade98aef754c4";
+    let ask = |header: &str| {
+        let signed = headers(&[("stripe-signature", header)]);
+        verify(&stripe, &signed, body, at(1_492_774_577), &secret("whsec_test")).map(drop)
+    };
+
+    assert_eq!(ask(&format!("t=1492774577,v1={},v1={right},v0=00", "00".repeat(32))), Ok(()));
+    assert_eq!(ask(&format!("t=1492774577,v0={right}")), Err(VerifyError::Malformed));
+    assert_eq!(ask(&format!("t=1492774577,t=1,v1={right}")), Err(VerifyError::Malformed));
+    assert_eq!(ask(&format!("v1={right}")), Err(VerifyError::Malformed));
+}
+
+#[test]
+fn hubspot_signs_an_address_as_people_read_it() {
+    let hubspot = Verify { scheme: Scheme::Hubspot, ..Verify::default() };
+    let millis = "1564113600000";
+    let plain = "https://www.example.com/webhook_uri?to=a:b/c";
+    let mac = Hmac::<Sha256>::new_from_slice(b"k").unwrap();
+    let mac = mac.chain_update(format!("POST{plain}{{}}{millis}"));
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    let signed =
+        headers(&[("x-hubspot-signature-v3", &signature), ("x-hubspot-request-timestamp", millis)]);
+    let ask = |url| {
+        let request = Signed { method: "POST", url: Some(url), headers: &signed, body: b"{}" };
+        super::verify(&hubspot, &request, at(1_564_113_600), &secret("k")).map(drop)
+    };
+
+    assert_eq!(ask(plain), Ok(()));
+    assert_eq!(ask("https://www.example.com/webhook_uri?to=a%3Ab%2fc"), Ok(()));
+    assert_eq!(ask("https://www.example.com/webhook_uri"), Err(VerifyError::Mismatch));
+}
+
+#[test]
+fn a_key_that_is_being_replaced_is_believed_until_its_time() {
+    let github = Verify { scheme: Scheme::Github, ..Verify::default() };
+    let mac = Hmac::<Sha256>::new_from_slice(b"old").unwrap().chain_update("{}");
+    let signature = format!("sha256={}", hex::encode(mac.finalize().into_bytes()));
+    let signed = headers(&[("x-hub-signature-256", &signature)]);
+    let with = |until| Secret {
+        secret: "new".into(),
+        username: None,
+        previous: Some(Previous { secret: "old".into(), until }),
+    };
+    let ask = |until| verify(&github, &signed, b"{}", at(TIME), &with(until)).map(drop);
+
+    assert_eq!(ask(None), Ok(()));
+    assert_eq!(ask(Some(at(TIME + 1))), Ok(()));
+    assert_eq!(ask(Some(at(TIME))), Err(VerifyError::Mismatch));
+    let wrong = verify(&github, &signed, b"[]", at(TIME), &with(None));
+    assert_eq!(wrong, Err(VerifyError::Mismatch));
 }

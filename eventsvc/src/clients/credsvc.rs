@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use servicekit::{Peer, PeerError, peer::Ask};
@@ -28,14 +28,14 @@ struct Made {
 pub(crate) struct Credsvc(pub Peer);
 
 impl Credsvc {
-    /// Stores a signing secret that only its owner's triggers can use.
+    /// Stores signing secrets that only their owner's triggers can use.
     pub(crate) async fn store(
         &self,
         tenant: TenantId,
         subject: &str,
         owner: UserId,
         trigger: TriggerId,
-        secret: &SecretString,
+        fields: &Value,
     ) -> Result<CredentialId, PeerError> {
         let ask = Ask::new(tenant, "trigger.save").on_behalf(subject);
         let body = json!({
@@ -43,7 +43,7 @@ impl Credsvc {
             // Names are unique, and a trigger may be given a new secret.
             "name": format!("Signing secret of {trigger} ({})", hex::encode(rand::random::<[u8; 4]>())),
             "meta": { "trigger_id": trigger },
-            "credentials": { "secret": secret.expose_secret() },
+            "credentials": fields,
         });
         let made: Made = self.0.post(ask, "/internal/credentials", &body).await?;
         Ok(made.credential_id)
@@ -88,11 +88,20 @@ impl Credsvc {
         trigger: TriggerId,
         credential: CredentialId,
     ) -> Result<Resolved, PeerError> {
-        let ask = Ask::new(tenant, "webhook.verify");
+        self.resolve_for((tenant, owner, trigger, credential), "webhook.verify").await
+    }
+
+    /// The fields of a credential, for a purpose.
+    pub(crate) async fn resolve_for(
+        &self,
+        (tenant, owner, trigger, credential): (TenantId, UserId, TriggerId, CredentialId),
+        purpose: &'static str,
+    ) -> Result<Resolved, PeerError> {
+        let ask = Ask::new(tenant, purpose);
         let body = json!({
             "grantee": { "kind": "trigger", "id": trigger },
             "owner": owner,
-            "purpose": "webhook.verify",
+            "purpose": purpose,
         });
         self.0.post(ask, &format!("/internal/credentials/{credential}/resolve"), &body).await
     }

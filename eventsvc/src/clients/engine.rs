@@ -1,10 +1,13 @@
 //! The engine, asked about agents.
 
 use serde::Deserialize;
+use serde_json::Value;
 use servicekit::{Peer, PeerError, peer::Ask};
-use shared_models::{AgentId, TeamId, TenantId};
+use shared_models::{RunId, TeamId, TenantId};
 
-/// An agent, as far as a trigger has to know it.
+use crate::trigger::Started;
+
+/// An agent or a swarm, as far as a trigger has to know it.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Agent {
     /// `user` or `team`: who may see it, and so its triggers.
@@ -14,20 +17,58 @@ pub(crate) struct Agent {
     pub team_id: Option<TeamId>,
 }
 
+impl Agent {
+    /// None at all, for what nobody's agent does: its owner and administrators see it.
+    pub(crate) fn none() -> Self {
+        Self { scope: "user".into(), team_id: None }
+    }
+}
+
+/// What an ended run came to.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Ended {
+    /// The last thing the model said.
+    #[serde(default)]
+    pub output: Option<String>,
+    /// The same as JSON, when the agent answers by a schema.
+    #[serde(default)]
+    pub parsed: Option<Value>,
+    /// Why it failed.
+    #[serde(default)]
+    pub error: Option<Failure>,
+}
+
+/// Why a run failed.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Failure {
+    /// In words.
+    pub message: String,
+}
+
 /// A client of the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine(pub Peer);
 
 impl Engine {
-    /// The agent, if the person with this token may see it.
+    /// What has become of a run that one of our events started.
+    pub(crate) async fn run(&self, tenant: TenantId, run: RunId) -> Result<Ended, PeerError> {
+        let ask = Ask::new(tenant, "webhook.respond").for_run(run);
+        self.0.get(ask, &format!("/internal/runs/{run}")).await
+    }
+
+    /// The agent or the swarm, if the person with this token may see it.
     pub(crate) async fn agent(
         &self,
         tenant: TenantId,
         subject: &str,
-        agent: AgentId,
+        started: Started,
     ) -> Result<Option<Agent>, PeerError> {
         let ask = Ask::new(tenant, "trigger.save").on_behalf(subject);
-        match self.0.get(ask, &format!("/internal/agents/{agent}")).await {
+        let path = match started {
+            Started::Agent(agent) => format!("/internal/agents/{agent}"),
+            Started::Swarm(swarm) => format!("/internal/swarms/{swarm}"),
+        };
+        match self.0.get(ask, &path).await {
             Ok(agent) => Ok(Some(agent)),
             Err(error) if error.status() == Some(404) => Ok(None),
             Err(error) => Err(error),

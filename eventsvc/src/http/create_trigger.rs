@@ -14,11 +14,13 @@ use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    clients::engine::Agent,
     error::Error,
+    flow::Flow,
     options::TriggerOptions,
     save::{self, Ready, Wish},
     store,
-    trigger::{System, TargetRef, Trigger},
+    trigger::{Respond, System, TargetRef, Trigger},
     viewer::Viewer,
 };
 
@@ -33,7 +35,7 @@ use crate::{
         "options": { "interval_seconds": 900, "jitter_seconds": 60, "misfire": "skip" } })
 ))]
 pub(crate) struct NewTrigger {
-    /// The kind of source: `webhook` or `timer`.
+    /// The kind of source.
     #[schema(value_type = System)]
     pub system: String,
     /// What people call it.
@@ -55,6 +57,20 @@ pub(crate) struct NewTrigger {
     /// A CEL expression over `payload`, `headers` and `system`; only what passes fires.
     #[serde(default)]
     pub filter: Option<String>,
+    /// What the agent is given in place of what was received: a text or any JSON, with CEL expressions over `payload`,
+    /// `headers` and `system` in double braces. A text that is one expression gives what that gives, of whatever kind.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>, example = json!("Answer {{payload.sender}}: {{payload.text}}"))]
+    pub input: Option<Value>,
+    /// How fast it fires and what is fired together; as fast as deliveries come unless said.
+    #[serde(default)]
+    pub flow: Option<Flow>,
+    /// What a sender at a hook is answered: `async`, that the delivery was stored, or `result`, what the run came to.
+    #[serde(default)]
+    pub respond: Option<Respond>,
+    /// How long a sender waits for the result at most: 1 to 60, 25 unless said.
+    #[serde(default)]
+    pub respond_seconds: Option<u32>,
     /// Whether it fires.
     #[serde(default = "yes")]
     pub active: bool,
@@ -135,8 +151,13 @@ async fn create(
     tx.commit().await?;
     let id = TriggerId::mint();
     let checked = save::check(wish(&new)?, None, app.clock.now())?;
-    let agent = save::agent(app, caller, checked.agent).await?;
-    let agent = agent.ok_or_else(|| no_agent(&new))?;
+    let agent = match checked.agent {
+        Some(agent) => {
+            let found = save::agent(app, caller, agent).await?;
+            found.ok_or_else(|| no_agent(&new))?
+        }
+        None => Agent::none(),
+    };
     let ready = save::prepare(app, caller, (id, owner), None, checked, &agent).await?;
 
     let mut tx = app.db.begin(caller.tenant).await?;
@@ -146,12 +167,14 @@ async fn create(
     let source = save::source(&mut tx, id, None, &ready).await?;
     store::trigger::insert(&mut tx, id, source, &new.system, owner, &ready.saved).await?;
     save::timer(&mut tx, id, None, &ready).await?;
+    save::listen(&mut tx, source, None, &ready).await?;
     let made = store::trigger::find(&mut tx, &Viewer::of(caller), id).await?;
     let trigger = Trigger::from(made.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?);
     once.remember(&mut tx, StatusCode::CREATED, &trigger).await?;
     tx.commit().await?;
     app.hooks.forget();
     app.timers.notify_one();
+    app.listeners.notify_waiters();
 
     Ok(Created(answer(trigger, &ready)).into_response())
 }
@@ -180,6 +203,10 @@ fn wish(new: &NewTrigger) -> Result<Wish, Error> {
         credential_id: new.credential_id,
         options: new.options.clone(),
         filter: new.filter.clone(),
+        input: new.input.clone(),
+        flow: new.flow.clone(),
+        respond: new.respond,
+        respond_seconds: new.respond_seconds,
         active: new.active,
         paused: new.paused,
     })
@@ -187,5 +214,5 @@ fn wish(new: &NewTrigger) -> Result<Wish, Error> {
 
 fn no_agent(new: &NewTrigger) -> Error {
     let pointer = if new.target.is_some() { "/target/id" } else { "/agent_id" };
-    Error::Invalid(vec![FieldError::new(pointer, "there is no such agent")])
+    Error::Invalid(vec![FieldError::new(pointer, "there is no such agent or swarm")])
 }

@@ -9,7 +9,7 @@ use crate::{app::App, error::Error, store, viewer::Viewer};
 
 /// Delete a trigger.
 ///
-/// Its hook answers 404 from now on, its clock stops, and its credential is no longer granted to it.
+/// Its hook answers 404 from now on, its clock stops, its listener too unless other triggers share it, and its credential is no longer granted to it.
 #[utoipa::path(delete, path = "/triggers/{trigger_id}", tag = "triggers", security(("token" = ["triggers:write"])),
     params(("trigger_id" = TriggerId, Path)),
     responses((status = 204), (status = "default", body = ProblemBody)))]
@@ -25,6 +25,7 @@ pub(crate) async fn delete_trigger(
     may_change(&viewer, &row)?;
     store::trigger::delete(&mut tx, id).await?;
     store::timer::delete(&mut tx, id).await?;
+    store::lease::leave(&mut tx, row.source_id).await?;
     tx.commit().await?;
     app.hooks.forget();
     if let Some(credential) = row.credential_id {

@@ -11,7 +11,7 @@ use crate::{
     app::App,
     error::{Error, NOT_A_TIMER},
     store,
-    timer::{TimerOptions, schedule::Schedule},
+    timer::{self, TimerOptions, schedule::Schedule},
     trigger,
     viewer::Viewer,
 };
@@ -25,6 +25,9 @@ const MOST: u32 = 100;
 pub(crate) struct HowMany {
     /// How many at most: 1 to 100, 10 unless said.
     limit: Option<u32>,
+    /// List the slots after this moment instead, also those that have passed, and whether each fired: what would have fired
+    /// while nothing could.
+    since: Option<DateTime<Utc>>,
 }
 
 /// A time to fire.
@@ -40,6 +43,9 @@ pub(crate) struct Fire {
     /// schedule with jitter has none.
     #[serde(serialize_with = "wire_time::maybe")]
     pub due_at: Option<DateTime<Utc>>,
+    /// With `since`: whether a delivery of this slot is in the ledger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fired: Option<bool>,
 }
 
 /// The next times to fire.
@@ -75,6 +81,17 @@ pub(crate) async fn list_fires(
     let anchor = row.anchor_at.ok_or_else(no_timer)?;
     let options = TimerOptions::parse(&row.options).map_err(Error::Invalid)?;
     let schedule = options.schedule(anchor).map_err(|error| Error::Invalid(vec![error]))?;
+    if let Some(since) = many.since {
+        let slots: Vec<_> = schedule.slots(id, since).take(limit).collect();
+        let keys: Vec<String> = slots.iter().map(|slot| timer::slot_key(slot.at)).collect();
+        let fired = store::delivery::known_keys(&mut tx, row.source_id, &keys).await?;
+        let items = slots.iter().zip(&keys).map(|(slot, key)| Fire {
+            fired: Some(fired.contains(key)),
+            ..fire(&schedule, slot.at, Some(slot.due))
+        });
+        let (items, state) = (items.collect(), Some(trigger::state(&row).0));
+        return Ok(Json(Fires { timezone: schedule.zone.name(), state, items }));
+    }
     let first = row.next_slot_at.map(|at| schedule.slot(id, at));
     let slots =
         first.into_iter().chain(first.into_iter().flat_map(|first| schedule.slots(id, first.at)));
@@ -85,7 +102,7 @@ pub(crate) async fn list_fires(
 }
 
 pub(super) fn fire(schedule: &Schedule, at: DateTime<Utc>, due_at: Option<DateTime<Utc>>) -> Fire {
-    Fire { slot_at: at, local_time: schedule.local(at), due_at }
+    Fire { slot_at: at, local_time: schedule.local(at), due_at, fired: None }
 }
 
 pub(super) fn limit(said: Option<u32>, pointer: &str) -> Result<usize, Problem> {

@@ -12,7 +12,13 @@ use servicekit::{Caller, Once, Path, Problem, scope};
 use shared_models::{DeliveryId, EventId, ProblemBody};
 use utoipa::ToSchema;
 
-use crate::{app::App, error::Error, refire, store, viewer::Viewer};
+use crate::{
+    app::App,
+    error::Error,
+    refire::{self, Again},
+    store,
+    viewer::Viewer,
+};
 
 /// What was fired again.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -60,9 +66,14 @@ pub(crate) async fn replay_delivery(
             obstacles.push(obstacle);
             continue;
         }
-        let by = caller.principal();
-        let (event_id, attempt) = refire::fire(&mut tx, firing, "replayed", Some(&by)).await?;
-        events.push(ReplayedEvent { event_id, attempt });
+        match refire::given(&Again::alone(firing)).await {
+            Ok(given) => {
+                let by = caller.principal();
+                let fired = refire::fire(&mut tx, firing, &given, "replayed", Some(&by)).await?;
+                events.push(ReplayedEvent { event_id: fired.0, attempt: fired.1 });
+            }
+            Err(why) => obstacles.push(why),
+        }
     }
     if events.is_empty() {
         return Err(Error::NotReplayable(obstacles.join("; ")).into());

@@ -19,10 +19,11 @@ use crate::{
     app::App,
     clients::engine::Agent,
     error::Error,
+    flow::Flow,
     options::TriggerOptions,
     save::{self, Ready, Wish},
     store::{self, trigger as stored},
-    trigger::{TargetRef, Trigger, target},
+    trigger::{Respond, Started, TargetRef, Trigger, target},
     viewer::Viewer,
 };
 
@@ -47,6 +48,20 @@ pub(crate) struct TriggerPatch {
     /// A CEL expression over `payload`, `headers` and `system`.
     #[serde(default)]
     filter: Option<String>,
+    /// What the agent is given in place of what was received: a text or any JSON, with CEL expressions over `payload`,
+    /// `headers` and `system` in double braces. A text that is one expression gives what that gives, of whatever kind.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>, example = json!("Answer {{payload.sender}}: {{payload.text}}"))]
+    input: Option<Value>,
+    /// How fast it fires and what is fired together; as fast as deliveries come unless said.
+    #[serde(default)]
+    flow: Option<Flow>,
+    /// What a sender at a hook is answered: `async`, that the delivery was stored, or `result`, what the run came to.
+    #[serde(default)]
+    respond: Option<Respond>,
+    /// How long a sender waits for the result at most: 1 to 60, 25 unless said.
+    #[serde(default)]
+    respond_seconds: Option<u32>,
     /// Whether it fires.
     active: bool,
     /// Whether deliveries are held back until it is not.
@@ -110,11 +125,13 @@ async fn update(
         ));
     }
     save::timer(&mut tx, id, Some(&row), &ready).await?;
+    save::listen(&mut tx, source, Some(&row), &ready).await?;
     let changed = store::trigger::find(&mut tx, &viewer, id).await?;
     let trigger = Trigger::from(changed.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?);
     tx.commit().await?;
     app.hooks.forget();
     app.timers.notify_one();
+    app.listeners.notify_waiters();
     if let Some(credential) = row.credential_id {
         app.secrets.forget(credential, id).await;
     }
@@ -141,6 +158,10 @@ async fn patched(
         credential_id: row.credential_id,
         options: row.options.clone(),
         filter: row.filter.clone(),
+        input: row.input.clone(),
+        flow: row.flow.clone().and_then(|flow| serde_json::from_value(flow).ok()),
+        respond: Some(if row.respond_seconds.is_some() { Respond::Result } else { Respond::Async }),
+        respond_seconds: row.respond_seconds.map(i32::cast_unsigned),
         active: row.active,
         paused: row.paused,
     };
@@ -152,11 +173,18 @@ async fn patched(
         credential_id: edited.credential_id,
         options: if edited.options.is_null() { json!({}) } else { edited.options },
         filter: edited.filter,
+        input: edited.input,
+        flow: edited.flow,
+        respond: edited.respond,
+        respond_seconds: edited.respond_seconds.filter(|_| edited.respond != Some(Respond::Async)),
         active: edited.active,
         paused: edited.paused,
     };
     let checked = save::check(wish, Some(&row.options), app.clock.now())?;
-    let agent = agent(app, caller, row, checked.agent).await?;
+    let agent = match checked.agent {
+        Some(id) => agent(app, caller, row, id).await?,
+        None => Agent::none(),
+    };
     let whose = (row.trigger_id, row.owner_id);
     Ok(save::prepare(app, caller, whose, row.credential_id, checked, &agent).await?)
 }
@@ -166,7 +194,7 @@ async fn agent(
     app: &App,
     caller: &Caller<scope::TriggersWrite>,
     row: &stored::Trigger,
-    id: AgentId,
+    id: Started,
 ) -> Result<Agent, Error> {
     let present = || {
         let same = row.target_id == Some(id.uuid());
@@ -175,7 +203,7 @@ async fn agent(
     match save::agent(app, caller, id).await {
         Ok(Some(agent)) => Ok(agent),
         Ok(None) => present().ok_or_else(|| {
-            Error::Invalid(vec![FieldError::new("/target/id", "there is no such agent")])
+            Error::Invalid(vec![FieldError::new("/target/id", "there is no such agent or swarm")])
         }),
         Err(error @ Error::Unavailable(_)) => present().ok_or(error),
         Err(error) => Err(error),

@@ -7,9 +7,9 @@ use chrono::{DateTime, Duration, Utc};
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use shared_models::{DeliveryId, EventId, SourceId, TenantId};
+use shared_models::{DeliveryId, EventId, SourceId, TenantId, events::trigger::TargetKind};
 
-use super::{DedupeKey, NewFiring, Received, System, Verdict};
+use super::{DedupeKey, NewFiring, ReasonClass, Received, System, Verdict};
 use crate::{event, filter::Seen, hooks::HookTrigger, options::Dedupe};
 
 /// Longer ids are replaced by their hash.
@@ -60,11 +60,20 @@ pub(crate) async fn decide(origin: Origin, triggers: &[HookTrigger], draft: Draf
     let seen =
         Seen { payload: payload.clone(), size, headers: kept, system: origin.system.as_str() };
     for trigger in triggers {
-        let verdict = judge(trigger, &seen).await;
+        let mut verdict = judge(trigger, &seen).await;
         let event_id = EventId::mint();
-        let outbox = (verdict == Verdict::Fired)
-            .then(|| event::outbox_row(&event::of(trigger, &received, event_id, 1, &payload)))
-            .flatten();
+        let mut outbox = None;
+        if verdict == Verdict::Fired {
+            let filled = filled(trigger, &seen).await;
+            match filled {
+                Ok(input) => {
+                    let given =
+                        input.as_ref().map_or((&*payload, size), |(input, size)| (input, *size));
+                    outbox = event::outbox_row(&event::of(trigger, &received, event_id, 1, given));
+                }
+                Err(why) => verdict = Verdict::Failed(ReasonClass::Input, why),
+            }
+        }
         received.firings.push(NewFiring {
             event_id,
             trigger_id: trigger.trigger_id,
@@ -83,12 +92,33 @@ async fn judge(trigger: &HookTrigger, seen: &Seen) -> Verdict {
         Some(Ok(filter)) => match filter.passes(seen).await {
             Ok(true) => {}
             Ok(false) => return Verdict::Filtered,
-            Err(why) => return Verdict::Failed(why),
+            Err(why) => return Verdict::Failed(ReasonClass::Filter, why),
         },
-        Some(Err(why)) => return Verdict::Failed(why.clone()),
+        Some(Err(why)) => return Verdict::Failed(ReasonClass::Filter, why.clone()),
         None => {}
     }
-    if trigger.paused { Verdict::Held } else { Verdict::Fired }
+    if trigger.paused {
+        Verdict::Held
+    } else if trigger.target.kind == TargetKind::Route {
+        Verdict::Parked
+    } else if trigger.queued {
+        Verdict::Queued
+    } else {
+        Verdict::Fired
+    }
+}
+
+/// What the trigger's template makes of the delivery, and how large that is; none without a template.
+async fn filled(trigger: &HookTrigger, seen: &Seen) -> Result<Option<(Value, usize)>, String> {
+    match &trigger.input {
+        None => Ok(None),
+        Some(Err(why)) => Err(why.clone()),
+        Some(Ok(template)) => {
+            let input = template.fill(seen).await?;
+            let size = input.to_string().len();
+            Ok(Some((input, size)))
+        }
+    }
 }
 
 /// How a repetition at a hook is told. What the options say wins over what the scheme brings along.

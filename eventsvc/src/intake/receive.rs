@@ -1,60 +1,86 @@
 //! One request at a hook.
 
-use std::time::Duration;
+use std::net::IpAddr;
 
 use axum::body::Body;
-use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
-use http::{HeaderMap, Uri, header};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, Method, Uri, header};
 use serde_json::Value;
-use servicekit::{Problem, codes};
+use servicekit::Problem;
 use shared_models::{DeliveryId, EventId};
 use uuid::Uuid;
 
-use super::{Draft, Outcome, Status, decide, dedupe_key};
+use super::{
+    Draft, Outcome, Received, Status, System, body, decide, dedupe_key,
+    meaning::{self, Meaning, Part},
+    prove,
+    respond::{self, Response, Wanted},
+};
 use crate::{
     app::App,
-    error::{Error, TOO_SLOW},
+    error::Error,
     hooks::Hook,
     kept, payload,
     stats::Counted,
-    verify::{self, VerifyError},
+    store::lease,
+    verify::{Signed, Verified},
 };
 
-/// A body that takes longer than this to arrive is given up.
-const SLOWEST_BODY: Duration = Duration::from_secs(30);
 const LONGEST_CHALLENGE: usize = 1024;
+
+/// A request, but for its body.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub method: Method,
+    pub uri: Uri,
+    pub headers: HeaderMap,
+    /// Who is at the other end of the connection.
+    pub peer: Option<IpAddr>,
+}
 
 /// What a hook answers when nothing is wrong.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Stored, whatever came of it.
     Accepted { delivery_id: DeliveryId, event_ids: Vec<EventId>, outcome: Status },
+    /// Stored, and the run has ended.
+    Ended { delivery_id: DeliveryId, event_id: EventId, response: Response },
+    /// Each of several, and how many were seen before.
+    Batch { accepted: Vec<DeliveryId>, duplicates: usize, event_ids: Vec<EventId> },
     /// Seen before.
     Duplicate,
     /// A handshake in the payload.
     Challenge(String),
     /// A handshake in the query.
     Echo(String),
+    /// A sign of life.
+    Pong,
+    /// A hint, which was passed on to who listens.
+    Noted,
 }
 
 /// Takes one delivery in.
 pub(crate) async fn receive(
     app: &App,
     id: Uuid,
-    uri: &Uri,
-    headers: &HeaderMap,
+    arrived: &Arrived,
     body: Body,
 ) -> Result<Answer, Problem> {
+    let headers = &arrived.headers;
     let hook = app.hooks.find(id).await?.ok_or_else(|| Problem::not_found("such hook"))?;
     // No token says it here.
     tracing::Span::current().record("tenant.id", tracing::field::display(hook.tenant_id));
-    let body = read(headers, body, hook.options.max_body_bytes as usize).await?;
-    if let Some(word) = query_challenge(&hook, uri) {
+    app.guard.check(&hook, arrived.peer, headers)?;
+    let body = body::read(headers, body, hook.options.max_body_bytes as usize).await?;
+    if let Some(word) = query_challenge(&hook, &arrived.uri) {
         return Ok(Answer::Echo(word));
     }
     let now = app.clock.now();
-    let verified = match prove(app, &hook, headers, &body).await {
+    let url = public_url(app, &hook, &arrived.uri);
+    let method = arrived.method.as_str();
+    let signed = Signed { method, url: url.as_deref(), headers, body: &body };
+    let verified = match prove::prove(app, &hook, &signed).await {
         Ok(verified) => verified,
         Err(error @ Error::BadSignature(_)) => {
             for trigger in &hook.triggers {
@@ -64,95 +90,149 @@ pub(crate) async fn receive(
         }
         Err(error) => return Err(error.into()),
     };
-    let payload = payload::parse(content_type(headers), &body)?;
-    if let Some(word) = payload_challenge(&hook, &payload) {
-        return Ok(Answer::Challenge(word));
+    if hook.system == System::Gmail {
+        return ring(app, &hook).await;
     }
-    let (options, of_scheme) = (&hook.options, verified.dedupe_key.as_deref());
-    let dedupe = options.dedupe.as_ref();
+    let payload = payload::parse(content_type(headers), &body)?;
+    let (dedupe, at) = match meaning::of(hook.options.verify.scheme, headers, &payload) {
+        Some(Meaning::Challenge(word)) => return Ok(Answer::Challenge(word)),
+        Some(Meaning::Ping) => return Ok(Answer::Pong),
+        Some(Meaning::Many(parts)) => return many(app, &hook, headers, parts, now).await,
+        Some(Meaning::One(dedupe, at)) => (dedupe, at),
+        None => match payload_challenge(&hook, &payload) {
+            Some(word) => return Ok(Answer::Challenge(word)),
+            None => (generic_key(&hook, &verified, headers, (&body, &payload), now), verified.at),
+        },
+    };
+    let occurred_at = at.or(verified.at).unwrap_or(now);
     let draft = Draft {
-        dedupe: dedupe_key(dedupe, of_scheme, headers, (&body, &payload), now),
-        verified_by: options.verify.scheme.as_str(),
+        dedupe,
         content_type: content_type(headers).map(ToOwned::to_owned),
-        headers: kept::headers(headers, options.verify.header.as_deref()),
-        occurred_at: verified.at.unwrap_or(now),
+        occurred_at,
         body,
         payload,
-        now,
+        ..draft(&hook, headers, now)
     };
     let received = decide(hook.origin(), &hook.triggers, draft).await;
+    let wanted = wanted(&hook, &received);
+    match (one(app, received).await?, wanted) {
+        (Answer::Accepted { delivery_id, event_ids, outcome }, Some(wanted)) => {
+            Ok(match respond::wait(app, wanted).await {
+                Some(response) => {
+                    Answer::Ended { delivery_id, event_id: wanted.event_id, response }
+                }
+                None => Answer::Accepted { delivery_id, event_ids, outcome },
+            })
+        }
+        (answer, _) => Ok(answer),
+    }
+}
+
+/// What a push says is only a hint: the mailbox is looked at, and what is found there is what is delivered.
+async fn ring(app: &App, hook: &Hook) -> Result<Answer, Problem> {
+    let mut tx = app.db.begin(hook.tenant_id).await?;
+    lease::ring(&mut tx, hook.source_id).await?;
+    tx.commit().await?;
+    app.listeners.notify_waiters();
+    Ok(Answer::Noted)
+}
+
+/// What the sender waits for: the first trigger that fired and answers with its result.
+fn wanted(hook: &Hook, received: &Received) -> Option<Wanted> {
+    hook.triggers.iter().zip(&received.firings).find_map(|(trigger, firing)| {
+        let within = trigger.respond.filter(|_| firing.outbox.is_some())?;
+        Some(Wanted { tenant: received.tenant_id, event_id: firing.event_id, within })
+    })
+}
+
+async fn one(app: &App, received: Received) -> Result<Answer, Problem> {
     let (delivery_id, event_ids, outcome) =
         (received.delivery_id, received.event_ids(), received.verdict().status());
     match app.committer.submit(received).await {
-        Outcome::Stored => Ok(Answer::Accepted { delivery_id, event_ids, outcome }),
+        Outcome::Stored => {
+            if outcome == Status::Queued {
+                app.flow.queued();
+            }
+            Ok(Answer::Accepted { delivery_id, event_ids, outcome })
+        }
         Outcome::Duplicate => Ok(Answer::Duplicate),
         Outcome::Unstorable(why) => Err(Error::Unstorable(why).into()),
         Outcome::Busy => Err(Error::Busy.into()),
     }
 }
 
-/// Reads the raw body, giving up as soon as it is known to be too large.
-async fn read(headers: &HeaderMap, body: Body, cap: usize) -> Result<Bytes, Problem> {
-    let too_large = || {
-        Problem::new(
-            &codes::PAYLOAD_TOO_LARGE,
-            format!("this hook takes bodies of up to {cap} bytes"),
-        )
-    };
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        return Err(Problem::new(
-            &codes::UNSUPPORTED_MEDIA_TYPE,
-            "send the body without compression",
-        ));
-    }
-    let said =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if said.is_some_and(|length: u64| length > cap as u64) {
-        return Err(too_large());
-    }
-    let gather = async {
-        let mut chunks = body.into_data_stream();
-        let mut whole = BytesMut::new();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk
-                .map_err(|_| Problem::new(&codes::MALFORMED_REQUEST, "the body was cut off"))?;
-            if whole.len() + chunk.len() > cap {
-                return Err(too_large());
-            }
-            whole.extend_from_slice(&chunk);
-        }
-        Ok(whole.freeze())
-    };
-    tokio::time::timeout(SLOWEST_BODY, gather)
-        .await
-        .map_err(|_| Problem::new(&TOO_SLOW, "the body did not arrive within 30 s"))?
-}
-
-/// Checks the proof. A secret from the cache may be one that was replaced a moment ago, so a mismatch is checked
-/// again against a fresh one, once in a while.
-async fn prove(
+/// Stores each part by itself, all of them in one group as far as it goes. When one cannot be stored right now the whole is
+/// wanted again; those that were are then repetitions.
+async fn many(
     app: &App,
     hook: &Hook,
     headers: &HeaderMap,
-    body: &[u8],
-) -> Result<verify::Verified, Error> {
-    let check = |secret: &verify::Secret| {
-        verify::verify(&hook.options.verify, headers, body, app.clock.now(), secret)
-    };
-    if !hook.options.needs_secret() {
-        return check(&verify::Secret::default()).map_err(Error::BadSignature);
+    parts: Vec<Part>,
+    now: DateTime<Utc>,
+) -> Result<Answer, Problem> {
+    let mut waiting = Vec::with_capacity(parts.len());
+    for part in parts {
+        let draft = Draft {
+            dedupe: part.dedupe,
+            content_type: Some("application/json".into()),
+            occurred_at: part.occurred_at.unwrap_or(now),
+            body: part.payload.to_string().into(),
+            payload: part.payload,
+            ..draft(hook, headers, now)
+        };
+        waiting.push(one(app, decide(hook.origin(), &hook.triggers, draft).await));
     }
-    let secret = app.secrets.of(hook).await?;
-    let mut found = check(&secret);
-    if found == Err(VerifyError::Mismatch)
-        && let Some(fresh) = app.secrets.fresher(hook).await
-    {
-        found = check(&fresh);
+    let (mut accepted, mut duplicates, mut events) = (Vec::new(), 0, Vec::new());
+    for answer in futures::future::join_all(waiting).await {
+        match answer? {
+            Answer::Accepted { delivery_id, event_ids, .. } => {
+                accepted.push(delivery_id);
+                events.extend(event_ids);
+            }
+            _ => duplicates += 1,
+        }
     }
-    found.map_err(|error| match error {
-        VerifyError::BadSecret => Error::CredentialUnavailable,
-        wrong => Error::BadSignature(wrong),
-    })
+    Ok(Answer::Batch { accepted, duplicates, event_ids: events })
+}
+
+/// What all drafts of a request have in common.
+fn draft(hook: &Hook, headers: &HeaderMap, now: DateTime<Utc>) -> Draft {
+    let verify = &hook.options.verify;
+    Draft {
+        dedupe: None,
+        verified_by: verify.scheme.as_str(),
+        content_type: None,
+        headers: kept::headers(headers, verify.header.as_deref()),
+        body: Bytes::new(),
+        payload: Value::Null,
+        occurred_at: now,
+        now,
+    }
+}
+
+fn generic_key(
+    hook: &Hook,
+    verified: &Verified,
+    headers: &HeaderMap,
+    content: (&[u8], &Value),
+    now: DateTime<Utc>,
+) -> Option<super::DedupeKey> {
+    let of_scheme = verified.dedupe_key.as_deref();
+    dedupe_key(hook.options.dedupe.as_ref(), of_scheme, headers, content, now)
+}
+
+/// The address the sender used, as configured: of the trigger, or of the platform with the path of the request.
+fn public_url(app: &App, hook: &Hook, uri: &Uri) -> Option<String> {
+    let verify = &hook.options.verify;
+    if !verify.signs_address() {
+        return None;
+    }
+    if let Some(url) = &verify.public_url {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        return Some(format!("{url}{query}"));
+    }
+    let base = app.public_url.as_ref()?.as_str().trim_end_matches('/');
+    Some(format!("{base}{}", uri.path_and_query()?))
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {

@@ -3,6 +3,8 @@
 //! Any word about a run proves that its firing arrived. Events may come out of order: an ended run stays ended. Runs that
 //! no firing started are none of ours.
 
+use std::sync::Arc;
+
 use dbutil::{Db, tenants_setting};
 use pubsub::{BatchListener, Consumer, RawEvent, Refusal, topology};
 use serde_json::{Value, json};
@@ -15,12 +17,17 @@ use shared_models::{
 };
 use sqlx::AssertSqlSafe;
 
-use crate::store::heard::{self, News, Word};
+use crate::{
+    flow::Bell,
+    store::heard::{self, News, Word},
+};
 
 /// Hears of runs.
 #[derive(Debug)]
 pub(crate) struct RunLifecycle {
     pub(crate) db: Db,
+    /// An end makes room for what waits.
+    pub(crate) flow: Arc<Bell>,
 }
 
 /// What an event says about a run.
@@ -67,12 +74,15 @@ impl RunLifecycle {
         tenants.dedup();
         // On fast-growing tables the planner would read all of them until statistics catch up.
         let begin = format!(
-            "begin; set local app.tenants = '{}'; set local enable_seqscan = off",
+            "begin; set local app.tenants = '{}'; set local enable_seqscan = off;
+             set local enable_nestloop = off; set local enable_bitmapscan = off",
             tenants_setting(&tenants)
         );
         let mut tx = self.db.app_pool().begin_with(AssertSqlSafe(begin)).await?;
         heard::take(&mut tx, Self::CONSUMER.durable, words).await?;
-        tx.commit().await
+        tx.commit().await?;
+        self.flow.heard();
+        Ok(())
     }
 }
 

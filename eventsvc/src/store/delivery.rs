@@ -1,5 +1,7 @@
 //! Deliveries, read. They are written by groups, in `group`, and forgotten in `retention`.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
@@ -142,4 +144,23 @@ pub(crate) async fn mark_fired(tx: &mut TenantTx, id: DeliveryId) -> Result<(), 
     .execute(&mut **tx)
     .await
     .map(drop)
+}
+
+/// Which of these keys have a delivery at a source.
+pub(crate) async fn known_keys(
+    tx: &mut TenantTx,
+    source: SourceId,
+    keys: &[String],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let tenant = tx.tenant();
+    let found = sqlx::query_scalar!(
+        r#"select dedupe_key as "key!" from eventsvc.delivery
+           where tenant_id = $1 and source_id = $2 and dedupe_key = any($3)"#,
+        tenant as _,
+        source as _,
+        keys,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(found.into_iter().collect())
 }

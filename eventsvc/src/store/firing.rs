@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use dbutil::{SystemTx, TenantTx};
+use serde_json::Value;
 use shared_models::{DeliveryId, EventId, RunId, TenantId, TriggerId, UserId};
 use uuid::Uuid;
 
-use crate::viewer::Viewer;
+use crate::{intake::ReasonClass, viewer::Viewer};
 
 /// A firing as stored.
 #[derive(Clone, Debug)]
@@ -61,10 +62,13 @@ pub(crate) struct Refire {
     pub target_kind: String,
     pub target_id: Option<Uuid>,
     pub owner_id: UserId,
+    pub input: Option<Value>,
+    pub flow: Option<Value>,
     pub active: bool,
     pub deleted: bool,
     pub dedupe_key: Option<String>,
     pub content_type: Option<String>,
+    pub headers: Value,
     pub body: Vec<u8>,
     pub occurred_at: DateTime<Utc>,
     pub received_at: DateTime<Utc>,
@@ -82,8 +86,8 @@ pub(crate) async fn lock_of_delivery(
         Refire,
         r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
                   f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
-                  t.owner_id as "owner_id: UserId", t.active, t.deleted_at is not null as "deleted!",
-                  d.dedupe_key, d.content_type, d.body, d.occurred_at, d.received_at, now() as "now!"
+                  t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
+                  d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
            from eventsvc.firing f
            join eventsvc.trigger t on t.trigger_id = f.trigger_id
            join eventsvc.delivery d on d.delivery_id = f.delivery_id
@@ -111,18 +115,47 @@ pub(crate) async fn lock_held(
         Refire,
         r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
                   f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
-                  t.owner_id as "owner_id: UserId", t.active, t.deleted_at is not null as "deleted!",
-                  d.dedupe_key, d.content_type, d.body, d.occurred_at, d.received_at, now() as "now!"
+                  t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
+                  d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
            from eventsvc.firing f
            join eventsvc.trigger t on t.trigger_id = f.trigger_id
            join eventsvc.delivery d on d.delivery_id = f.delivery_id
            where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1 and f.event_id = $2 and f.status = 'held'
              and not t.paused
+             and not exists (
+                 select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)
            for update of f skip locked"#,
         tenant as _,
         event as _,
     )
     .fetch_optional(&mut **tx)
+    .await
+}
+
+/// Locks the oldest firings in a trigger's queue.
+pub(crate) async fn lock_queued(
+    tx: &mut TenantTx,
+    trigger: TriggerId,
+    limit: i64,
+) -> Result<Vec<Refire>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        Refire,
+        r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
+                  t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
+                  d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
+           from eventsvc.firing f
+           join eventsvc.trigger t on t.trigger_id = f.trigger_id
+           join eventsvc.delivery d on d.delivery_id = f.delivery_id
+           where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1 and f.trigger_id = $2 and f.status = 'queued'
+           order by f.event_id limit $3
+           for update of f skip locked"#,
+        tenant as _,
+        trigger as _,
+        limit,
+    )
+    .fetch_all(&mut **tx)
     .await
 }
 
@@ -135,6 +168,8 @@ pub(crate) async fn releasable(
         r#"select f.tenant_id as "tenant: TenantId", f.event_id as "event: EventId"
            from eventsvc.firing f join eventsvc.trigger t on t.trigger_id = f.trigger_id
            where f.status = 'held' and not t.paused
+             and not exists (
+                 select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)
            order by f.event_id limit $1"#,
         limit,
     )
@@ -176,4 +211,89 @@ pub(crate) async fn skip(tx: &mut TenantTx, event: EventId) -> Result<(), sqlx::
     .execute(&mut **tx)
     .await
     .map(drop)
+}
+
+/// A held firing waits for its turn.
+pub(crate) async fn queue(tx: &mut TenantTx, event: EventId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update eventsvc.firing set status = 'queued', reason_class = 'flow', reason = 'it waits for its turn'
+         where tenant_id = $1 and event_id = $2",
+        tenant as _,
+        event as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// A firing cannot fire, and why.
+pub(crate) async fn fail(
+    tx: &mut TenantTx,
+    event: EventId,
+    class: ReasonClass,
+    why: &str,
+) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update eventsvc.firing set status = 'failed', reason_class = $3, reason = $4
+         where tenant_id = $1 and event_id = $2",
+        tenant as _,
+        event as _,
+        class.as_str(),
+        why,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// Firings went along with another.
+pub(crate) async fn merge(
+    tx: &mut TenantTx,
+    lead: EventId,
+    others: &[EventId],
+) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "with gone as (
+             update eventsvc.firing
+             set status = 'merged', reason_class = 'flow', reason = $4, merged_into = $2
+             where tenant_id = $1 and event_id = any($3)
+             returning delivery_id
+         )
+         update eventsvc.delivery d set status = 'merged', reason_class = 'flow', reason = $4
+         from gone where d.tenant_id = $1 and d.delivery_id = gone.delivery_id and d.status = 'queued'",
+        tenant as _,
+        lead as _,
+        &others.iter().map(|id| id.uuid()).collect::<Vec<_>>(),
+        format!("it went along with {lead}"),
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// How the latest attempt of a firing ended.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub run_id: Option<RunId>,
+    /// None when there was no run at all.
+    pub run_status: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// The end of a firing: of its run, or before there was one; none while it goes on.
+pub(crate) async fn end(tx: &mut TenantTx, event: EventId) -> Result<Option<End>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        End,
+        r#"select run_id as "run_id: RunId", run_status, reason from eventsvc.firing
+           where tenant_id = $1 and event_id = $2
+             and (status = 'failed' or run_status in ('succeeded', 'failed', 'cancelled', 'timed_out'))"#,
+        tenant as _,
+        event as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await
 }

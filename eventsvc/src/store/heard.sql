@@ -1,4 +1,7 @@
 -- Takes a group of words about runs, each once, into the firings that led to them and the timelines of their deliveries.
+--
+-- Rows are found by lists of ids and joined by hashing, with nested loops switched off: of the length of a list that travels
+-- along the planner knows nothing, and two joined by a nested loop take time by their product.
 with asked as (
     select *
     from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::text[], $7::uuid[], $8::text[], $9::text[], $10::jsonb[],
@@ -12,7 +15,7 @@ with asked as (
 ), due as materialized (
     select a.*, f.delivery_id
     from asked a join new using (message_id)
-         join eventsvc.firing f on f.tenant_id = a.tenant_id and f.event_id = a.event_id
+         join eventsvc.firing f on f.event_id = any ($4::uuid[]) and f.tenant_id = a.tenant_id and f.event_id = a.event_id
 ), last as (
     -- One word for each firing: an ended run stays ended, and of the others the beginning says least.
     select distinct on (d.event_id, d.attempt) d.tenant_id, d.event_id, d.attempt, d.run_id, d.run_status
@@ -28,22 +31,23 @@ with asked as (
             when l.run_status = 'queued' then coalesce(f.run_status, l.run_status)
             else l.run_status end
     from last l
-    where f.tenant_id = l.tenant_id and f.event_id = l.event_id and f.attempt = l.attempt
+    where f.event_id = any ($4::uuid[]) and f.tenant_id = l.tenant_id and f.event_id = l.event_id and f.attempt = l.attempt
 ), refused as (
     update eventsvc.firing f
     set arrived_at = coalesce(f.arrived_at, now()), status = 'failed', reason_class = 'engine', reason = d.refusal
     from due d
-    where d.refusal is not null and f.tenant_id = d.tenant_id and f.event_id = d.event_id and f.attempt = d.attempt
+    where d.refusal is not null and f.event_id = any ($4::uuid[]) and f.tenant_id = d.tenant_id and f.event_id = d.event_id and f.attempt = d.attempt
     returning f.tenant_id, f.delivery_id, f.reason
 ), whole as (
     -- A delivery has failed when none of its firings is left; those of this group are still as they were before it.
     update eventsvc.delivery d
     set status = 'failed', reason_class = 'engine', reason = r.reason
     from (select distinct on (r.delivery_id) r.* from refused r order by r.delivery_id) r
-    where d.tenant_id = r.tenant_id and d.delivery_id = r.delivery_id
+    where d.delivery_id = any (array(select x.delivery_id from refused x))
+      and d.tenant_id = r.tenant_id and d.delivery_id = r.delivery_id
       and not exists (
           select from eventsvc.firing o
-          where o.tenant_id = d.tenant_id and o.delivery_id = d.delivery_id and o.status = 'fired'
+          where o.delivery_id = any (array(select x.delivery_id from refused x)) and o.tenant_id = d.tenant_id and o.delivery_id = d.delivery_id and o.status = 'fired'
             and not exists (select from due x where x.refusal is not null and x.event_id = o.event_id and x.attempt = o.attempt))
 )
 insert into eventsvc.delivery_step (delivery_id, tenant_id, event_id, attempt, step, run_id, detail, at)

@@ -18,6 +18,9 @@ pub(crate) struct Row {
     pub target_kind: String,
     pub target_id: Option<Uuid>,
     pub filter: Option<String>,
+    pub input: Option<Value>,
+    pub flow: Option<Value>,
+    pub respond_seconds: Option<i32>,
     pub active: bool,
     pub paused: bool,
     pub owner_id: UserId,
@@ -29,11 +32,14 @@ pub(crate) async fn find(tx: &mut SystemTx, id: Uuid) -> Result<Vec<Row>, sqlx::
         Row,
         r#"select s.tenant_id as "tenant_id: TenantId", s.source_id as "source_id: SourceId", s.system,
                   s.credential_id as "credential_id: CredentialId", s.options as source_options,
-                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.active, t.paused,
+                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.input, t.flow,
+                  t.respond_seconds, t.active,
+                  (t.paused or exists (
+                      select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)) as "paused!",
                   t.owner_id as "owner_id: UserId"
            from eventsvc.source s
            join eventsvc.trigger t on t.source_id = s.source_id and t.deleted_at is null
-           where s.system = 'webhook'
+           where s.system in ('webhook', 'github', 'slack', 'stripe', 'hubspot', 'gmail')
              and s.source_id = coalesce(
                  (select a.source_id from eventsvc.trigger a where a.trigger_id = $1 and a.deleted_at is null), $1)
            order by t.trigger_id"#,
@@ -62,7 +68,10 @@ pub(crate) async fn of_triggers(
         Row,
         r#"select t.tenant_id as "tenant_id: TenantId", t.source_id as "source_id: SourceId", t.system,
                   t.credential_id as "credential_id: CredentialId", t.options as source_options,
-                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.active, t.paused,
+                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.input, t.flow,
+                  t.respond_seconds, t.active,
+                  (t.paused or exists (
+                      select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)) as "paused!",
                   t.owner_id as "owner_id: UserId"
            from eventsvc.trigger t
            where t.tenant_id = any($1) and t.trigger_id = any($2) and t.deleted_at is null"#,
@@ -70,5 +79,30 @@ pub(crate) async fn of_triggers(
         ids,
     )
     .fetch_all(connection)
+    .await
+}
+
+/// The triggers of a source, oldest first.
+pub(crate) async fn of_source(
+    tx: &mut TenantTx,
+    source: SourceId,
+) -> Result<Vec<Row>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        Row,
+        r#"select t.tenant_id as "tenant_id: TenantId", t.source_id as "source_id: SourceId", t.system,
+                  t.credential_id as "credential_id: CredentialId", t.options as source_options,
+                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.input, t.flow,
+                  t.respond_seconds, t.active,
+                  (t.paused or exists (
+                      select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)) as "paused!",
+                  t.owner_id as "owner_id: UserId"
+           from eventsvc.trigger t
+           where t.tenant_id = $1 and t.source_id = $2 and t.deleted_at is null
+           order by t.trigger_id"#,
+        tenant as _,
+        source as _,
+    )
+    .fetch_all(&mut **tx)
     .await
 }

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, SystemTx, TenantTx};
 use serde_json::Value;
-use shared_models::{AgentId, CredentialId, SourceId, SwarmId, TeamId, TenantId, TriggerId, UserId};
+use shared_models::{
+    AgentId, CredentialId, SourceId, SwarmId, TeamId, TenantId, TriggerId, UserId,
+};
 use uuid::Uuid;
 
 use crate::viewer::Viewer;
@@ -21,6 +23,9 @@ pub(crate) struct Trigger {
     pub credential_id: Option<CredentialId>,
     pub options: Value,
     pub filter: Option<String>,
+    pub input: Option<Value>,
+    pub flow: Option<Value>,
+    pub respond_seconds: Option<i32>,
     pub active: bool,
     pub paused: bool,
     pub paused_why: Option<String>,
@@ -59,10 +64,34 @@ pub(crate) struct Saved {
     pub credential_id: Option<CredentialId>,
     pub options: Value,
     pub filter: Option<String>,
+    pub input: Option<Value>,
+    pub flow: Option<Value>,
+    pub respond_seconds: Option<i32>,
     pub active: bool,
     pub paused: bool,
     pub scope: String,
     pub team_id: Option<TeamId>,
+}
+
+impl Saved {
+    /// What is saved now.
+    pub(crate) fn of(row: &Trigger) -> Self {
+        Self {
+            name: row.name.clone(),
+            target_kind: row.target_kind.clone(),
+            target_id: row.target_id,
+            credential_id: row.credential_id,
+            options: row.options.clone(),
+            filter: row.filter.clone(),
+            input: row.input.clone(),
+            flow: row.flow.clone(),
+            respond_seconds: row.respond_seconds,
+            active: row.active,
+            paused: row.paused,
+            scope: row.scope.clone(),
+            team_id: row.team_id,
+        }
+    }
 }
 
 /// Adds a trigger.
@@ -77,8 +106,8 @@ pub(crate) async fn insert(
     let tenant = tx.tenant();
     sqlx::query!(
         "insert into eventsvc.trigger (trigger_id, tenant_id, source_id, system, owner_id, name, target_kind, target_id,
-             credential_id, options, filter, active, paused, scope, team_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+             credential_id, options, filter, active, paused, scope, team_id, input, flow, respond_seconds)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         id as _,
         tenant as _,
         source as _,
@@ -94,6 +123,9 @@ pub(crate) async fn insert(
         new.paused,
         new.scope,
         new.team_id as _,
+        new.input,
+        new.flow,
+        new.respond_seconds,
     )
     .execute(&mut **tx)
     .await
@@ -113,6 +145,7 @@ pub(crate) async fn update(
         "update eventsvc.trigger
          set source_id = $4, name = $5, target_kind = $6, target_id = $7, credential_id = $8, options = $9,
              filter = $10, active = $11, paused = $12, scope = $13, team_id = $14,
+             input = $15, flow = $16, respond_seconds = $17,
              paused_why = case when $12 and target_id is not distinct from $7 then paused_why end,
              version = version + 1, updated_at = now()
          where tenant_id = $1 and trigger_id = $2 and version = $3 and deleted_at is null",
@@ -130,6 +163,9 @@ pub(crate) async fn update(
         new.paused,
         new.scope,
         new.team_id as _,
+        new.input,
+        new.flow,
+        new.respond_seconds,
     )
     .execute(&mut **tx)
     .await?;
@@ -147,7 +183,8 @@ pub(crate) async fn find(
         Trigger,
         r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
                   t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
-                  t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.active, t.paused,
+                  t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.input, t.flow,
+                  t.respond_seconds, t.active, t.paused,
                   t.paused_why,
                   t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
                   t.created_at, t.updated_at,
@@ -196,7 +233,8 @@ pub(crate) async fn list_page(
         Trigger,
         r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
                   t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
-                  t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.active, t.paused,
+                  t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.input, t.flow,
+                  t.respond_seconds, t.active, t.paused,
                   t.paused_why,
                   t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
                   t.created_at, t.updated_at,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::Map;
 use shared_models::TriggerId;
 
@@ -166,7 +166,7 @@ fn draft(
 ) -> Draft {
     let payload = template::render(options.payload.as_ref(), schedule, trigger, slot);
     Draft {
-        dedupe: Some(DedupeKey::of(slot.to_rfc3339_opts(SecondsFormat::AutoSi, true))),
+        dedupe: Some(DedupeKey::of(super::slot_key(slot))),
         verified_by: "schedule",
         content_type: Some("application/json".into()),
         headers: Map::new(),

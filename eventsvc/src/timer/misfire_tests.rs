@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use chrono_tz::Tz;
 
 use super::{
@@ -17,6 +19,7 @@ fn every(seconds: i64) -> Schedule {
         zone: Tz::UTC,
         start: None,
         end: None,
+        blackout: BTreeSet::new(),
         jitter: Duration::zero(),
     }
 }

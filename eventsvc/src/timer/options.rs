@@ -1,6 +1,8 @@
 //! What a `timer` trigger may say about when it fires and what it hands over.
 
-use chrono::{DateTime, Duration, SubsecRound as _, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Duration, NaiveDate, SubsecRound as _, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -71,6 +73,10 @@ pub(crate) struct TimerOptions {
     /// No slot is after this time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end_at: Option<DateTime<Utc>>,
+    /// Days without a slot, as the timer's zone counts them: up to 366 dates.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    #[schema(value_type = Vec<String>, example = json!(["2026-12-25", "2027-01-01"]))]
+    pub blackout: BTreeSet<NaiveDate>,
     /// Each slot fires up to so many seconds later, by an amount that is always the same for a trigger and slot, and before
     /// the following slot; up to 86400.
     #[serde(skip_serializing_if = "is_zero")]
@@ -118,7 +124,8 @@ impl TimerOptions {
             _ => return Err(FieldError::new("/options", ONE_OF)),
         };
         let jitter = Duration::seconds(self.jitter_seconds.into());
-        Ok(Schedule { pattern, zone, start: self.start_at, end: self.end_at, jitter })
+        let blackout = self.blackout.clone();
+        Ok(Schedule { pattern, zone, start: self.start_at, end: self.end_at, blackout, jitter })
     }
 
     /// Refuses a schedule that would never fire after `now`.
@@ -126,6 +133,9 @@ impl TimerOptions {
         let mut schedule = self.schedule(now)?;
         if schedule.next(now).is_some() {
             return Ok(());
+        }
+        if schedule.pattern_fires_only_on_blackout(now) {
+            return Err(FieldError::new("/options/blackout", "leaves nothing that could fire"));
         }
         schedule.end = None;
         let (field, why) = match (schedule.next(now), &self.cron) {
@@ -181,6 +191,9 @@ impl TimerOptions {
             }
         } else if self.end_at.zip(self.start_at).is_some_and(|(end, start)| end < start) {
             refuse("end_at", "is before start_at");
+        }
+        if self.blackout.len() > 366 {
+            refuse("blackout", "at most 366 dates");
         }
         if self.jitter_seconds > LONGEST_DAY {
             refuse("jitter_seconds", "must be at most 86400");

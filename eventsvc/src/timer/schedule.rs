@@ -1,6 +1,8 @@
 //! When a timer fires: its slots, and by how much jitter puts each off.
 
-use chrono::{DateTime, Duration, SecondsFormat, Utc};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Duration, NaiveDate, SecondsFormat, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use sha2::{Digest as _, Sha256};
 use shared_models::TriggerId;
@@ -28,6 +30,8 @@ pub(crate) struct Schedule {
     pub start: Option<DateTime<Utc>>,
     /// No slot is after.
     pub end: Option<DateTime<Utc>>,
+    /// Days, as the zone counts them, on which no slot is.
+    pub blackout: BTreeSet<NaiveDate>,
     pub jitter: Duration,
 }
 
@@ -47,6 +51,39 @@ impl Schedule {
             Some(start) => after.max(start - Duration::microseconds(1)),
             None => after,
         };
+        // Each turn leaves one of the days behind.
+        let mut after = after;
+        for _ in 0..=self.blackout.len() {
+            let slot = self.regular(after)?;
+            let day = slot.with_timezone(&self.zone).date_naive();
+            if !self.blackout.contains(&day) {
+                return Some(slot);
+            }
+            after = self.end_of(day, slot);
+        }
+        None
+    }
+
+    /// Whether there would be slots, were it not for the days without.
+    pub(crate) fn pattern_fires_only_on_blackout(&self, after: DateTime<Utc>) -> bool {
+        self.next(after).is_none() && self.regular(after).is_some()
+    }
+
+    /// The last instant of a day in the zone; at least the slot, which is on that day.
+    fn end_of(&self, day: NaiveDate, slot: DateTime<Utc>) -> DateTime<Utc> {
+        let midnight = day.succ_opt().and_then(|next| next.and_hms_opt(0, 0, 0));
+        // Where the clock is put forward at midnight, the day ends when it is.
+        let begins = midnight.and_then(|midnight| {
+            let later = midnight + Duration::hours(3);
+            let zoned = |local| self.zone.from_local_datetime(&local).earliest();
+            zoned(midnight).or_else(|| zoned(later))
+        });
+        let ends = begins.map(|begins| begins.to_utc() - Duration::microseconds(1));
+        ends.map_or(slot, |ends| ends.max(slot))
+    }
+
+    /// The first slot after an instant, whatever day that is.
+    fn regular(&self, after: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let slot = match &self.pattern {
             Pattern::Cron(cron) => cron.next(after),
             Pattern::Every { anchor, seconds } => {

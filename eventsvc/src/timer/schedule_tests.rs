@@ -12,6 +12,7 @@ fn every(anchor: DateTime<Utc>, seconds: i64, jitter: i64) -> Schedule {
         zone: Tz::UTC,
         start: None,
         end: None,
+        blackout: BTreeSet::new(),
         jitter: Duration::seconds(jitter),
     }
 }
@@ -98,4 +99,42 @@ proptest! {
             prop_assert_eq!(schedule.slot(trigger(number), pair[0].at), pair[0]);
         }
     }
+}
+
+#[test]
+fn days_without_slots_are_days_of_the_zone() {
+    let zone = Tz::Europe__Berlin;
+    let cron = Pattern::Cron(Cron::parse("0 */6 * * *", zone).unwrap());
+    let days = ["2026-12-24", "2026-12-25"].map(|day| day.parse().unwrap());
+    let schedule = Schedule {
+        pattern: cron,
+        zone,
+        blackout: days.into(),
+        ..every(at("2026-01-01T00:00:00Z"), 1, 0)
+    };
+    let slots: Vec<_> = schedule
+        .slots(trigger(1), at("2026-12-23T16:00:00Z"))
+        .take(3)
+        .map(|slot| slot.at)
+        .collect();
+
+    // 18:00 on the 23rd, then midnight of the 26th, an hour before it is that day in UTC.
+    let expected = ["2026-12-23T17:00:00Z", "2026-12-25T23:00:00Z", "2026-12-26T05:00:00Z"];
+    assert_eq!(slots, expected.map(at));
+}
+
+#[test]
+fn a_schedule_that_only_knows_days_without_slots_has_none() {
+    let time = at("2026-12-24T12:00:00Z");
+    let once = Schedule {
+        pattern: Pattern::Once(time),
+        blackout: BTreeSet::from(["2026-12-24".parse().unwrap()]),
+        ..every(time, 1, 0)
+    };
+    let day: Vec<NaiveDate> = (0..366).map(|n| (time + Duration::days(n)).date_naive()).collect();
+    let year = Schedule { blackout: day.into_iter().collect(), ..every(time, 3600, 0) };
+
+    assert_eq!(once.next(at("2026-12-01T00:00:00Z")), None);
+    assert!(once.pattern_fires_only_on_blackout(at("2026-12-01T00:00:00Z")));
+    assert_eq!(year.next(time), Some(at("2027-12-25T00:00:00Z")));
 }

@@ -101,6 +101,8 @@ fn fill_text(text: &str, values: &[&str; 4]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use chrono::Duration;
 
     use super::{super::schedule::Pattern, *};
@@ -112,6 +114,7 @@ mod tests {
             zone: chrono_tz::Europe::Berlin,
             start: None,
             end: None,
+            blackout: BTreeSet::new(),
             jitter: Duration::zero(),
         };
         render(payload, &schedule, uuid::Uuid::nil().into(), slot)

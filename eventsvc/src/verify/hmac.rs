@@ -4,11 +4,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use http::HeaderMap;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 
-use super::{Verified, VerifyError, text, time};
+use super::{Verified, VerifyError, bytes, text, time};
 use crate::options::{Algorithm, Encoding, Verify};
 
 pub(super) fn verify(
@@ -23,10 +23,7 @@ pub(super) fn verify(
     let timestamp =
         options.timestamp_header.as_deref().map(|name| text(headers, name)).transpose()?;
     let at = timestamp.map(|value| time(value, now, options.tolerance())).transpose()?;
-    let key = secret.expose_secret().as_bytes();
-    if key.is_empty() {
-        return Err(VerifyError::BadSecret);
-    }
+    let key = bytes(secret)?;
     match options.algorithm.unwrap_or(Algorithm::Sha256) {
         Algorithm::Sha256 => check::<Hmac<Sha256>>(key, timestamp, body, &signature),
         Algorithm::Sha1 => check::<Hmac<Sha1>>(key, timestamp, body, &signature),

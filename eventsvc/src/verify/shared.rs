@@ -27,6 +27,9 @@ pub(super) fn bearer(
 pub(super) fn basic(headers: &HeaderMap, secret: &Secret) -> Result<Verified, VerifyError> {
     let encoded = after_scheme(text(headers, "authorization")?, "basic")?;
     let sent = STANDARD.decode(encoded.trim()).map_err(|_| VerifyError::Malformed)?;
+    if secret.secret.expose_secret().is_empty() {
+        return Err(VerifyError::BadSecret);
+    }
     let user = secret.username.as_deref().ok_or(VerifyError::BadSecret)?;
     same(&sent, format!("{user}:{}", secret.secret.expose_secret()).as_bytes())
 }

@@ -12,19 +12,31 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use eventsvc::{App, Config, Limits};
+use eventsvc::{
+    App, Config, Limits, Providers,
+    verify::{Scheme, Verify},
+};
 use futures::StreamExt as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::Method;
 use pubsub::{Bus, topology};
 use serde_json::{Value, json};
-use servicekit::{AuthConfig, Lifecycle, ServiceConfig};
+use servicekit::{AuthConfig, Lifecycle, ServiceConfig, egress::EgressPolicy};
 use sha2::Sha256;
 use shared_models::{
-    AgentId, CredentialId, MessageId, RunId, Service, TenantId, TriggerId,
+    AgentId, CredentialId, MessageId, RunId, Service, SwarmId, TenantId, TriggerId,
     events::{Envelope, Event, run::RunRef, trigger::TriggerFired},
 };
-use testkit::{Answer, Api, Person, Reply, Stub, Stubbed, TestDb, TestNats, Trust, eventually};
+use testkit::{
+    Answer, Api, Gmail, GoogleKeys, Person, Reply, Stub, Stubbed, TestDb, TestNats, Trust,
+    eventually,
+};
+
+/// Where the world believes the platform to be.
+pub(crate) const PUBLIC_URL: &str = "https://hooks.example.com";
+
+/// The account that Google pushes as.
+pub(crate) const PUSH_ACCOUNT: &str = "push@project.iam.gserviceaccount.com";
 
 /// What the vault's stand-in holds.
 #[derive(Debug, Default)]
@@ -54,6 +66,8 @@ pub(crate) struct World {
     pub credsvc: Stub,
     pub db: TestDb,
     pub nats: TestNats,
+    pub google: GoogleKeys,
+    pub gmail: Gmail,
     _engine: Stub,
 }
 
@@ -76,6 +90,8 @@ impl World {
         let (vault, agents) = (Arc::<Mutex<Vault>>::default(), Arc::<Mutex<Agents>>::default());
         let credsvc = vault_stub(vault.clone()).await;
         let engine = engine_stub(agents.clone()).await;
+        let google = GoogleKeys::start().await;
+        let gmail = Gmail::start("ann@example.com").await;
         let config = Config {
             service: ServiceConfig {
                 service: Service::Eventsvc,
@@ -90,6 +106,17 @@ impl World {
             },
             credsvc_url: credsvc.url().parse().unwrap(),
             engine_url: engine.url().parse().unwrap(),
+            public_url: Some(PUBLIC_URL.parse().unwrap()),
+            trusted_proxies: Vec::new(),
+            egress: EgressPolicy::parse("127.0.0.1").unwrap(),
+            providers: Providers { gmail: gmail.url().parse().unwrap() },
+            gmail_push: Some(Verify {
+                scheme: Scheme::GoogleOidc,
+                audience: Some("switchyard".into()),
+                service_account: Some(PUSH_ACCOUNT.into()),
+                ..Verify::default()
+            }),
+            google_keys_url: google.url().parse().unwrap(),
             limits,
         };
         let life = Lifecycle::new();
@@ -109,6 +136,8 @@ impl World {
             credsvc,
             db,
             nats,
+            google,
+            gmail,
             _engine: engine,
         };
         world.show_agent(agent, &owner, "user");
@@ -123,6 +152,14 @@ impl World {
             "team_id": team, "status": "active" });
         let known = agents.known.entry(agent.to_string()).or_insert((shown, BTreeSet::new()));
         known.1.insert(person.user.to_string());
+    }
+
+    /// Lets a person see a swarm.
+    pub(crate) fn show_swarm(&self, swarm: SwarmId, person: &Person) {
+        let shown = json!({ "swarm_id": swarm, "name": "s", "owner": person.user, "scope": "user",
+            "team_id": null, "status": "active" });
+        let may_see = BTreeSet::from([person.user.to_string()]);
+        self.agents.lock().unwrap().known.insert(swarm.to_string(), (shown, may_see));
     }
 
     /// The API as somebody.
@@ -175,6 +212,13 @@ impl World {
     pub(crate) async fn delivery(&self, accepted: &Value) -> Value {
         let id = accepted["delivery_id"].as_str().unwrap();
         self.mine().get(&format!("/v1/deliveries/{id}")).await.expect(200)
+    }
+
+    /// A credential in the vault.
+    pub(crate) fn credential(&self, fields: Value) -> String {
+        let id = CredentialId::mint().to_string();
+        self.vault.lock().unwrap().credentials.insert(id.clone(), fields);
+        id
     }
 
     /// A number the database knows.
@@ -308,7 +352,9 @@ fn answer_as_vault(vault: &mut Vault, request: &Stubbed) -> Answer {
         }
         ("POST", ["internal", "credentials", id, "resolve"]) => {
             let grantee = body["grantee"]["id"].as_str().unwrap().to_owned();
-            assert_eq!(body["purpose"], "webhook.verify");
+            assert!(
+                ["webhook.verify", "listener.look"].iter().any(|known| body["purpose"] == *known)
+            );
             if !vault.grants.contains(&(grantee, (*id).to_owned())) {
                 return problem(403, "credential_not_granted");
             }
@@ -334,6 +380,11 @@ async fn engine_stub(agents: Arc<Mutex<Agents>>) -> Stub {
             return problem(503, "unavailable");
         }
         let id = request.path.rsplit('/').next().unwrap();
+        if request.path.starts_with("/internal/runs/") {
+            let said =
+                json!({ "run_id": id, "status": "succeeded", "output": "42", "error": null });
+            return Answer::Json(200, said);
+        }
         match agents.known.get(id) {
             Some((agent, people))
                 if people.contains(&person_of(request.header("x-subject-token"))) =>

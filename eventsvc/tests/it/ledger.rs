@@ -239,3 +239,68 @@ async fn a_test_fires_like_the_real_thing_and_is_marked() {
     let nul = world.mine().post(&path, &json!({ "payload": "a\0" })).await;
     assert_eq!(nul.refusal(), (422, "validation_failed"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_deliveries_are_replayed_after_a_dry_run_has_shown_what_would_fire() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({ "filter": "payload.n > 1" })).await;
+    let other = world.open_trigger(json!({ "filter": "payload.n > 1" })).await;
+    for n in [0, 1] {
+        world.send(hook, &json!({ "n": n })).await.expect(202);
+    }
+    world.send(other, &json!({ "n": 1 })).await.expect(202);
+    let which = json!({ "trigger_id": hook, "status": "filtered" });
+    let replay = async |more: Value| {
+        let mut body = which.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.mine().post("/v1/deliveries/replay", &body).await
+    };
+
+    let dry = replay(json!({})).await.expect(200);
+    assert_eq!(world.count("select count(*) from eventsvc.outbox").await, 0, "nothing was done");
+    let done = replay(json!({ "dry_run": false })).await.expect(202);
+
+    assert_eq!((&dry["deliveries"], &dry["dry_run"]), (&json!(2), &json!(true)));
+    assert_eq!(dry["events"], done["events"], "what was shown is what fires");
+    let fired = world.engine().await.take(2).await;
+    let payloads: Vec<_> = fired.iter().map(|event| event.data.payload.clone().unwrap()).collect();
+    assert_eq!(payloads, [json!({ "n": 0 }), json!({ "n": 1 })], "oldest first");
+    assert_eq!(replay(json!({ "dry_run": false })).await.expect(202)["deliveries"], 0);
+    world.mine().patch(&format!("/v1/triggers/{other}"), &json!({ "active": false })).await;
+    let refused = world
+        .mine()
+        .post("/v1/deliveries/replay", &json!({ "trigger_id": other, "status": "filtered" }))
+        .await
+        .expect(200);
+    assert_eq!(
+        (refused["events"].as_array().unwrap().len(), refused["refused"].as_array().unwrap().len()),
+        (0, 1)
+    );
+    assert_eq!(replay(json!({ "limit": 0 })).await.refusal(), (422, "validation_failed"));
+    let stranger = world.api(&world.owner.colleague(Role::Member));
+    let seen = stranger.post("/v1/deliveries/replay", &which).await.expect(200);
+    assert_eq!(seen["deliveries"], 0, "nobody replays what they do not see");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replays_are_held_to_a_pace() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({ "filter": "false" })).await;
+    for n in 0..100 {
+        world.send(hook, &json!({ "n": n })).await.expect(202);
+    }
+    let replay = async || {
+        let body = json!({ "status": "fired", "dry_run": false });
+        world.mine().post("/v1/deliveries/replay", &body).await
+    };
+    let all = json!({ "status": "filtered", "dry_run": false });
+    world.mine().post("/v1/deliveries/replay", &all).await.expect(202);
+    for _ in 0..5 {
+        assert_eq!(replay().await.expect(202)["deliveries"], 100);
+    }
+
+    let refused = replay().await;
+
+    assert_eq!(refused.refusal(), (429, "rate_limited"));
+    assert!(refused.header("retry-after").is_some());
+}

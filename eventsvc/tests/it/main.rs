@@ -8,11 +8,15 @@
 mod agents;
 mod bus;
 mod edits;
+mod flow;
 mod group;
 mod harness;
 mod intake;
 mod ledger;
+mod listening;
 mod options;
+mod providers;
+mod respond;
 mod scheduler;
 mod timers;
 mod triggers;

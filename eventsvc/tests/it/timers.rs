@@ -266,3 +266,24 @@ async fn a_deleted_timer_stops() {
     let fires = world.mine().get(&format!("/v1/triggers/{id}/fires")).await;
     assert_eq!(fires.refusal(), (404, "not_found"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_have_fired_is_told_slot_by_slot() {
+    let world = World::start().await;
+    let id = timer(&world, json!({ "interval_seconds": 1, "misfire": "skip" })).await;
+    world.status_of(id, "it to fire", |status| status["timer"]["last_slot_at"].is_string()).await;
+    let since = now() - Duration::minutes(1);
+    let since = since.to_rfc3339_opts(SecondsFormat::Secs, true);
+
+    let path = format!("/v1/triggers/{id}/fires?limit=100&since={since}");
+    let fires = world.mine().get(&path).await.expect(200);
+
+    let items = fires["items"].as_array().unwrap();
+    assert_eq!(items[0]["fired"], false, "before it was saved nothing fired");
+    assert!(items.iter().any(|item| item["fired"] == true));
+    assert_eq!(items.last().unwrap()["fired"], false, "what is to come has not fired");
+    let refused =
+        json!({ "options": { "at": "2099-12-24T12:00:00Z", "blackout": ["2099-12-24"] } });
+    let refused = world.mine().post("/v1/triggers/preview", &refused).await;
+    assert_eq!(refused.body["errors"][0]["pointer"], "/options/blackout");
+}

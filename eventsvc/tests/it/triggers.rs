@@ -59,7 +59,7 @@ async fn what_cannot_work_is_refused_with_every_field_named() {
         .await,
         ["/name", "/filter", "/options/max_body_bytes", "/options/verify/header"]
     );
-    for kind in ["swarm", "workflow", "route"] {
+    for kind in ["swarm", "workflow"] {
         let target = json!({ "kind": kind });
         assert_eq!(
             refused(json!({ "system": "webhook", "target": target })).await,

@@ -31,6 +31,9 @@ async fn every_route_refuses_who_may_not_use_it() {
             ("POST /agent/{agent_id}/trigger", json!({ "system": "webhook" })),
             ("POST /v1/triggers", new),
             ("POST /v1/triggers/{trigger_id}/test", json!({ "payload": {} })),
+            ("POST /v1/triggers/{trigger_id}/rotate-secret", json!({})),
+            ("POST /v1/deliveries/replay", json!({})),
+            ("PUT /v1/triggers/systems", json!({ "system": "webhook", "paused": false })),
             ("POST /v1/triggers/preview", json!({ "options": { "interval_seconds": 60 } })),
         ]),
         open: &["POST /v1/hooks/{hook_id}"],
@@ -48,7 +51,19 @@ async fn a_statement_that_forgets_the_tenant_sees_nothing() {
     world.trigger(json!({ "system": "timer", "options": { "interval_seconds": 60 } })).await;
     let stranger = shared_models::TenantId::mint();
 
-    for table in ["source", "trigger", "timer", "delivery", "firing", "delivery_step", "outbox"] {
+    for table in [
+        "source",
+        "trigger",
+        "timer",
+        "delivery",
+        "firing",
+        "delivery_step",
+        "outbox",
+        "trigger_flow",
+        "system_pause",
+        "source_lease",
+        "source_cursor",
+    ] {
         let mut tx = world.app.db().begin(stranger).await.unwrap();
         let sql = sqlx::AssertSqlSafe(format!("select count(*) from eventsvc.{table}"));
         let seen: i64 = sqlx::query_scalar(sql).fetch_one(&mut *tx).await.unwrap();

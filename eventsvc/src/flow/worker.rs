@@ -1,0 +1,173 @@
+//! Fires what waits, when its turn comes.
+
+use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
+
+use chrono::{DateTime, Utc};
+use dbutil::TenantTx;
+use serde_json::Map;
+use shared_models::{EventId, TenantId, TriggerId};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    options::Flow,
+    plan::{Unit, Waiting, plan},
+};
+use crate::{
+    app::App,
+    error::Error,
+    filter::Filter,
+    intake::ReasonClass,
+    refire::{self, Again},
+    store::{self, firing::Refire, flow},
+};
+
+/// Triggers looked at in one round.
+const TRIGGERS: i64 = 200;
+/// Firings of one trigger looked at together.
+const QUEUE: i64 = 200;
+/// How long the worker sleeps at most: an end of a run that another replica heard of is noticed by then.
+const POLL: Duration = Duration::from_secs(1);
+/// And at least.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// Fires what waits until told to stop.
+pub(crate) async fn run(app: App, soft: CancellationToken) -> anyhow::Result<()> {
+    let mut wait = POLL;
+    while !soft.is_cancelled() {
+        tokio::select! {
+            () = app.flow.ring.notified() => tokio::time::sleep(BREATH).await,
+            () = tokio::time::sleep(wait) => {}
+            () = soft.cancelled() => return Ok(()),
+        }
+        wait = match activate(&app).await {
+            Ok(again_at) => {
+                let until = again_at.map(|at| at - app.clock.now());
+                until.map_or(POLL, |until| until.to_std().unwrap_or(BREATH)).clamp(BREATH, POLL)
+            }
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "queued firings could not be fired");
+                POLL
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Fires everything whose turn it is now; says when time alone will let more fire.
+async fn activate(app: &App) -> anyhow::Result<Option<DateTime<Utc>>> {
+    let mut again_at: Option<DateTime<Utc>> = None;
+    let mut after = None;
+    loop {
+        let mut tx = app.db.system("triggers of all tenants with queued firings").await?;
+        let due = flow::waiting(&mut tx, after, TRIGGERS).await?;
+        tx.commit().await?;
+        app.flow.waiting.store(!due.is_empty() || after.is_some(), Ordering::Relaxed);
+        for (tenant, trigger) in &due {
+            let at = one(app, *tenant, *trigger).await?;
+            again_at = [again_at, at].into_iter().flatten().min();
+        }
+        match due.last() {
+            Some((_, last)) if due.len() as i64 == TRIGGERS => after = Some(*last),
+            _ => return Ok(again_at),
+        }
+    }
+}
+
+async fn one(
+    app: &App,
+    tenant: TenantId,
+    trigger: TriggerId,
+) -> anyhow::Result<Option<DateTime<Utc>>> {
+    let mut tx = app.db.begin(tenant).await?;
+    let Some(state) = flow::lock(&mut tx, trigger).await? else { return Ok(None) };
+    let queue = store::firing::lock_queued(&mut tx, trigger, QUEUE).await?;
+    // Without its flow control every one of them is free to go.
+    let flow: Flow =
+        state.flow.and_then(|flow| serde_json::from_value(flow).ok()).unwrap_or_default();
+    let waiting = keyed(&mut tx, &flow, &queue).await?;
+    let running = flow::running(&mut tx, trigger).await?;
+    let plan = plan(&flow, &waiting, &running, state.busy_until, app.clock.now());
+    let by_id: HashMap<EventId, &Refire> = queue.iter().map(|one| (one.event_id, one)).collect();
+    for unit in &plan.fire {
+        fire(&mut tx, &flow, unit, &by_id).await?;
+    }
+    if let Some(until) = plan.busy_until {
+        flow::save(&mut tx, trigger, until).await?;
+    }
+    tx.commit().await?;
+    if !plan.fire.is_empty() {
+        app.relay.ring();
+    }
+    Ok(plan.again_at)
+}
+
+/// The queue with each firing's key. One whose key cannot be told, or whose trigger is gone, leaves it here.
+async fn keyed(tx: &mut TenantTx, flow: &Flow, queue: &[Refire]) -> Result<Vec<Waiting>, Error> {
+    let key = flow.key.as_deref().map(Filter::compile).transpose();
+    let mut waiting = Vec::with_capacity(queue.len());
+    for firing in queue {
+        if let Some(why) = refire::obstacle(firing) {
+            let class = if firing.deleted || !firing.active {
+                ReasonClass::Inactive
+            } else {
+                ReasonClass::Route
+            };
+            store::firing::fail(tx, firing.event_id, class, &why).await?;
+            continue;
+        }
+        let found = match &key {
+            Ok(None) => Ok(String::new()),
+            Ok(Some(expression)) => {
+                let headers = firing.headers.as_object().cloned().unwrap_or_else(Map::new);
+                let (payload, size) = (refire::parsed(firing), firing.body.len());
+                let seen = refire::seen(firing, payload, size, headers);
+                expression.gives(&seen).await.map(|value| value.to_string())
+            }
+            Err(why) => Err(why.clone()),
+        };
+        match found {
+            Ok(key) => waiting.push(Waiting {
+                event_id: firing.event_id,
+                key,
+                received_at: firing.received_at,
+                bytes: firing.body.len(),
+            }),
+            Err(why) => {
+                let why = format!("the key cannot be told: {why}");
+                store::firing::fail(tx, firing.event_id, ReasonClass::Flow, &why).await?;
+            }
+        }
+    }
+    Ok(waiting)
+}
+
+async fn fire(
+    tx: &mut TenantTx,
+    flow: &Flow,
+    unit: &Unit,
+    queue: &HashMap<EventId, &Refire>,
+) -> Result<(), Error> {
+    let Some(lead) = queue.get(&unit.lead) else { return Ok(()) };
+    let members = unit.members.iter().filter_map(|id| queue.get(id).copied());
+    let together: Vec<Refire> =
+        if flow.batch.is_some() { members.cloned().collect() } else { Vec::new() };
+    let given = match refire::given(&Again { firing: lead, together: &together }).await {
+        Ok(given) => given,
+        Err(why) => {
+            for member in &unit.members {
+                store::firing::fail(tx, *member, ReasonClass::Input, &why).await?;
+            }
+            return Ok(());
+        }
+    };
+    refire::fire(tx, lead, &given, "released", None).await?;
+    let others: Vec<EventId> =
+        unit.members.iter().copied().filter(|member| *member != unit.lead).collect();
+    if !others.is_empty() {
+        store::firing::merge(tx, unit.lead, &others).await?;
+    }
+    if flow.concurrency.is_some() {
+        flow::started(tx, lead.trigger_id, unit.lead, &unit.key).await?;
+    }
+    Ok(())
+}

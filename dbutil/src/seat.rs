@@ -42,6 +42,16 @@ impl Seat {
         Ok(Self { options, open: None })
     }
 
+    /// For statements that join lists which travel along: the planner, which cannot know how long they are, would take
+    /// each for ten rows and join two of them by a nested loop, in time by their product. Such a statement finds rows of
+    /// tables by lists of ids (`= any (…)`); a nested loop or a bitmap is taken only where there is no other way.
+    #[must_use]
+    pub fn hashing(mut self) -> Self {
+        let options = [("enable_nestloop", "off"), ("enable_bitmapscan", "off")];
+        self.options = self.options.options(options);
+        self
+    }
+
     /// The connection, seeing at least these tenants.
     pub async fn take(&mut self, tenants: &[TenantId]) -> Result<&mut PgConnection, sqlx::Error> {
         let (mut connection, mut seen) = match self.open.take() {

@@ -108,11 +108,15 @@ pub async fn run(plan: &Plan) -> Verdict {
     verdict.wrong.extend(fleet.ended());
     verdict.wrong.extend(mail.wrong_answers());
     verdict.stuck.extend(mail.unaccepted());
+    let again = rolled_back(&fleet.logs());
+    if again == 0 {
+        verdict.wrong.push("the roll-back lost nothing that had to be published again".into());
+    }
     let mut notes = vec![
         format!("seed {}; {} deliveries, {} sent in all", plan.seed, plan.deliveries, mail.total()),
         format!("killed, in this order: {}", killed.join(", ")),
         format!("answers: {}", mail.answers()),
-        format!("published again after the roll-back: {} events", rolled_back(&fleet.logs())),
+        format!("published again after the roll-back: {again} events"),
         format!(
             "{under_fire:.1?} under fire, {settled:.1?} to come to rest; {doubts} doubts answered"
         ),

@@ -59,7 +59,7 @@ pub struct RunConfig {
     pub recheck: Duration,
     /// Journal committers; each run belongs to one of them.
     pub journal_shards: usize,
-    /// Appends waiting for a committer before a new one is refused.
+    /// Appends waiting for a committer before a new one has to wait.
     pub journal_queue: usize,
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use agentcore::Message;
 use chrono::{DateTime, Utc};
+use dbutil::Seat;
 use pubsub::OutboxRow;
 use servicekit::Lifecycle;
 use shared_models::{MessageId, TenantId};
@@ -91,6 +92,8 @@ pub(crate) struct Orders(mpsc::Receiver<Job>);
 
 /// Orders that go into one statement at most; more gains nothing.
 const GROUP: usize = 256;
+/// What one statement carries at most, in bytes of input, unless a single order is larger.
+const LARGEST: usize = 32 * 1024 * 1024;
 /// Orders that wait before new ones are refused.
 const QUEUE: usize = 4096;
 
@@ -118,7 +121,7 @@ fn ended() -> CreateError {
 /// Carries orders out until the process stops and nobody can leave one any more.
 pub(crate) async fn run(app: App, orders: Orders, life: Lifecycle) -> anyhow::Result<()> {
     let Orders(mut queue) = orders;
-    let pool = group::pool(&app.db_config).await?;
+    let mut seat = Seat::new("engine", "engine creator", &app.db_config)?.hashing();
     let mut jobs = Vec::with_capacity(GROUP);
     loop {
         let taken = tokio::select! {
@@ -132,7 +135,7 @@ pub(crate) async fn run(app: App, orders: Orders, life: Lifecycle) -> anyhow::Re
         metrics::histogram!("engine_create_group_size").record(taken as f64);
         let mut groups = apart(std::mem::take(&mut jobs));
         while let Some(mut group) = groups.pop() {
-            match group::commit(&app, &pool, &group).await {
+            match group::commit(&app, &mut seat, &group).await {
                 Ok(rows) => settle(&app, &life, group, rows).await,
                 Err(CreateError::Refused(_)) if group.len() > 1 => {
                     let half = group.split_off(group.len() / 2);
@@ -149,9 +152,11 @@ pub(crate) async fn run(app: App, orders: Orders, life: Lifecycle) -> anyhow::Re
     }
 }
 
-/// Splits what was waiting so that no run and no event is in a group twice, the last group first.
+/// Splits what was waiting so that no run and no event is in a group twice and no statement is too large, the last group
+/// first.
 fn apart(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     let mut groups: Vec<(HashSet<uuid::Uuid>, Vec<Job>)> = vec![Default::default()];
+    let mut bytes = 0;
     for job in jobs {
         let ids: Vec<_> = [
             job.order.run.as_ref().map(|new| new.run.run.uuid()),
@@ -160,9 +165,12 @@ fn apart(jobs: Vec<Job>) -> Vec<Vec<Job>> {
         .into_iter()
         .flatten()
         .collect();
+        let size = job.order.run.as_ref().map_or(0, |new| weight(&new.run.input));
         let known = groups.last().is_some_and(|(seen, _)| ids.iter().any(|id| seen.contains(id)));
-        if known {
+        bytes += size;
+        if known || bytes > LARGEST {
             groups.push(Default::default());
+            bytes = size;
         }
         if let Some((seen, group)) = groups.last_mut() {
             seen.extend(ids);
@@ -170,6 +178,13 @@ fn apart(jobs: Vec<Job>) -> Vec<Vec<Job>> {
         }
     }
     groups.into_iter().rev().map(|(_, jobs)| jobs).collect()
+}
+
+fn weight(input: &Message) -> usize {
+    match input {
+        Message::User { content } => content.size(),
+        _ => 0,
+    }
 }
 
 /// Begins with the runs that are ours, rings for those that are not, and answers.

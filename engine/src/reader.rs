@@ -1,8 +1,9 @@
 //! Reads runs in groups: whoever waits for one reads it in the same moment as everybody else.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use dbutil::Seat;
+use dbutil::{Seat, within};
 use shared_models::{RunId, TenantId};
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,6 +31,8 @@ pub(crate) struct Reader(mpsc::Sender<Question>);
 pub(crate) struct Questions(mpsc::Receiver<Question>);
 
 const GROUP: usize = 256;
+/// What takes longer than this was lost on its way to the database.
+const LIMIT: Duration = Duration::from_secs(10);
 
 impl Reader {
     pub(crate) fn new() -> (Self, Questions) {
@@ -59,7 +62,7 @@ pub(crate) async fn run(app: App, Questions(mut queue): Questions) -> anyhow::Re
         if taken == 0 {
             return Ok(());
         }
-        let answers = read(&mut seat, &questions).await;
+        let answers = within(LIMIT, read(&mut seat, &questions)).await;
         if answers.is_err() {
             seat.give_up();
         }

@@ -77,6 +77,44 @@ async fn stopped_during_the_model_call(continue_at: (&str, i32)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_engine_continued_right_before_a_call_that_may_be_repeated_does_not_send_it() {
+    let outside = Stub::start(|_| Answer::Json(200, json!({ "ok": true }))).await;
+    let allow = format!("127.0.0.1:{}", outside.port());
+    let settings = [("SWITCHYARD_EGRESS_ALLOW", &*allow), ("SWITCHYARD_WORKER_LEASE_MS", "2000")];
+    let mut fleet = Fleet::start(&settings).await;
+    let call = json!({ "name": Scene::tool_name("late"), "arguments": { "text": "go" } });
+    let turns = json!([{ "tool_calls": [call] }, { "text": "done" }]);
+    let (api, url) = (fleet.api(), format!("{}/act", outside.url()));
+    let scene =
+        Scene::make(&api, &fleet.tenant, "late", "idempotent", &url, "secret-secret-8", &turns)
+            .await;
+    let db = PgPool::connect(&fleet.postgres.admin_url()).await.unwrap();
+
+    // The call waits for its credential, so nothing of it has left when its engine is stopped.
+    fleet.process("credsvc").signal(Signal::SIGSTOP);
+    let run = scene.run("go").await;
+    let id = run.parse::<RunId>().unwrap().uuid();
+    eventually_within(Duration::from_secs(30), "the call to be intended", async || {
+        let intended = sqlx::query("select from engine.effect where run_id = $1");
+        intended.bind(id).fetch_optional(&db).await.unwrap()
+    })
+    .await;
+    fleet.process("engine").signal(Signal::SIGSTOP);
+    fleet.process("credsvc").signal(Signal::SIGCONT);
+    fleet.launch_replica("engine-2", Service::Engine);
+    at(&db, id, "succeeded", 2).await;
+    assert_eq!(outside.hits("/act"), 1);
+    fleet.process("engine").signal(Signal::SIGCONT);
+
+    // Its credential is there now, and it goes on as if nothing had happened; only the lease keeps the call back.
+    eventually_within(Duration::from_secs(30), "the first engine to be refused", async || {
+        fleet.process("engine").log().contains(REFUSED).then_some(())
+    })
+    .await;
+    assert_eq!(outside.hits("/act"), 1, "the tool was called by both");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_continued_after_another_has_ended_its_run_writes_and_sends_nothing() {
     stopped_during_the_model_call(("succeeded", 2)).await;
 }

@@ -1,15 +1,19 @@
 //! A group of appends as one statement.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use dbutil::Seat;
+use dbutil::{Seat, within};
 use shared_models::{RunId, TenantId, UserId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::append::{Append, Spent, printable};
 use crate::record::VERSION;
+
+/// What takes longer than this was lost on its way to the database.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// When each run's append became durable; a run that is missing was fenced.
 pub(super) type Times = HashMap<RunId, DateTime<Utc>>;
@@ -23,17 +27,10 @@ pub(super) enum Failed {
 
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
-        let refused = |code: &str| {
-            // Data, constraints, syntax, rights and limits (a key too long for its index); all other classes pass with
-            // time (restart, deadlock, disk full).
-            ["21", "22", "23", "42", "44", "54"].iter().any(|class| code.starts_with(class))
-        };
-        match &error {
-            sqlx::Error::Database(cause) if cause.code().is_some_and(|code| refused(&code)) => {
-                Self::Refused(error.to_string())
-            }
-            sqlx::Error::Encode(_) => Self::Refused(error.to_string()),
-            _ => Self::Lost(error.to_string()),
+        if dbutil::is_refused(&error) {
+            Self::Refused(error.to_string())
+        } else {
+            Self::Lost(error.to_string())
         }
     }
 }
@@ -45,7 +42,8 @@ pub(super) async fn commit(
     slot: i16,
 ) -> Result<Times, Failed> {
     let columns = Columns::of(appends)?;
-    let done = execute(seat.take(&tenants(appends)).await?, columns, slot).await;
+    let write = async { execute(seat.take(&tenants(appends)).await?, columns, slot).await };
+    let done = within(LIMIT, write).await.map_err(Failed::from);
     if matches!(done, Err(Failed::Lost(_))) {
         seat.give_up();
     }
@@ -64,7 +62,7 @@ pub(super) async fn commit_again(
         if append.records.is_empty() || times.contains_key(&append.run) {
             continue;
         }
-        let at = sqlx::query_scalar!(
+        let written = sqlx::query_scalar!(
             "select at from engine.journal
              where tenant_id = $1 and run_id = $2 and seq = $3 and epoch = $4",
             append.tenant as _,
@@ -72,8 +70,8 @@ pub(super) async fn commit_again(
             append.seq,
             append.epoch,
         )
-        .fetch_optional(seat.take(&tenants(appends)).await?)
-        .await?;
+        .fetch_optional(seat.take(&tenants(appends)).await?);
+        let at = within(LIMIT, written).await?;
         times.extend(at.map(|at| (append.run, at)));
     }
     Ok(times)
@@ -225,7 +223,7 @@ async fn execute(
     connection: &mut PgConnection,
     columns: Columns,
     slot: i16,
-) -> Result<Times, Failed> {
+) -> Result<Times, sqlx::Error> {
     let Columns { runs, content, journal, effects, timers, outbox, spending } = columns;
     let moved = sqlx::query_file!(
         "src/committer/group.sql",

@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use dbutil::{DbConfig, tenants_setting};
-use secrecy::ExposeSecret as _;
+use dbutil::{Seat, within};
 use shared_models::{EventId, MessageId, TeamId, TenantId, TriggerId, UserId};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
 use super::{CreateError, Job, New};
@@ -22,6 +19,9 @@ use crate::listeners::trigger_fired::CONSUMER;
 use crate::record::{ContentRef, Record, VERSION};
 use crate::snapshot::RunSnapshot;
 use crate::store::queue::CLAIMING;
+
+/// What takes longer than this was lost on its way to the database.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// Records that every run has from its first commit on.
 pub(super) const RECORDS: i64 = 2;
@@ -48,69 +48,44 @@ pub(super) fn in_order(rows: Vec<Row>, count: usize) -> Vec<Option<Row>> {
     placed
 }
 
-/// A connection of its own, with the same settings as the journal's and for the same reasons.
-pub(super) async fn pool(db: &DbConfig) -> Result<PgPool, sqlx::Error> {
-    let options = PgConnectOptions::from_str(db.app_url.expose_secret())?
-        .application_name("engine creator")
-        .options([
-            ("search_path", "engine"),
-            ("enable_seqscan", "off"),
-            ("jit", "off"),
-            ("plan_cache_mode", "force_generic_plan"),
-            ("idle_in_transaction_session_timeout", "2s"),
-        ]);
-    PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(Duration::from_secs(5))
-        .test_before_acquire(false)
-        .connect_with(options)
-        .await
-}
-
 pub(super) async fn commit(
     app: &App,
-    pool: &PgPool,
+    seat: &mut Seat,
     jobs: &[Job],
 ) -> Result<Vec<Row>, CreateError> {
     let columns = Columns::of(jobs).map_err(|error| CreateError::Refused(error.to_string()))?;
     // Half of the slots are left to what waits in the queue, other tenants' runs above all.
     let room = (app.runs.slots / 2).saturating_sub(app.stage.count());
     let room = if app.lease.holds() && !app.draining.is_cancelled() { room as i64 } else { 0 };
-    let work = async {
-        let mut tx = pool.begin_with(AssertSqlSafe(begin(jobs, room))).await?;
-        let rows = columns.insert(app, room, &mut tx).await?;
-        tx.commit().await?;
-        Ok(rows)
-    };
-    work.await.map_err(sorted)
+    let made = within(LIMIT, make(app, seat, jobs, (&columns, room))).await;
+    made.map_err(|error| {
+        if dbutil::is_refused(&error) {
+            return CreateError::Refused(error.to_string());
+        }
+        seat.give_up();
+        CreateError::Unavailable(error.to_string())
+    })
 }
 
-/// Whoever takes runs does so under the lock of claims, so that limits hold in all processes together.
-fn begin(jobs: &[Job], room: i64) -> String {
+async fn make(
+    app: &App,
+    seat: &mut Seat,
+    jobs: &[Job],
+    (columns, room): (&Columns, i64),
+) -> Result<Vec<Row>, sqlx::Error> {
     let mut tenants: Vec<TenantId> = jobs.iter().map(|job| job.order.tenant).collect();
     tenants.sort_unstable();
     tenants.dedup();
-    // UUIDs and a number only, so there is nothing to escape.
-    let setting = tenants_setting(&tenants);
-    let lock = match room {
-        0 => String::new(),
-        _ => format!("; select pg_advisory_xact_lock({CLAIMING})"),
-    };
-    format!("begin; set local app.tenants = '{setting}'{lock}")
-}
-
-fn sorted(error: sqlx::Error) -> CreateError {
-    let final_word = |code: &str| {
-        // Data, constraints, syntax, rights and limits; everything else passes with time.
-        ["21", "22", "23", "42", "44", "54"].iter().any(|class| code.starts_with(class))
-    };
-    match &error {
-        sqlx::Error::Database(cause) if cause.code().is_some_and(|code| final_word(&code)) => {
-            CreateError::Refused(error.to_string())
-        }
-        sqlx::Error::Encode(_) => CreateError::Refused(error.to_string()),
-        _ => CreateError::Unavailable(error.to_string()),
+    let connection = seat.take(&tenants).await?;
+    if room == 0 {
+        return columns.insert(app, room, connection).await;
     }
+    // Whoever takes runs does so under the lock of claims, so that limits hold in all processes together.
+    let begin = format!("begin; select pg_advisory_xact_lock({CLAIMING})");
+    let mut tx = connection.begin_with(AssertSqlSafe(begin)).await?;
+    let rows = columns.insert(app, room, &mut tx).await?;
+    tx.commit().await?;
+    Ok(rows)
 }
 
 /// The columns of a group, for `unnest`.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
+use shared_models::AgentId;
+
 use crate::app::App;
 use crate::error::Error;
 use crate::store::{agent, agent_grant};
@@ -35,20 +37,33 @@ pub(crate) async fn run(app: App) -> anyhow::Result<()> {
 
 async fn end_grants(app: &App) -> Result<(), Error> {
     for (tenant, agent) in agent::grants_due(&app.db).await? {
-        app.credsvc.revoke_all(tenant, agent).await?;
-        let mut tx = app.db.begin(tenant).await?;
-        agent::grants_ended(&mut tx, agent).await?;
-        tx.commit().await?;
+        let ended = async {
+            app.credsvc.revoke_all(tenant, agent).await?;
+            let mut tx = app.db.begin(tenant).await?;
+            agent::grants_ended(&mut tx, agent).await?;
+            Ok(tx.commit().await?)
+        };
+        go_on(agent, ended.await);
     }
     Ok(())
 }
 
+/// One that cannot be ended now stays due, and does not hold up those behind it.
+fn go_on(agent: AgentId, ended: Result<(), Error>) {
+    if let Err(error) = ended {
+        tracing::warn!(agent.id = %agent, %error, "a grant could not be ended; it stays due");
+    }
+}
+
 async fn end_unused(app: &App) -> Result<(), Error> {
     for (tenant, agent, credential) in agent_grant::take_back(&app.db, LOOKED_AT).await? {
-        app.credsvc.revoke(tenant, agent, credential).await?;
-        let mut tx = app.db.begin(tenant).await?;
-        agent_grant::taken_back(&mut tx, agent, credential).await?;
-        tx.commit().await?;
+        let ended = async {
+            app.credsvc.revoke(tenant, agent, credential).await?;
+            let mut tx = app.db.begin(tenant).await?;
+            agent_grant::taken_back(&mut tx, agent, credential).await?;
+            Ok(tx.commit().await?)
+        };
+        go_on(agent, ended.await);
     }
     Ok(())
 }

@@ -44,6 +44,7 @@ impl<'de> Deserialize<'de> for ContentRef {
 
 /// Which swarm a run is of, as it was at the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the names on the wire")]
 pub(crate) struct RunSwarm {
     pub(crate) swarm_id: SwarmId,
     pub(crate) swarm_version: i32,

@@ -42,7 +42,10 @@ pub(super) async fn commit(
     slot: i16,
 ) -> Result<Times, Failed> {
     let columns = Columns::of(appends)?;
-    let write = async { execute(seat.take(&tenants(appends)).await?, columns, slot).await };
+    let write = async {
+        // Large, as its statement has many columns.
+        Box::pin(execute(seat.take(&tenants(appends)).await?, columns, slot)).await
+    };
     let done = within(LIMIT, write).await.map_err(Failed::from);
     if matches!(done, Err(Failed::Lost(_))) {
         seat.give_up();

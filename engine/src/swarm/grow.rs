@@ -86,10 +86,10 @@ fn one<E: From<FieldError>>(
     let name = field.name().to_owned();
     let (below, flow, separator) = match field {
         MemberFields::Agent { agent_id, handoffs, .. } => {
-            return agent(members.agent(Some(*agent_id), &name)?, name, handoffs);
+            return Ok(agent(members.agent(Some(*agent_id), &name)?, name, handoffs));
         }
         MemberFields::NewAgent { handoffs, .. } => {
-            return agent(members.agent(None, &name)?, name, handoffs);
+            return Ok(agent(members.agent(None, &name)?, name, handoffs));
         }
         MemberFields::Swarm { swarm_id, .. } => return members.swarm(*swarm_id, &name),
         MemberFields::Parallel { members, separator, .. } => {
@@ -106,7 +106,7 @@ fn one<E: From<FieldError>>(
     Ok(Plan { name, description: String::new(), work: Work::Swarm(work) })
 }
 
-fn agent<E>(description: String, name: String, handoffs: &[String]) -> Result<Plan, E> {
+fn agent(description: String, name: String, handoffs: &[String]) -> Plan {
     let agent = AgentPlan { opening: Conversation::new(""), handoffs: handoffs.to_vec() };
-    Ok(Plan { name, description, work: Work::Agent(Box::new(agent)) })
+    Plan { name, description, work: Work::Agent(Box::new(agent)) }
 }

@@ -156,7 +156,8 @@ impl Found {
         }
         agent.max_tokens = agent.max_tokens.or_else(|| chain.iter().find_map(|of| of.max_tokens));
         if let Some(text) = chain.iter().find_map(|of| of.instructions.as_ref()) {
-            agent.instructions = format!("{text}\n\n{}", agent.instructions).trim_end().to_owned();
+            let both = format!("{text}\n\n{}", agent.instructions);
+            both.trim_end().clone_into(&mut agent.instructions);
         }
         for tool in chain.iter().flat_map(|of| &of.tools).filter_map(|id| self.tools.get(id)) {
             if agent.tools.iter().all(|own| own.name != tool.name) {

@@ -44,6 +44,7 @@ pub(crate) const TABLE: &[Entry] = &[
     Entry { prefix: "/v1/oauth/callback", service: Credsvc, door: Door::Open },
     // Agents and their work.
     keyed("/v1/agents", Engine),
+    keyed("/v1/swarms", Engine),
     keyed("/v1/tools", Engine),
     keyed("/v1/mcp-servers", Engine),
     keyed("/v1/runs", Engine),

@@ -36,12 +36,12 @@ impl Flight {
     }
 }
 
-pub(super) fn of_member<'a>(
-    cx: Cx<'a>,
+pub(super) fn of_member(
+    cx: Cx<'_>,
     mut run: OwnedMutexGuard<Run>,
     path: Path,
     command: Command,
-) -> (Flight, BoxFuture<'a, Done>) {
+) -> (Flight, BoxFuture<'_, Done>) {
     let asks_model = !matches!(command, Command::CallTools(_));
     let work = async move {
         if asks_model {

@@ -17,11 +17,10 @@ pub(crate) async fn open_vault(config: &Config, db: &Db) -> anyhow::Result<Vault
     let mut tx = db.system("are the root keys the right ones?").await?;
     let stored = store::tenant_key::one_of_each_root(&mut tx).await?;
     drop(tx);
-    let used = |version| stored.iter().any(|(_, key)| key.root_version == version);
     let mut ring: Option<Ring> = None;
     for spec in &config.root_keys {
-        // Only the newest may be made, and only while nothing is under it.
-        let first = ring.is_none() && !used(spec.version);
+        // Made only on the very first start. A later one is made by a person, once for all replicas.
+        let first = ring.is_none() && stored.is_empty();
         let root = root(spec, if first { IfMissing::Create } else { IfMissing::Refuse })?;
         ring = Some(match ring {
             None => Ring::of(root),

@@ -4,6 +4,8 @@
 //! Each step is one short transaction that compares before it sets. A rotation that is killed leaves every row under one
 //! key or the other, both of which open; run again, it goes on where it was.
 
+use std::path::Path;
+
 use dbutil::Db;
 use shared_models::TenantId;
 
@@ -16,7 +18,7 @@ use crate::{
         self,
         rotation::{DataKey, rewrap_client, rewrap_data_keys},
     },
-    vault::{TenantKey, Vault, VaultError},
+    vault::{FileRoot, IfMissing, TenantKey, Vault, VaultError},
 };
 
 /// Rows of one transaction.
@@ -49,6 +51,16 @@ pub struct Verified {
     pub opened: u64,
     /// What did not.
     pub broken: Vec<Broken>,
+}
+
+/// Makes a new root key's file, of mode 0600. What is there stays.
+pub fn make_root_key(path: &Path) -> anyhow::Result<()> {
+    if path.try_exists()? {
+        anyhow::bail!("{} is there already", path.display());
+    }
+    // The version is in nothing but what it will wrap.
+    FileRoot::load(path, 1, IfMissing::Create)?;
+    Ok(())
 }
 
 /// The keys of all tenants, as the service holds them.

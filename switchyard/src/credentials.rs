@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::bail;
-use credsvc::rotation::{Keyring, Rotated};
+use credsvc::rotation::{Keyring, Rotated, make_root_key};
 use dbutil::Db;
 use servicekit::Env;
 use shared_models::{Service, TenantId};
@@ -15,8 +15,8 @@ use crate::config::Invalid;
 pub(crate) enum Command {
     /// Put keys under newer ones. Can be killed and run again at any time, and everything stays readable.
     ///
-    /// First let every credsvc know the new root key beside the old (`SWITCHYARD_ROOT_KEYS=2=file:new,1=file:old`), then
-    /// run this with `--root`, then take the old one away.
+    /// For a new root key: make it, let every credsvc know it beside the old (`SWITCHYARD_ROOT_KEYS=2=file:new,1=file:old`),
+    /// run this with `--root`, take the old one away.
     Rotate {
         /// Put every tenant's keys under the newest root key.
         #[arg(long, conflicts_with_all = ["tenant", "all_tenants"])]
@@ -27,6 +27,11 @@ pub(crate) enum Command {
         /// Give every tenant a new key.
         #[arg(long, conflicts_with = "tenant")]
         all_tenants: bool,
+    },
+    /// Make a file with a new root key, for all replicas.
+    NewRootKey {
+        /// Where.
+        path: std::path::PathBuf,
     },
     /// Open every secret, show none, and list those that do not open.
     Verify,
@@ -43,6 +48,10 @@ pub(crate) enum Command {
 
 /// Does it, and prints what was done.
 pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
+    if let Command::NewRootKey { path } = &command {
+        make_root_key(path)?;
+        return say(&format!("{} made; back it up", path.display()));
+    }
     let mut env = Env::process();
     let config = credsvc::Config::read(&mut env);
     env.finish().map_err(Invalid)?;
@@ -58,6 +67,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         Command::Rotate { all_tenants: true, .. } => {
             rotate(&keyring, &keyring.tenants().await?).await
         }
+        Command::NewRootKey { .. } => Ok(()),
         Command::Rotate { .. } => bail!("say what: --root, --tenant <id> or --all-tenants"),
         Command::Verify => verify(&keyring).await,
         Command::DestroyKeys { tenant, yes_destroy } if tenant == yes_destroy => {

@@ -23,6 +23,7 @@ use crate::{
         ("name" = Option<String>, Query, description = "Exactly this name."),
         ("type" = Option<String>, Query, description = "Exactly this type."),
         ("environment" = Option<String>, Query, description = "Exactly this environment."),
+        ("health" = Option<String>, Query, description = "Exactly this health, such as `needs_reconnect`."),
         ("meta.key" = Option<String>, Query, description = "Metadata `key` (any key) equals this text.")),
     security(("token" = ["credentials:read"])),
     responses((status = 200, body = Page<CredentialView>), (status = "default", body = ProblemBody)))]
@@ -58,6 +59,7 @@ fn parse(query: Vec<(String, String)>) -> Result<(Filter, PageQuery), Problem> {
             ("name", _) => filter.name = Some(value),
             ("type", _) => filter.kind = Some(value),
             ("environment", _) => filter.environment = Some(value),
+            ("health", _) => filter.health = Some(value),
             (_, Some(key)) if !key.is_empty() => filter.meta.push((key.to_owned(), value)),
             _ => errors.push(FieldError::new(name, "is not a filter of this list")),
         }

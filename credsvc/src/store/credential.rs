@@ -198,6 +198,7 @@ pub(crate) struct Filter {
     pub(crate) name: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) environment: Option<String>,
+    pub(crate) health: Option<String>,
     /// All must be equal, as text.
     pub(crate) meta: Vec<(String, String)>,
 }
@@ -232,6 +233,7 @@ pub(crate) async fn list_page(
                  select from unnest($6::text[], $7::text[]) as wanted (key, value)
                  where meta ->> wanted.key is distinct from wanted.value)
              and ($8::timestamptz is null or (created_at, credential_id) < ($8, $9))
+             and ($11::text is null or health = $11)
            order by created_at desc, credential_id desc
            limit $10"#,
         tenant as _,
@@ -244,6 +246,7 @@ pub(crate) async fn list_page(
         after.map(|cursor| cursor.at),
         after.map(|cursor| cursor.id) as Option<Uuid>,
         limit + 1,
+        filter.health.as_deref(),
     )
     .fetch_all(&mut **tx)
     .await

@@ -24,7 +24,7 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
 
     for (name, source, function, parameters, condition) in [
         ("credential", CREDENTIAL, "find", 2, "(credential_id = $2)"),
-        ("credential list", CREDENTIAL, "list_page", 10, "(tenant_id = $1)"),
+        ("credential list", CREDENTIAL, "list_page", 11, "(tenant_id = $1)"),
         ("credentials of a group", GROUP, "look", 5, "(credential_id = n.wanted)"),
         ("grants of a group", GROUP, "look", 5, "(grantee_id = n.grantee_id)"),
         ("keys of a group", GROUP, "look", 5, "(version = "),

@@ -195,6 +195,9 @@ async fn a_renewal_that_is_due_is_done_without_anybody_asking() {
     this.app.tamper(DUE).await;
     this.app.app.tend().await.unwrap();
     assert_eq!(this.view(&id).await["health"], "needs_reconnect");
+    let broken = format!("{}?health=needs_reconnect", of(&this.owner));
+    let broken = this.app.person(&this.owner).get(&broken).await.expect(200);
+    assert_eq!(broken["items"][0]["credential_id"], id);
 }
 
 #[tokio::test]

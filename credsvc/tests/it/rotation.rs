@@ -2,7 +2,7 @@
 
 use credsvc::{
     audit::{Verdict, verify},
-    rotation::Keyring,
+    rotation::{Keyring, make_root_key},
 };
 use futures::future::join_all;
 use serde_json::json;
@@ -44,12 +44,16 @@ async fn a_root_key_is_exchanged_and_the_old_one_is_not_needed_any_more() {
     let (old, new) = (app.root_key(), format!("{}.2", app.root_key()));
     let (both, alone) = (format!("2=file:{new},1=file:{old}"), format!("2=file:{new}"));
 
+    let absent = keyring(&app, &both).await.unwrap_err().to_string();
+    make_root_key(new.as_ref()).unwrap();
+    assert!(make_root_key(new.as_ref()).is_err());
     let too_early = keyring(&app, &alone).await.unwrap_err().to_string();
     let rotated = keyring(&app, &both).await.unwrap().rotate_root().await.unwrap();
     let again = keyring(&app, &both).await.unwrap().rotate_root().await.unwrap();
     let found = keyring(&app, &alone).await.unwrap().verify().await.unwrap();
     let wrong = keyring(&app, &format!("2=file:{old}")).await.unwrap_err().to_string();
 
+    assert!(absent.contains("is missing"), "{absent}");
     assert!(too_early.contains("root key version 1"), "{too_early}");
     assert_eq!((rotated.rewrapped, again.rewrapped), (1, 0));
     assert_eq!((found.opened, found.broken.len()), (ids.len() as u64, 0));

@@ -1,6 +1,7 @@
 //! `POST /v1/credentials/{id}/test` against real servers: HTTP stand-ins, this test's own Postgres, a Redis of three
 //! commands.
 
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use shared_models::Role;
 use testkit::{Answer, Person, Reply, Stub};
@@ -121,10 +122,11 @@ async fn a_test_changes_health_tells_of_it_and_is_in_the_audit() {
 async fn a_postgres_is_logged_in_to() {
     let app = TestApp::start().await;
     let me = app.trust.owner();
-    let url: url::Url = std::env::var("SWITCHYARD_TEST_POSTGRES").unwrap().parse().unwrap();
+    let url: url::Url = app.db.config("credsvc").app_url.expose_secret().parse().unwrap();
+    let password = url.password().unwrap_or("none").to_owned();
     let fields = |user: &str| {
         json!({ "host": "127.0.0.1", "port": url.port().unwrap(), "username": user,
-            "password": SECRET, "database": "postgres", "sslmode": "disable" })
+            "password": password, "database": url.path().trim_start_matches('/'), "sslmode": "disable" })
     };
 
     let right = tried(&app, &me, "postgres", fields(url.username())).await.expect(200);

@@ -18,20 +18,20 @@ use crate::harness::{TestApp, ask, config, resolve_path};
 
 /// Keeps what it was given under the text it gave for it, with the context that must come back.
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, (String, String)>>);
+struct Kept(Mutex<BTreeMap<String, (String, Value)>>);
 
 impl Kept {
     fn put(&self, text: &str, plain: &Value, context: &Value) -> String {
         let mut kept = self.0.lock().unwrap();
         let text = format!("{text}{}", kept.len());
-        kept.insert(text.clone(), (plain.as_str().unwrap().into(), context.to_string()));
+        kept.insert(text.clone(), (plain.as_str().unwrap().into(), context.clone()));
         text
     }
 
     fn get(&self, text: &Value, context: &Value) -> Option<String> {
         let kept = self.0.lock().unwrap();
         let (plain, bound) = kept.get(text.as_str()?)?;
-        (*bound == context.to_string()).then(|| plain.clone())
+        (bound == context).then(|| plain.clone())
     }
 }
 

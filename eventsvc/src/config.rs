@@ -13,6 +13,8 @@ use crate::{
 /// Where Google publishes the keys it signs tokens with.
 pub const GOOGLE_KEYS_URL: &str = "https://www.googleapis.com/oauth2/v3/certs";
 
+/// Where GitHub's interface is.
+pub const GITHUB_API_URL: &str = "https://api.github.com";
 /// Where Gmail's interface is.
 pub const GMAIL_API_URL: &str = "https://gmail.googleapis.com";
 
@@ -84,7 +86,10 @@ impl Config {
             public_url: env.optional("SWITCHYARD_PUBLIC_URL"),
             trusted_proxies: networks(env),
             egress: egress(env),
-            providers: Providers { gmail: env.parse("SWITCHYARD_GMAIL_API_URL", GMAIL_API_URL) },
+            providers: Providers {
+                gmail: env.parse("SWITCHYARD_GMAIL_API_URL", GMAIL_API_URL),
+                github: env.parse("SWITCHYARD_GITHUB_API_URL", GITHUB_API_URL),
+            },
             gmail_push: gmail_push(env),
             google_keys_url: env.parse("SWITCHYARD_GOOGLE_KEYS_URL", GOOGLE_KEYS_URL),
             limits: Limits {

@@ -40,7 +40,7 @@ mod viewer;
 mod workers;
 
 pub use app::App;
-pub use config::{Config, GMAIL_API_URL, GOOGLE_KEYS_URL, Limits};
+pub use config::{Config, GITHUB_API_URL, GMAIL_API_URL, GOOGLE_KEYS_URL, Limits};
 pub use error::CODES;
 pub use listening::{Providers, Worker as ListenerWorker};
 pub use start::{open, openapi, router, run, start};

@@ -9,6 +9,7 @@
 
 mod ask;
 mod feed;
+mod github;
 mod gmail;
 mod poll;
 mod worker;
@@ -17,12 +18,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::trigger::System;
 
 pub(crate) use ask::Ask;
+pub(crate) use github::Reconcile;
 pub(crate) use gmail::GmailOptions;
 pub(crate) use poll::PollOptions;
 pub use worker::Worker;
@@ -36,6 +38,8 @@ pub(crate) const FLOOR: u32 = 30;
 pub struct Providers {
     /// Gmail's.
     pub gmail: Url,
+    /// GitHub's.
+    pub github: Url,
 }
 
 /// What goes and looks at a source.
@@ -69,6 +73,8 @@ pub(crate) struct Item {
     /// The provider's id of it.
     pub key: String,
     pub payload: Value,
+    /// Headers as filters see them.
+    pub headers: Map<String, Value>,
     pub occurred_at: Option<DateTime<Utc>>,
     /// Found because we looked, where the provider should have said so and had not.
     pub recovered: bool,
@@ -88,10 +94,16 @@ pub(crate) enum LookError {
     Never(String),
 }
 
+/// Whether somebody goes and looks at a source with these options.
+pub(crate) fn listened(system: System, options: &Value) -> bool {
+    of(system, options).is_some()
+}
+
 /// Whether two options look at the same things, so that how far one has come means something to the other.
 pub(crate) fn same_place(system: System, before: &Value, after: &Value) -> bool {
     let places: &[&str] = match system {
         System::Poll => &["url", "format", "items", "id"],
+        System::Github => &["reconcile"],
         _ => &[],
     };
     places.iter().all(|field| before.get(field) == after.get(field))
@@ -108,6 +120,9 @@ pub(crate) fn of(system: System, options: &Value) -> Option<Result<Box<dyn Liste
     match system {
         System::Poll => Some(read::<PollOptions>(options)),
         System::Gmail => Some(read::<GmailOptions>(options)),
+        System::Github if options["reconcile"].is_object() => {
+            Some(read::<github::Reconciled>(options))
+        }
         System::Webhook
         | System::Timer
         | System::Github

@@ -10,7 +10,7 @@ use servicekit::FieldError;
 use utoipa::ToSchema;
 
 use crate::{
-    listening::{GmailOptions, PollOptions},
+    listening::{GmailOptions, PollOptions, Reconcile},
     timer::TimerOptions,
     trigger::System,
 };
@@ -83,6 +83,9 @@ pub(crate) struct WebhookOptions {
     /// How often, at most, in each process that takes deliveries; what comes faster is answered 429.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// `github`: how deliveries that did not come are found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<Reconcile>,
 }
 
 impl Default for WebhookOptions {
@@ -94,6 +97,7 @@ impl Default for WebhookOptions {
             challenge: None,
             allow_ips: Vec::new(),
             rate: None,
+            reconcile: None,
         }
     }
 }
@@ -153,6 +157,11 @@ impl WebhookOptions {
             let message = format!("{system} says itself what a repetition and a handshake are");
             errors.push(FieldError::new("/options", message));
         }
+        if system != System::Github && options.reconcile.is_some() {
+            let message = format!("{system} keeps no record that could be asked");
+            errors.push(FieldError::new("/options/reconcile", message));
+        }
+        errors.extend(options.reconcile.iter().flat_map(Reconcile::errors));
         if errors.is_empty() { Ok(options) } else { Err(errors) }
     }
 

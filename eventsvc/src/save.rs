@@ -283,8 +283,14 @@ pub(crate) async fn listen(
     before: Option<&stored::Trigger>,
     ready: &Ready,
 ) -> Result<(), sqlx::Error> {
-    if !ready.system.listened() {
-        return Ok(());
+    let listened = |options: &Value| listening::listened(ready.system, options);
+    if !listened(&ready.saved.options) {
+        // It may have been, before it was changed.
+        return match before.filter(|before| listened(&before.options)) {
+            Some(before) if before.source_id == source => lease::stop(tx, source).await,
+            Some(before) => lease::leave(tx, before.source_id).await,
+            None => Ok(()),
+        };
     }
     if let Some(before) = before {
         let saved = &ready.saved;

@@ -93,7 +93,9 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
         limits: config.limits,
         bell: Arc::new(Notify::new()),
         listeners: Arc::default(),
-        egress: egress.also_allowing(&config.providers.gmail)?,
+        egress: egress
+            .also_allowing(&config.providers.gmail)?
+            .also_allowing(&config.providers.github)?,
         providers: config.providers.clone(),
         gmail_push: config.gmail_push.clone(),
         flow: Arc::default(),

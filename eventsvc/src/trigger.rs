@@ -139,7 +139,8 @@ impl TargetRef {
             }
             (TargetKind::Agent, None) => Err(FieldError::new("/target/id", "name the agent")),
             (kind, _) => {
-                let message = format!("a {kind} cannot be started by a trigger yet; `agent` and `swarm` can");
+                let message =
+                    format!("a {kind} cannot be started by a trigger yet; `agent` and `swarm` can");
                 Err(FieldError::new("/target/kind", message))
             }
         }

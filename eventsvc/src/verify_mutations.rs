@@ -151,10 +151,6 @@ fn timed(scheme: Scheme) -> bool {
     signs(scheme) && !matches!(scheme, Scheme::Github | Scheme::HubspotV1)
 }
 
-fn addressed(scheme: Scheme) -> bool {
-    matches!(scheme, Scheme::Hubspot | Scheme::HubspotV1)
-}
-
 proptest! {
     #[test]
     fn what_is_signed_is_believed_and_one_changed_byte_is_not(
@@ -231,7 +227,7 @@ proptest! {
 
     #[test]
     fn another_method_or_address_is_not_believed(
-        scheme in prop::sample::select(&SCHEMES[..]),
+        scheme in prop::sample::select(&[Scheme::Hubspot, Scheme::HubspotV1][..]),
         method in prop::sample::select(&["GET", "PUT", "post"][..]),
         url in prop::sample::select(&[
             "http://hooks.example.com/v1/hooks/trg_1?a=b",
@@ -240,7 +236,6 @@ proptest! {
             "https://evil.example.com/v1/hooks/trg_1?a=b",
         ][..]),
     ) {
-        prop_assume!(addressed(scheme));
         let good = sent(scheme, b"{}".to_vec());
         let moved = Sent { url: url.into(), ..good.clone() };
         let changed = Sent { method: method.into(), ..good };

@@ -14,6 +14,7 @@
 mod api;
 mod bus;
 mod db;
+mod github;
 mod gmail;
 mod google;
 pub mod idp;
@@ -25,6 +26,7 @@ pub mod walk;
 pub use api::{Api, Reply};
 pub use bus::TestNats;
 pub use db::TestDb;
+pub use github::{GITHUB_HOOK, GITHUB_TOKEN, Github};
 pub use gmail::{GMAIL_TOKEN, Gmail};
 pub use google::{GoogleKeys, push_token};
 pub use idp::Idp;

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use serde_json::Map;
 use shared_models::{EventId, TenantId, TriggerId};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -59,6 +60,7 @@ async fn activate(app: &App) -> anyhow::Result<Option<DateTime<Utc>>> {
     let mut after = None;
     loop {
         let mut tx = app.db.system("triggers of all tenants with queued firings").await?;
+        indexed(&mut tx).await?;
         let due = flow::waiting(&mut tx, after, TRIGGERS).await?;
         tx.commit().await?;
         app.flow.waiting.store(!due.is_empty() || after.is_some(), Ordering::Relaxed);
@@ -79,6 +81,7 @@ async fn one(
     trigger: TriggerId,
 ) -> anyhow::Result<Option<DateTime<Utc>>> {
     let mut tx = app.db.begin(tenant).await?;
+    indexed(&mut tx).await?;
     let Some(state) = flow::lock(&mut tx, trigger).await? else { return Ok(None) };
     let queue = store::firing::lock_queued(&mut tx, trigger, QUEUE).await?;
     // Without its flow control every one of them is free to go.
@@ -99,6 +102,12 @@ async fn one(
         app.relay.ring();
     }
     Ok(plan.again_at)
+}
+
+/// On fast-growing tables the planner would read all of them until statistics catch up.
+async fn indexed(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let plan = "set local enable_seqscan = off; set local jit = off";
+    sqlx::raw_sql(plan).execute(connection).await.map(drop)
 }
 
 /// The queue with each firing's key. One whose key cannot be told, or whose trigger is gone, leaves it here.

@@ -158,4 +158,16 @@ mod tests {
         assert_eq!(take(source, 1000), Ok(()));
         assert_eq!(take(source, 1000), Err(Duration::from_secs(1)));
     }
+
+    #[test]
+    fn a_tenant_replays_so_many_in_a_minute_and_others_do_not_wait_for_it() {
+        let (guard, tenant) = (Guard::default(), TenantId::mint());
+
+        for _ in 0..6 {
+            assert_eq!(guard.replay(tenant, 100, 600), Ok(()));
+        }
+        let wait = guard.replay(tenant, 100, 600).unwrap_err();
+        assert!(wait <= Duration::from_secs(10) && wait > Duration::from_secs(5), "{wait:?}");
+        assert_eq!(guard.replay(TenantId::mint(), 100, 600), Ok(()));
+    }
 }

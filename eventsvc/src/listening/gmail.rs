@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use servicekit::FieldError;
 use url::Url;
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ use crate::options::{Scheme, Verify};
 
 const LONGEST_INTERVAL: u32 = 24 * 60 * 60;
 /// Messages read in one look; the rest is read in the next, at once.
-const MOST_MESSAGES: usize = 50;
+const MOST_MESSAGES: usize = 25;
 /// Pages of a list read in one look.
 const MOST_PAGES: usize = 10;
 /// How far before the last good look a resync begins: clocks differ, and mail is dated by who receives it first.
@@ -291,7 +291,13 @@ impl GmailOptions {
         }
         let millis = message["internalDate"].as_str().and_then(|millis| millis.parse().ok());
         let occurred_at = millis.and_then(DateTime::from_timestamp_millis);
-        Ok(Some(Item { key: id.to_owned(), payload: message, occurred_at, recovered }))
+        Ok(Some(Item {
+            key: id.to_owned(),
+            payload: message,
+            headers: Map::new(),
+            occurred_at,
+            recovered,
+        }))
     }
 }
 

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode, header};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use servicekit::{
     FieldError,
     egress::{Answer, Injection},
@@ -29,6 +29,8 @@ const USUAL_INTERVAL: u32 = 300;
 const MOST_HEADERS: usize = 20;
 /// Ids of things found before that are remembered; deliveries know the older ones.
 const REMEMBERED: usize = 2000;
+/// More than are remembered could not be told from new ones.
+const LONGEST_LIST: usize = 1500;
 /// The most things taken from one look.
 const MOST_ITEMS: usize = 500;
 
@@ -196,6 +198,7 @@ impl PollOptions {
                     .map(|entry| Item {
                         key: entry.key().to_owned(),
                         payload: entry.payload(),
+                        headers: Map::new(),
                         occurred_at: entry.published.or(entry.updated),
                         recovered: false,
                     })
@@ -220,6 +223,7 @@ impl PollOptions {
             .map(|item| Item {
                 key: self.key(item),
                 payload: item.clone(),
+                headers: Map::new(),
                 occurred_at: at(item),
                 recovered: false,
             })
@@ -243,6 +247,10 @@ impl PollOptions {
         let mut items = Vec::new();
         if answer.status != StatusCode::NOT_MODIFIED {
             let all = self.read(&answer.body)?;
+            if all.len() > LONGEST_LIST {
+                let why = format!("the list has more than {LONGEST_LIST} things: ask for fewer");
+                return Err(LookError::Never(why));
+            }
             let mut fresh: Vec<Item> = Vec::new();
             for item in all {
                 let hash = short(&item.key);

@@ -275,7 +275,7 @@ fn draft(item: &Item, now: chrono::DateTime<Utc>) -> Draft {
         dedupe: Some(DedupeKey::of(item.key.clone())),
         verified_by: if item.recovered { RECOVERED } else { LOOKED },
         content_type: Some("application/json".into()),
-        headers: serde_json::Map::new(),
+        headers: item.headers.clone(),
         body: item.payload.to_string().into(),
         payload: item.payload.clone(),
         occurred_at: item.occurred_at.unwrap_or(now),

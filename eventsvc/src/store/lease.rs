@@ -76,6 +76,19 @@ pub(crate) async fn leave(tx: &mut TenantTx, source: SourceId) -> Result<(), sql
     .map(drop)
 }
 
+/// Stops listening to a source whose triggers no longer want that.
+pub(crate) async fn stop(tx: &mut TenantTx, source: SourceId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "delete from eventsvc.source_lease where tenant_id = $1 and source_id = $2",
+        tenant as _,
+        source as _,
+    )
+    .execute(&mut **tx)
+    .await?;
+    forget(tx, source).await
+}
+
 /// Forgets how far a source has come.
 pub(crate) async fn forget(tx: &mut TenantTx, source: SourceId) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
@@ -158,7 +171,8 @@ pub(crate) async fn next(
     .await
 }
 
-/// Keeps what this replica holds for so many seconds more.
+/// Keeps what this replica holds for so many seconds more, but for what it has been looking at for longer than that: that
+/// look broke, and somebody else shall try.
 pub(crate) async fn renew(
     tx: &mut SystemTx,
     replica: Uuid,
@@ -166,7 +180,8 @@ pub(crate) async fn renew(
 ) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
         "update eventsvc.source_lease set until_at = eventsvc.db_now() + make_interval(secs => $2)
-         where owner = $1 and until_at >= eventsvc.db_now()",
+         where owner = $1 and until_at >= eventsvc.db_now()
+           and (looking_since is null or looking_since > eventsvc.db_now() - make_interval(secs => $2))",
         replica,
         seconds,
     )

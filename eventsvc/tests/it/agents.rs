@@ -45,8 +45,10 @@ async fn a_trigger_starts_a_swarm_and_pauses_when_the_swarm_is_deleted() {
     let world = World::start().await;
     let (swarm, unknown) = (SwarmId::mint(), SwarmId::mint());
     world.show_swarm(swarm, &world.owner);
-    let at = |id: String| json!({ "system": "webhook", "target": { "kind": "swarm", "id": id },
-        "options": { "verify": { "scheme": "none" } } });
+    let at = |id: String| {
+        json!({ "system": "webhook", "target": { "kind": "swarm", "id": id },
+        "options": { "verify": { "scheme": "none" } } })
+    };
     let refused = world.mine().post("/v1/triggers", &at(unknown.to_string())).await.expect(422);
     assert_eq!(refused["errors"][0]["pointer"], "/target/id");
     let refused = world.mine().post("/v1/triggers", &at("agt_1".into())).await.expect(422);

@@ -281,26 +281,3 @@ async fn many_deliveries_are_replayed_after_a_dry_run_has_shown_what_would_fire(
     let seen = stranger.post("/v1/deliveries/replay", &which).await.expect(200);
     assert_eq!(seen["deliveries"], 0, "nobody replays what they do not see");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn replays_are_held_to_a_pace() {
-    let world = World::start().await;
-    let hook = world.open_trigger(json!({ "filter": "false" })).await;
-    for n in 0..100 {
-        world.send(hook, &json!({ "n": n })).await.expect(202);
-    }
-    let replay = async || {
-        let body = json!({ "status": "fired", "dry_run": false });
-        world.mine().post("/v1/deliveries/replay", &body).await
-    };
-    let all = json!({ "status": "filtered", "dry_run": false });
-    world.mine().post("/v1/deliveries/replay", &all).await.expect(202);
-    for _ in 0..5 {
-        assert_eq!(replay().await.expect(202)["deliveries"], 100);
-    }
-
-    let refused = replay().await;
-
-    assert_eq!(refused.refusal(), (429, "rate_limited"));
-    assert!(refused.header("retry-after").is_some());
-}

@@ -15,6 +15,7 @@ mod intake;
 mod ledger;
 mod listening;
 mod options;
+mod peers;
 mod providers;
 mod respond;
 mod scheduler;

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use shared_models::TriggerId;
-use testkit::{Api, Reply, push_token};
+use testkit::{Api, GITHUB_HOOK, GITHUB_TOKEN, Reply, eventually, push_token};
 
 use crate::harness::{PUBLIC_URL, World, signed};
 
@@ -273,4 +273,51 @@ async fn a_delivery_signed_for_a_trigger_says_nothing_at_another() {
     let reply = api.raw(Method::POST, &format!("/v1/hooks/{other}"), "{}".into()).await;
 
     assert_eq!(reply.refusal(), (401, "bad_signature"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_github_could_not_deliver_is_fetched_from_its_record_once() {
+    let world = World::start().await;
+    let credential = world.credential(json!({ "secret": "key", "token": GITHUB_TOKEN }));
+    let options = json!({ "reconcile": { "hook": GITHUB_HOOK, "interval_seconds": 3600 } });
+    let body = json!({ "system": "github", "options": options, "credential_id": credential,
+        "filter": "headers['x-github-event'] == 'push'" });
+    let (hook, _) = world.trigger(body).await;
+    let listener =
+        async || world.mine().get(&format!("/v1/triggers/{hook}/listener")).await.expect(200);
+    eventually("the first look", async || (!listener().await["cursor"].is_null()).then_some(()))
+        .await;
+
+    // One came, one was lost, one was tried while we were away and came after all.
+    let soon = "2100-01-01T00:00:00Z";
+    for (guid, status) in [("g1", 202), ("g2", 503), ("g3", 0)] {
+        world.github.tried(guid, status, soon, &json!({ "id": guid }));
+    }
+    github(&world, hook, "push", "g1", r#"{"id":"g1"}"#).await.expect(202);
+    github(&world, hook, "push", "g3", r#"{"id":"g3"}"#).await.expect(202);
+    let path = format!("/v1/triggers/{hook}/listener/look");
+    for _ in 0..2 {
+        let before = listener().await["last_looked_at"].clone();
+        assert_eq!(world.mine().post(&path, &json!({})).await.status, 202);
+        eventually("a look", async || (listener().await["last_looked_at"] != before).then_some(()))
+            .await;
+    }
+
+    let after = listener().await;
+    assert_eq!((&after["found"], &after["recovered"]), (&json!(1), &json!(1)));
+    assert_eq!(world.github.fetched(), 2, "each that failed was fetched once");
+    let fired = world.engine().await.take(3).await;
+    let mut ids: Vec<_> = fired.iter().map(|e| e.data.dedupe_key.clone().unwrap()).collect();
+    ids.sort();
+    assert_eq!(ids, ["g1", "g2", "g3"]);
+    assert_eq!(
+        world
+            .count("select count(*) from eventsvc.delivery where verified_by = 'reconciled'")
+            .await,
+        1
+    );
+    let patch = json!({ "options": { "reconcile": null } });
+    world.mine().patch(&format!("/v1/triggers/{hook}"), &patch).await.expect(200);
+    let gone = world.mine().get(&format!("/v1/triggers/{hook}/listener")).await;
+    assert_eq!(gone.refusal(), (409, "no_listener"));
 }

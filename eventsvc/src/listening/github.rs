@@ -1,0 +1,240 @@
+//! Deliveries that GitHub could not hand over. It tries once and keeps a record for three days; what it says we did not
+//! take is fetched from there. Its id is the one the hook would have seen, so what did arrive after all is a repetition.
+
+use std::{collections::VecDeque, time::Duration};
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use servicekit::{FieldError, egress::Injection};
+use url::Url;
+use utoipa::ToSchema;
+
+use super::{Ask, FLOOR, Item, Listener, Look, LookError, ask::check};
+
+const LONGEST_INTERVAL: u32 = 24 * 60 * 60;
+const MOST_PAGES: usize = 10;
+/// Deliveries fetched in one look.
+const MOST_FETCHED: usize = 50;
+/// A record may be written so much later than one that is newer.
+const OVERLAP: i64 = 10 * 60;
+const REMEMBERED: usize = 1000;
+
+/// How deliveries that did not come are found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "hook": "repos/octocat/hello/hooks/42", "interval_seconds": 300 }))]
+pub(crate) struct Reconcile {
+    /// The webhook at GitHub: `repos/{owner}/{repo}/hooks/{id}` or `orgs/{org}/hooks/{id}`. The credential has, beside the
+    /// `secret`, a `token` that may read it.
+    pub hook: String,
+    /// Seconds between two looks: 30 to 86400, 300 unless said.
+    #[serde(default = "usual")]
+    pub interval_seconds: u32,
+}
+
+const fn usual() -> u32 {
+    300
+}
+
+/// What of a source's options this listener reads.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Reconciled {
+    pub reconcile: Reconcile,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Position {
+    delivered_at: DateTime<Utc>,
+    /// What was fetched already, latest last.
+    #[serde(default)]
+    fetched: VecDeque<String>,
+}
+
+/// One record of GitHub's.
+#[derive(Clone, Debug, Deserialize)]
+struct Record {
+    id: i64,
+    guid: String,
+    delivered_at: DateTime<Utc>,
+    #[serde(default)]
+    status_code: i64,
+    #[serde(default)]
+    event: String,
+}
+
+impl Reconcile {
+    /// Names every field that makes no sense.
+    pub(crate) fn errors(&self) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let mut refuse = |field: &str, why: &str| {
+            errors.push(FieldError::new(format!("/options/reconcile/{field}"), why));
+        };
+        let parts: Vec<&str> = self.hook.split('/').collect();
+        let known =
+            matches!(parts.as_slice(), ["repos", _, _, "hooks", _] | ["orgs", _, "hooks", _]);
+        let plain = |part: &&str| {
+            let mut letters = part.chars();
+            !part.is_empty()
+                && !part.starts_with('.')
+                && letters.all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        if !known || !parts.iter().all(plain) {
+            refuse("hook", "say repos/{owner}/{repo}/hooks/{id} or orgs/{org}/hooks/{id}");
+        }
+        if !(FLOOR..=LONGEST_INTERVAL).contains(&self.interval_seconds) {
+            refuse("interval_seconds", "must be between 30 and 86400");
+        }
+        errors
+    }
+
+    async fn look_now(&self, ask: &Ask, position: Option<&Value>) -> Result<Look, LookError> {
+        let again = Duration::from_secs(self.interval_seconds.into());
+        let position = position.and_then(|at| serde_json::from_value::<Position>(at.clone()).ok());
+        let Some(mut position) = position else {
+            let begun = Position { delivered_at: ask.now, fetched: VecDeque::new() };
+            let position = serde_json::to_value(&begun).unwrap_or_default();
+            return Ok(Look { position, again, ..Look::default() });
+        };
+        let mut records = self.since(ask, &position).await?;
+        records.sort_by_key(|record| (record.delivered_at, record.id));
+        let (mut items, mut more) = (Vec::new(), false);
+        for record in &records {
+            let taken = (200..300).contains(&record.status_code);
+            if taken || position.fetched.contains(&record.guid) {
+                position.delivered_at = position.delivered_at.max(record.delivered_at);
+                continue;
+            }
+            if items.len() >= MOST_FETCHED {
+                more = true;
+                break;
+            }
+            items.extend(self.fetch(ask, record).await?);
+            position.fetched.push_back(record.guid.clone());
+            position.delivered_at = position.delivered_at.max(record.delivered_at);
+        }
+        while position.fetched.len() > REMEMBERED {
+            position.fetched.pop_front();
+        }
+        let note = (!items.is_empty()).then(|| format!("{} deliveries recovered", items.len()));
+        let again = if more { Duration::ZERO } else { again };
+        let position = serde_json::to_value(&position).unwrap_or_default();
+        Ok(Look { items, position, again, note, renew_at: None })
+    }
+
+    /// The records since shortly before the position, each once.
+    async fn since(&self, ask: &Ask, position: &Position) -> Result<Vec<Record>, LookError> {
+        let since = position.delivered_at - chrono::Duration::seconds(OVERLAP);
+        let (mut records, mut cursor) = (Vec::new(), None::<String>);
+        for _ in 0..MOST_PAGES {
+            let next = cursor.take().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            let (body, link) = self.get(ask, &format!("deliveries?per_page=100{next}")).await?;
+            let page: Vec<Record> = serde_json::from_value(body)
+                .map_err(|error| LookError::Never(format!("the list cannot be read: {error}")))?;
+            let over = page.last().is_none_or(|last| last.delivered_at < since);
+            records.extend(page.into_iter().filter(|record| record.delivered_at >= since));
+            match link.filter(|_| !over) {
+                Some(next) => cursor = Some(next),
+                None => break,
+            }
+        }
+        Ok(records)
+    }
+
+    async fn fetch(&self, ask: &Ask, record: &Record) -> Result<Option<Item>, LookError> {
+        let (whole, _) = self.get(ask, &format!("deliveries/{}", record.id)).await?;
+        let Some(payload) = whole.pointer("/request/payload").filter(|payload| !payload.is_null())
+        else {
+            return Ok(None);
+        };
+        let mut headers = Map::new();
+        headers.insert("x-github-event".into(), record.event.clone().into());
+        headers.insert("x-github-delivery".into(), record.guid.clone().into());
+        Ok(Some(Item {
+            key: record.guid.clone(),
+            payload: payload.clone(),
+            headers,
+            occurred_at: Some(record.delivered_at),
+            recovered: true,
+        }))
+    }
+
+    /// An answer of GitHub's, and where its next page begins.
+    async fn get(&self, ask: &Ask, path: &str) -> Result<(Value, Option<String>), LookError> {
+        let base = ask.providers.github.as_str().trim_end_matches('/');
+        let url = Url::parse(&format!("{base}/{}/{path}", self.hook));
+        let url = url.map_err(|error| LookError::Never(error.to_string()))?;
+        let token = ["token", "access_token"].iter().find_map(|name| ask.fields.get(*name));
+        let token = token.ok_or_else(|| LookError::Credential("it has no field `token`".into()))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
+        let injection = Some(Injection::Bearer(token.clone()));
+        let answer = ask.send(Method::GET, url, headers, None, injection).await?;
+        check(&answer)?;
+        let link = answer.headers.get(header::LINK).and_then(|link| link.to_str().ok());
+        let next = link.and_then(next_cursor);
+        let body = serde_json::from_slice(&answer.body);
+        let body = body.map_err(|error| LookError::Later(format!("no JSON: {error}"), None))?;
+        Ok((body, next))
+    }
+}
+
+/// The cursor of the next page in a `Link` header.
+fn next_cursor(link: &str) -> Option<String> {
+    let next = link.split(',').find(|part| part.contains("rel=\"next\""))?;
+    let url = next.split_once('<')?.1.split_once('>')?.0;
+    let url = Url::parse(url).ok()?;
+    let cursor = url.query_pairs().find(|(name, _)| name == "cursor")?.1.into_owned();
+    // It goes back into a URL as it is.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    Some(cursor).filter(|cursor| !cursor.is_empty() && cursor.chars().all(plain))
+}
+
+impl Listener for Reconciled {
+    fn look<'a>(
+        &'a self,
+        ask: &'a Ask,
+        position: Option<&'a Value>,
+    ) -> BoxFuture<'a, Result<Look, LookError>> {
+        Box::pin(self.reconcile.look_now(ask, position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_named_in_a_link() {
+        let link = "<https://api.github.com/x?per_page=100&cursor=v1_9>; rel=\"next\", <https://a/>; rel=\"last\"";
+
+        assert_eq!(next_cursor(link).as_deref(), Some("v1_9"));
+        assert_eq!(next_cursor("<https://a/?cursor=1>; rel=\"prev\""), None);
+        assert_eq!(next_cursor("<https://a/?cursor=1%26x>; rel=\"next\""), None);
+    }
+
+    #[test]
+    fn a_hook_is_a_place_at_github_and_nothing_else() {
+        let refused =
+            |hook: &str| !Reconcile { hook: hook.into(), interval_seconds: 60 }.errors().is_empty();
+
+        assert!(!refused("repos/octocat/hello-world/hooks/42"));
+        assert!(!refused("orgs/octo/hooks/1"));
+        for hook in
+            ["", "repos/a/b", "repos/../../hooks/1", "repos/a/b/hooks/1?x", "user/a/hooks/1"]
+        {
+            assert!(refused(hook), "{hook}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_link_breaks_the_reader(link in "[<>; a-z=\"/:?&%,]{0,80}") {
+            let _ = next_cursor(&link);
+        }
+    }
+}

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use shared_models::{AgentId, ModelId, TriggerId};
+use shared_models::{AgentId, ModelId, TriggerId, WebhookEndpointId};
 use uuid::Uuid;
 
-/// An agent, a trigger or a model.
+/// An agent, a trigger, a model or an endpoint of webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "kind", content = "id", rename_all = "lowercase", deny_unknown_fields)]
 pub(crate) enum Grantee {
@@ -16,6 +16,8 @@ pub(crate) enum Grantee {
     Trigger(TriggerId),
     /// A model of the tenant, for whoever runs on it.
     Model(ModelId),
+    /// An endpoint that is told of runs, for its signatures.
+    Webhook(WebhookEndpointId),
 }
 
 impl Grantee {
@@ -25,6 +27,7 @@ impl Grantee {
             Self::Agent(_) => "agent",
             Self::Trigger(_) => "trigger",
             Self::Model(_) => "model",
+            Self::Webhook(_) => "webhook",
         }
     }
 
@@ -34,6 +37,7 @@ impl Grantee {
             Self::Agent(id) => id.uuid(),
             Self::Trigger(id) => id.uuid(),
             Self::Model(id) => id.uuid(),
+            Self::Webhook(id) => id.uuid(),
         }
     }
 
@@ -43,6 +47,7 @@ impl Grantee {
             "agent" => Some(Self::Agent(id.into())),
             "trigger" => Some(Self::Trigger(id.into())),
             "model" => Some(Self::Model(id.into())),
+            "webhook" => Some(Self::Webhook(id.into())),
             _ => None,
         }
     }
@@ -53,6 +58,7 @@ impl Grantee {
             "agent" => id.parse().ok().map(Self::Agent),
             "trigger" => id.parse().ok().map(Self::Trigger),
             "model" => id.parse().ok().map(Self::Model),
+            "webhook" => id.parse().ok().map(Self::Webhook),
             _ => None,
         }
     }
@@ -64,6 +70,7 @@ impl fmt::Display for Grantee {
             Self::Agent(id) => write!(f, "agent {id}"),
             Self::Trigger(id) => write!(f, "trigger {id}"),
             Self::Model(id) => write!(f, "model {id}"),
+            Self::Webhook(id) => write!(f, "webhook {id}"),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::models::Models;
 use crate::prices::Prices;
 use crate::reader::Reader;
 use crate::tools::mcp::McpPool;
+use crate::webhooks::Webhooks;
 
 /// The engine. Cheap to clone.
 #[derive(Clone)]
@@ -71,6 +72,8 @@ pub(crate) struct Parts {
     /// This process as an owner of runs.
     pub(crate) worker: WorkerId,
     pub(crate) lease: Arc<Lease>,
+    /// Telling tenants of their runs.
+    pub(crate) webhooks: Arc<Webhooks>,
     /// Rung when an agent has been deleted.
     pub(crate) grants_due: Arc<Notify>,
     /// For what may outlive a request.

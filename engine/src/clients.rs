@@ -3,3 +3,4 @@
 pub(crate) mod credsvc;
 pub(crate) mod eventsvc;
 pub(crate) mod gateway;
+pub(crate) mod webhook_secrets;

@@ -42,6 +42,10 @@ codes! {
     PRICE_NOT_FOUND = "price_not_found", 404, "The tenant's price book has no such price.";
     PRICE_TAKEN = "price_exists", 409, "The model has a price from this moment on already.";
     CREDENTIAL_REFUSED = "credential_refused", 422, "The credential does not exist or may not be used so.";
+    WEBHOOK_ENDPOINT_NOT_FOUND = "webhook_endpoint_not_found", 404, "There is no such endpoint.";
+    WEBHOOK_ENDPOINTS_FULL = "webhook_endpoints_full", 409, "The tenant has as many endpoints as it may have.";
+    WEBHOOK_DELIVERY_NOT_FOUND = "webhook_delivery_not_found", 404, "The endpoint was to be told of no such event, or it is long ago.";
+    WEBHOOK_DISABLED = "webhook_endpoint_disabled", 409, "The endpoint is disabled; enable it first.";
     RUN_NOT_FOUND = "run_not_found", 404, "There is no such run, or it is not yours to see.";
     RUN_PRUNED = "run_pruned", 410, "The run ended so long ago that what was said in it has been forgotten.";
     CONVERSATION_NOT_FOUND = "conversation_not_found", 404, "There is no such conversation, or it is not yours to see.";

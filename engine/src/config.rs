@@ -8,6 +8,7 @@ use shared_models::Service;
 use url::Url;
 
 use crate::models::{ModelsConfig, ProviderConfig};
+use crate::webhooks::WebhookConfig;
 
 /// The engine's settings.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub mcp_commands: Vec<String>,
     /// How runs are carried out.
     pub runs: RunConfig,
+    /// How tenants are told of them.
+    pub webhooks: WebhookConfig,
 }
 
 /// How runs are carried out.
@@ -104,6 +107,7 @@ impl Config {
             },
             mcp_commands: commands(env),
             runs: RunConfig::read(env),
+            webhooks: WebhookConfig::read(env),
         }
     }
 }

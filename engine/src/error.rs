@@ -2,7 +2,8 @@
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
 use shared_models::{
-    AgentId, ConversationId, CredentialId, McpServerId, ModelId, PriceId, RunId, SwarmId, ToolId,
+    AgentId, ConversationId, CredentialId, McpServerId, MessageId, ModelId, PriceId, RunId,
+    SwarmId, ToolId, WebhookEndpointId,
 };
 
 use crate::codes;
@@ -78,6 +79,14 @@ pub(crate) enum Error {
     PriceTaken(String),
     #[error("{0}")]
     CredentialRefused(String),
+    #[error("there is no webhook endpoint {0}")]
+    WebhookEndpointNotFound(WebhookEndpointId),
+    #[error("a tenant has {0} endpoints at most")]
+    WebhookEndpointsFull(i64),
+    #[error("the endpoint was to be told of no event {0}")]
+    WebhookDeliveryNotFound(MessageId),
+    #[error("the endpoint is disabled")]
+    WebhookDisabled,
     #[error("there is no run {0}")]
     RunNotFound(RunId),
     #[error("what was said in the run {0} has been forgotten: it ended too long ago")]
@@ -151,6 +160,10 @@ impl From<Error> for Problem {
             Error::PriceNotFound(_) => &codes::PRICE_NOT_FOUND,
             Error::PriceTaken(_) => &codes::PRICE_TAKEN,
             Error::CredentialRefused(_) => &codes::CREDENTIAL_REFUSED,
+            Error::WebhookEndpointNotFound(_) => &codes::WEBHOOK_ENDPOINT_NOT_FOUND,
+            Error::WebhookEndpointsFull(_) => &codes::WEBHOOK_ENDPOINTS_FULL,
+            Error::WebhookDeliveryNotFound(_) => &codes::WEBHOOK_DELIVERY_NOT_FOUND,
+            Error::WebhookDisabled => &codes::WEBHOOK_DISABLED,
             Error::RunNotFound(_) => &codes::RUN_NOT_FOUND,
             Error::RunPruned(_) => &codes::RUN_PRUNED,
             Error::RunEnded => &codes::RUN_ENDED,

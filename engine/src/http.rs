@@ -7,3 +7,4 @@ pub(crate) mod openai;
 mod run_view;
 pub(crate) mod runs;
 pub(crate) mod swarms;
+pub(crate) mod webhooks;

@@ -39,6 +39,7 @@ mod toolbox;
 mod tools;
 mod transcript;
 mod visibility;
+mod webhooks;
 mod workers;
 
 pub use codes::ALL as CODES;
@@ -46,6 +47,7 @@ pub use config::{Config, RunConfig};
 pub use models::{ModelsConfig, ProviderConfig};
 pub use routes::openapi;
 pub use start::{Engine, open, start};
+pub use webhooks::WebhookConfig;
 
 /// The migrations of the `engine` schema.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/engine");

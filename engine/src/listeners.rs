@@ -1,3 +1,4 @@
 //! Events the engine hears, one file each.
 
+pub(crate) mod run_events;
 pub(crate) mod trigger_fired;

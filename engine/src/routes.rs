@@ -28,6 +28,8 @@ fn routes() -> OpenApiRouter<App> {
         .merge(http::conversations::routes())
         // runs
         .merge(http::runs::routes())
+        // endpoints that are told of runs
+        .merge(http::webhooks::routes())
 }
 
 /// The API with everything around it.

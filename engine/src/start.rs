@@ -18,11 +18,13 @@ use crate::committer::Committer;
 use crate::config::Config;
 use crate::creator::{self, Creator};
 use crate::lease::Lease;
+use crate::listeners::run_events::RunEventsListener;
 use crate::listeners::trigger_fired::TriggerFiredListener;
 use crate::live::Stage;
 use crate::models::Models;
 use crate::reader::{self, Reader};
 use crate::tools::mcp::McpPool;
+use crate::webhooks::Webhooks;
 use crate::{MIGRATOR, routes, workers};
 
 /// An engine at work.
@@ -54,6 +56,9 @@ pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
     life.spawn("questions", workers::questions::run(app.clone()));
     let fired = Arc::new(TriggerFiredListener { app: app.clone() });
     life.spawn("trigger.fired", listen_batch(app.db.clone(), app.bus.clone(), fired, life.soft()));
+    let told = Arc::new(RunEventsListener::new(app.clone()));
+    life.spawn("run events", listen_batch(app.db.clone(), app.bus.clone(), told, life.soft()));
+    life.spawn("webhooks", workers::webhooks::run(app.clone()));
     let probes = probes(&app);
     Ok(Engine { router: routes::router(app, probes) })
 }
@@ -77,6 +82,7 @@ async fn build(
     let minter = Minter::new(SigningKey::parse(Service::Engine, &service.auth.service_key)?);
     let peer =
         |url: &url::Url, callee| Peer::new(url.clone(), callee, minter.clone(), http.clone());
+    let credsvc = Credsvc::new(peer(&config.credsvc_url, Service::Credsvc));
     let egress = Egress::new(config.egress.clone())?;
     let committer = Committer::start(&service.db, &config.runs, relay_handle.clone(), life)?;
     Ok(Parts {
@@ -85,7 +91,8 @@ async fn build(
         prices: Arc::default(),
         egress,
         mcp: Arc::new(McpPool::new(config.mcp_commands.clone())),
-        credsvc: Credsvc::new(peer(&config.credsvc_url, Service::Credsvc)),
+        webhooks: Arc::new(Webhooks::new(config.webhooks.clone(), credsvc.clone())),
+        credsvc,
         eventsvc: Eventsvc::new(peer(&config.eventsvc_url, Service::Eventsvc)),
         gateway: Gateway::new(peer(&config.gateway_url, Service::Gateway)),
         runs: Arc::new(config.runs.clone()),

@@ -28,4 +28,7 @@ pub(crate) mod tool;
 pub(crate) mod tool_import;
 pub(crate) mod turn;
 pub(crate) mod usage;
+pub(crate) mod webhook_delivery;
+pub(crate) mod webhook_endpoint;
+pub(crate) mod webhook_log;
 pub(crate) mod worker;

@@ -7,3 +7,4 @@ pub(crate) mod heartbeat;
 pub(crate) mod questions;
 pub(crate) mod retention;
 pub(crate) mod sweeper;
+pub(crate) mod webhooks;

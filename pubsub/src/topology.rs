@@ -72,6 +72,15 @@ pub const EVENTSVC_RUN_LIFECYCLE: Consumer = Consumer {
     concurrency: 256,
 };
 
+/// The life of runs, for those whom tenants want told.
+pub const ENGINE_WEBHOOKS: Consumer = Consumer {
+    durable: "engine_webhooks",
+    stream: Stream::Runs,
+    filter: "runs.*.run.*.v1",
+    service: Service::Engine,
+    concurrency: 2_048,
+};
+
 /// Deleted agents, whose triggers pause.
 pub const EVENTSVC_AGENT_DELETED: Consumer = Consumer {
     durable: "eventsvc_agent_deleted",
@@ -93,6 +102,7 @@ pub const EVENTSVC_SWARM_DELETED: Consumer = Consumer {
 /// Every durable consumer.
 pub const CONSUMERS: &[&Consumer] = &[
     &ENGINE_TRIGGER_FIRED,
+    &ENGINE_WEBHOOKS,
     &EVENTSVC_RUN_LIFECYCLE,
     &EVENTSVC_AGENT_DELETED,
     &EVENTSVC_SWARM_DELETED,

@@ -98,10 +98,7 @@ pub fn of_role(role: Role) -> Vec<&'static str> {
 /// The scopes `caller` holds at `callee`: the whole matrix of who may ask whom for what.
 pub const fn of_service(caller: Service, callee: Service) -> &'static [&'static str] {
     match (caller, callee) {
-        (Service::Engine, Service::Credsvc) => {
-            &[CredentialsResolve::NAME, CredentialsGrant::NAME, CredentialsRead::NAME]
-        }
-        (Service::Eventsvc, Service::Credsvc) => &[
+        (Service::Engine | Service::Eventsvc, Service::Credsvc) => &[
             CredentialsResolve::NAME,
             CredentialsGrant::NAME,
             CredentialsRead::NAME,

@@ -164,6 +164,8 @@ ids! {
     McpServerId = "mcp";
     /// An API's description that tools were made of.
     ToolImportId = "imp";
+    /// Where a tenant wants to be told of its runs.
+    WebhookEndpointId = "whe";
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use servicekit::{Peer, PeerError, peer::Ask};
-use shared_models::{AgentId, CredentialId, GrantId, ModelId, RunId, TenantId, UserId};
+use shared_models::{
+    AgentId, CredentialId, GrantId, ModelId, RunId, TenantId, UserId, WebhookEndpointId,
+};
 
 use crate::error::Error;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Credsvc(Peer);
+pub(crate) struct Credsvc(pub(super) Peer);
 
 /// Which secret, and in whose name.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +31,7 @@ pub(crate) struct Wants {
 pub(crate) enum Grantee {
     Agent(AgentId),
     Model(ModelId),
+    Webhook(WebhookEndpointId),
 }
 
 /// A resolved credential. Lives as long as one call.
@@ -116,7 +119,7 @@ impl Credsvc {
         self.record(ask, Grantee::Model(model), owner, credential).await
     }
 
-    async fn record(
+    pub(super) async fn record(
         &self,
         ask: Ask<'_>,
         grantee: Grantee,
@@ -180,7 +183,7 @@ fn as_text(value: &Value) -> Option<SecretString> {
 }
 
 /// A refusal is the client's to read; a peer that is away is not.
-fn refused(error: PeerError) -> Error {
+pub(super) fn refused(error: PeerError) -> Error {
     match error {
         PeerError::Problem(_, problem) if matches!(problem.status, 403 | 404 | 409 | 422) => {
             Error::CredentialRefused(format!("{}: {}", problem.title, problem.detail))

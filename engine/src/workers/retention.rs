@@ -4,7 +4,7 @@ use dbutil::Batches;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
-use crate::store::{retention, sweep};
+use crate::store::{retention, sweep, webhook_delivery};
 
 /// Trees or runs per statement; a statement is further bounded by the records it removes.
 const BATCH: i64 = 200;
@@ -51,8 +51,15 @@ async fn activate(app: &App) -> Result<u64, sqlx::Error> {
         conversations.did(retention::forget_conversations(&mut tx, days, BATCH).await?);
         tx.commit().await?;
     }
+    let mut told = Batches::default();
+    while told.more().await {
+        let mut tx = app.db.system("forget what endpoints of all tenants were told").await?;
+        let days = app.webhooks.config.days;
+        told.did(webhook_delivery::forget(&mut tx, days, BATCH).await?);
+        tx.commit().await?;
+    }
     let mut tx = app.db.system("forget silent workers").await?;
     retention::forget_workers(&mut tx, BATCH).await?;
     tx.commit().await?;
-    Ok(content.all() + runs.all() + conversations.all())
+    Ok(content.all() + runs.all() + conversations.all() + told.all())
 }

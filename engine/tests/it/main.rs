@@ -39,3 +39,4 @@ mod tools_import;
 mod tools_mcp;
 mod versions;
 mod walk;
+mod webhooks;

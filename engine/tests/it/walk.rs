@@ -41,8 +41,17 @@ async fn every_route_refuses_who_may_not_call_it() {
     let member = json!({ "kind": "agent", "agent_id": agent_id, "name": "a" });
     let swarm = json!({ "name": "walked", "members": [member] });
     let swarm = api.post("/v1/swarms", &swarm).await.expect(201);
+    let endpoint = crate::webhooks::endpoint(&api, "https://example.com", &[]).await;
 
     let parked = shared_models::MessageId::mint();
+    sqlx::query(
+        "insert into engine.webhook_delivery (endpoint_id, message_id, tenant_id, event_type, body, status, occurred_at)
+         select endpoint_id, $1, tenant_id, 'run.created', '{}', 'failed', now() from engine.webhook_endpoint",
+    )
+    .bind(parked.uuid())
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
     sqlx::query(
         "insert into engine.parked (consumer, message_id, tenant_id, subject, envelope, reason, deliveries)
          values ('engine_trigger_fired', $1, $2, 's', '{}', 'broken', 6)",
@@ -68,6 +77,7 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("call_id", call_id),
             ("consumer", "engine_trigger_fired".into()),
             ("message_id", parked.to_string()),
+            ("endpoint_id", text(&endpoint["endpoint_id"])),
             ("model_id", text(&model["model_id"])),
             ("model", "agent:a".into()),
             ("price_id", price_id),
@@ -96,6 +106,11 @@ async fn every_route_refuses_who_may_not_call_it() {
             ),
             ("POST /v1/embeddings", json!({ "model": "sim:embed", "input": "hi" })),
             ("POST /v1/prices", price),
+            ("POST /v1/webhook-endpoints", json!({ "url": "https://example.com" })),
+            (
+                "POST /v1/webhook-endpoints/{endpoint_id}/resend",
+                json!({ "since": "2026-01-01T00:00:00Z" }),
+            ),
             ("POST /v1/runs/{run_id}/effects/{call_id}/answer", json!({ "outcome": "happened" })),
         ]),
         open: &[],

@@ -49,6 +49,7 @@ pub(crate) const TABLE: &[Entry] = &[
     keyed("/v1/mcp-servers", Engine),
     keyed("/v1/runs", Engine),
     keyed("/v1/conversations", Engine),
+    keyed("/v1/webhook-endpoints", Engine),
     // Models and money.
     keyed("/v1/models", Engine),
     keyed("/v1/model-settings", Engine),

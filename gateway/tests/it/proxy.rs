@@ -30,6 +30,7 @@ async fn every_path_goes_to_its_service_and_nothing_else_goes_anywhere() {
         ("/v1/chat/completions", "engine"),
         ("/v1/embeddings", "engine"),
         ("/v1/conversations/cnv_1/messages", "engine"),
+        ("/v1/webhook-endpoints/whe_1/deliveries", "engine"),
     ] {
         let reply = world.owner.get(path).await.expect(201);
         let wanted = path.split('?').next().unwrap();

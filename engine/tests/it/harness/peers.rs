@@ -37,6 +37,16 @@ impl Peers {
         id
     }
 
+    /// What was stored last.
+    pub(crate) fn newest(&self) -> CredentialId {
+        let known = self.credentials.lock().unwrap();
+        known
+            .keys()
+            .filter_map(|id| id.parse().ok())
+            .max_by_key(|id: &CredentialId| id.uuid())
+            .unwrap()
+    }
+
     /// From now on there is no such credential.
     pub(crate) fn forget(&self, id: CredentialId) {
         self.credentials.lock().unwrap().remove(&id.to_string());
@@ -73,6 +83,16 @@ fn answer(request: &Stubbed, keys: &Value, credentials: &Credentials) -> Answer 
             Answer::Json(200, json!({ "large": true }))
         }
         ("DELETE", ["internal", "grants", ..]) => Answer::Raw(204, Vec::new(), Vec::new()),
+        ("POST", ["internal", "credentials"]) => {
+            let id = CredentialId::mint().to_string();
+            let stored = request.json()["credentials"].clone();
+            credentials.lock().unwrap().insert(id.clone(), stored);
+            Answer::Json(201, json!({ "credential_id": id }))
+        }
+        ("DELETE", ["tenant", _, "credentials", id]) => {
+            credentials.lock().unwrap().remove(*id);
+            Answer::Raw(204, Vec::new(), Vec::new())
+        }
         ("POST", ["internal", "grants"]) => {
             let id = request.json()["credential_id"].as_str().unwrap_or_default().to_owned();
             let granted = json!({ "grant_id": shared_models::GrantId::mint() });

@@ -77,17 +77,29 @@ pub fn bounded(mut content: String) -> (String, usize) {
 
 /// What the model reads in place of a result that was put aside; `bytes` is how long the tool's answer was.
 pub fn preview(artifact_id: &str, content: &str, bytes: usize) -> String {
+    preview_for(NAME, artifact_id, content, bytes)
+}
+
+/// The same where the tool that reads artifacts has another name.
+pub fn preview_for(tool: &str, artifact_id: &str, content: &str, bytes: usize) -> String {
     let shown = content.get(..content.floor_char_boundary(PREVIEW)).unwrap_or_default();
     let kept = content.len();
     let cut =
         if kept < bytes { format!(", of which the first {kept} are kept") } else { String::new() };
     format!(
-        "The result has {bytes} bytes{cut}. It is kept as the artifact `{artifact_id}`: call `{NAME}` for more of it. \
+        "The result has {bytes} bytes{cut}. It is kept as the artifact `{artifact_id}`: call `{tool}` for more of it. \
          It begins:\n{shown}"
     )
 }
 
-pub(crate) const NAME: &str = "retrieve_artifact";
+/// Whether a tool's answer is such a preview.
+pub fn is_preview(content: &str) -> bool {
+    let head = content.get(..content.floor_char_boundary(160)).unwrap_or_default();
+    head.starts_with("The result has ") && head.contains(" kept as the artifact `")
+}
+
+/// What the tool that reads artifacts is called.
+pub const NAME: &str = "retrieve_artifact";
 
 /// Lets a model read an artifact, a range at a time.
 pub struct RetrieveArtifact {
@@ -97,20 +109,7 @@ pub struct RetrieveArtifact {
 
 impl RetrieveArtifact {
     pub fn new(store: Arc<dyn ArtifactStore>) -> Self {
-        let parameters = json!({ "type": "object", "required": ["artifact_id"], "properties": {
-            "artifact_id": { "type": "string", "description": "As the preview names it." },
-            "start": { "type": "integer", "minimum": 0, "default": 0,
-                "description": "The first byte to read." },
-            "length": { "type": "integer", "minimum": 1, "maximum": LONGEST_RANGE, "default": PREVIEW,
-                "description": "How many bytes to read." } } });
-        let spec = ToolSpec {
-            name: NAME.into(),
-            description: "Reads part of a long tool result that was put aside.".into(),
-            parameters,
-            effect: Effect::Read,
-            timeout: Duration::from_secs(30),
-        };
-        Self { spec, store }
+        Self { spec: spec(), store }
     }
 
     async fn read(&self, arguments: &Value) -> Result<ToolOutput, ToolError> {
@@ -118,11 +117,33 @@ impl RetrieveArtifact {
         let found = self.store.get(id).await.map_err(|error| ToolError::Tell(error.to_string()))?;
         let content =
             found.ok_or_else(|| ToolError::Tell(format!("there is no artifact `{id}`")))?;
-        let number = |name: &str, otherwise: usize| {
-            arguments[name].as_u64().map_or(otherwise, |number| number as usize)
-        };
-        Ok(range(&content, number("start", 0), number("length", PREVIEW)).into())
+        Ok(part(&content, arguments).into())
     }
+}
+
+/// How the tool that reads artifacts is shown to a model.
+pub fn spec() -> ToolSpec {
+    let parameters = json!({ "type": "object", "required": ["artifact_id"], "properties": {
+            "artifact_id": { "type": "string", "description": "As the preview names it." },
+            "start": { "type": "integer", "minimum": 0, "default": 0,
+                "description": "The first byte to read." },
+            "length": { "type": "integer", "minimum": 1, "maximum": LONGEST_RANGE, "default": PREVIEW,
+                "description": "How many bytes to read." } } });
+    ToolSpec {
+        name: NAME.into(),
+        description: "Reads part of a long tool result that was put aside.".into(),
+        parameters,
+        effect: Effect::Read,
+        timeout: Duration::from_secs(30),
+    }
+}
+
+/// The part of an artifact that a call of that tool asks for.
+pub fn part(content: &str, arguments: &Value) -> String {
+    let number = |name: &str, otherwise: usize| {
+        arguments[name].as_u64().map_or(otherwise, |number| number as usize)
+    };
+    range(content, number("start", 0), number("length", PREVIEW))
 }
 
 fn range(content: &str, start: usize, length: usize) -> String {
@@ -171,5 +192,6 @@ mod tests {
         assert!(preview.starts_with("The result has 33554432 bytes, of which the first 16777216"));
         assert!(preview.contains("`art_1`: call `retrieve_artifact`"), "{preview:.200}");
         assert!(preview.len() < PREVIEW + 300);
+        assert!(is_preview(&preview) && !is_preview("The result has é"));
     }
 }

@@ -77,6 +77,8 @@ enum Command {
     Part(parts::Part),
     /// Run an agent by the library alone.
     Library {
+        #[arg(long, default_value = "mock")]
+        what: library::What,
         #[arg(long)]
         url: String,
         #[arg(long)]
@@ -95,10 +97,12 @@ fn main() -> ExitCode {
         Some(Command::Peers { options, programs }) => alone(1, compare(options, programs)),
         Some(Command::Mock { listen }) => alone(1, mock(listen)),
         Some(Command::Part(part)) => alone(2, parts::play(part)),
-        Some(Command::Library { url, in_flight, threads, millis }) => alone(threads, async move {
-            let figure = library::load(&url, in_flight, threads, millis).await?;
-            say(&serde_json::to_string(&figure)?)
-        }),
+        Some(Command::Library { what, url, in_flight, threads, millis }) => {
+            alone(threads, async move {
+                let figure = library::load(what, &url, in_flight, threads, millis).await?;
+                say(&serde_json::to_string(&figure)?)
+            })
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -31,7 +31,7 @@ pub(crate) async fn compare(bench: &mut Bench, programs: &Programs) -> anyhow::R
     for (in_flight, threads) in LOADS {
         let load = format!("{in_flight} in flight, {threads} thread(s)");
         crate::progress(&format!("agentcore, {load}"));
-        let ours = library::repeat(bench, in_flight, threads).await?;
+        let ours = library::repeat(bench, library::What::Mock, in_flight, threads).await?;
         bench.report.row("library runs", &format!("agentcore, {load}"), ours);
         crate::progress(&format!("rig, {load}"));
         let theirs = repeat(bench, &programs.rig, &[], in_flight, threads).await?;

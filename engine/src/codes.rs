@@ -50,6 +50,7 @@ codes! {
     RUN_PRUNED = "run_pruned", 410, "The run ended so long ago that what was said in it has been forgotten.";
     CONVERSATION_NOT_FOUND = "conversation_not_found", 404, "There is no such conversation, or it is not yours to see.";
     CONVERSATION_BUSY = "conversation_busy", 409, "A run of the conversation is under way, and you asked to be refused then.";
+    ARTIFACT_NOT_FOUND = "artifact_not_found", 404, "The run has put no such result aside, or it is not yours to see.";
     RUN_ENDED = "run_ended", 409, "The run has ended; its status never changes again.";
     QUESTION_NOT_FOUND = "question_not_found", 404, "The run asks no such question.";
     QUESTION_ANSWERED = "question_answered", 409, "Somebody has answered the question already.";

@@ -106,6 +106,7 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         output_schema: None,
         models: Vec::new(),
         unavailable: None,
+        hooks: Vec::new(),
         history: Vec::new(),
         recalled: None,
         swarm: None,

@@ -6,6 +6,7 @@ use servicekit::FieldError;
 use shared_models::{AgentScope, AgentStatus, AgentType, CredentialId, TeamId};
 use utoipa::ToSchema;
 
+use crate::hooks::{self, Hook};
 use crate::models;
 
 /// An agent as it can be edited. A patch is merged into this form and read back.
@@ -65,6 +66,10 @@ pub(crate) struct AgentFields {
     #[serde(default)]
     #[schema(max_items = 32)]
     pub(crate) tags: Vec<String>,
+    /// Told, or asked, at points of its runs, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 16)]
+    pub(crate) hooks: Vec<Hook>,
     #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
@@ -180,6 +185,7 @@ impl AgentFields {
         for (pointer, most) in self.budget.fields() {
             refuse(most.is_some_and(|n| n < 1), pointer, "at least 1");
         }
+        errors.extend(hooks::check(&self.hooks));
         if let Some(why) = self.output_schema.as_ref().and_then(not_a_schema) {
             errors.push(FieldError::new("/output_schema", why));
         }

@@ -5,9 +5,11 @@
 //! journal; all it does goes through the journal; and an append that is refused because somebody else owns the run
 //! now ends the task on the spot.
 
+pub(crate) mod artifacts;
 mod deferral;
 mod doubt;
 mod finish;
+mod hooks;
 mod interrupt;
 mod load;
 mod model;
@@ -20,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agentcore::step::{due, step};
-use agentcore::{Command, Conversation, Happened, Message, Status, ToolCall, ToolSpec};
+use agentcore::{Command, Conversation, Failure, Happened, Message, Status, ToolCall, ToolSpec};
 use shared_models::events::run::{RunStarted, RunWaiting};
 use shared_models::{MicroUsd, WaitReason};
 use tokio::time::Instant;
@@ -95,6 +97,10 @@ struct Run {
     waiting: BTreeMap<String, Waited>,
     /// Tools that were looked for and found, in that order.
     found: Vec<String>,
+    /// Hooks that have let the run go on; none until that is looked up.
+    passed: Option<hooks::Passed>,
+    /// Why a hook has stopped the run after its end.
+    vetoed: Option<Failure>,
     /// Calls under way with us.
     flights: HashMap<String, tools::Flight>,
     /// The last reply that said something.
@@ -113,6 +119,8 @@ impl Run {
             lingering: BTreeMap::new(),
             waiting: BTreeMap::new(),
             found: Vec::new(),
+            passed: None,
+            vetoed: None,
             flights: HashMap::new(),
             output: None,
         }
@@ -202,6 +210,16 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
         if cx.app.draining.is_cancelled() && !matches!(next, Some(Command::Finish(_))) {
             return release(cx).await;
         }
+        if let Some(command) = next.as_ref().filter(|_| !cx.snapshot.hooks.is_empty()) {
+            let was_open = run.state.outcome().is_none();
+            let fired = interrupt::unless_stopped(cx, hooks::fire(cx, run, command)).await?;
+            if let Some(stop) = fired {
+                return finish::stopped(cx, run, stop).await;
+            }
+            if was_open && run.state.outcome().is_some() {
+                continue;
+            }
+        }
         let stop = match next {
             Some(command @ (Command::CallModel | Command::Summarise { .. })) => {
                 let call = interrupt::unless_stopped(cx, model::carry_out(cx, run, &command));
@@ -214,7 +232,10 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
             Some(Command::CallTools(_)) => {
                 interrupt::unless_stopped(cx, tools::call(cx, run)).await?
             }
-            Some(Command::Finish(outcome)) => return finish::ended(cx, run, &outcome).await,
+            Some(Command::Finish(outcome)) => {
+                let outcome = hooks::overruled(outcome, run.vetoed.as_ref());
+                return finish::ended(cx, run, &outcome).await;
+            }
             None => return Err(anyhow::anyhow!("the run has no input").into()),
         };
         if let Some(stop) = stop {

@@ -93,6 +93,8 @@ pub(crate) enum Error {
     RunPruned(RunId),
     #[error("the run has ended")]
     RunEnded,
+    #[error("there is no artifact `{0}`")]
+    ArtifactNotFound(String),
     #[error("there is no conversation {0}")]
     ConversationNotFound(ConversationId),
     #[error("a run of the conversation is under way")]
@@ -167,6 +169,7 @@ impl From<Error> for Problem {
             Error::RunNotFound(_) => &codes::RUN_NOT_FOUND,
             Error::RunPruned(_) => &codes::RUN_PRUNED,
             Error::RunEnded => &codes::RUN_ENDED,
+            Error::ArtifactNotFound(_) => &codes::ARTIFACT_NOT_FOUND,
             Error::ConversationNotFound(_) => &codes::CONVERSATION_NOT_FOUND,
             Error::ConversationBusy => &codes::CONVERSATION_BUSY,
             Error::EffectNotFound(_) => &codes::EFFECT_NOT_FOUND,

@@ -86,6 +86,13 @@ impl Journal {
         Ok(reference)
     }
 
+    /// The same for what is no message.
+    pub(crate) fn keep_bytes(&self, body: Vec<u8>) -> ContentRef {
+        let reference = ContentRef::of(&body);
+        self.noted().content.push((reference, body));
+        reference
+    }
+
     pub(crate) fn set_effect(&self, change: EffectChange) {
         self.noted().set_effect(change);
     }

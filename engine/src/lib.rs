@@ -21,6 +21,7 @@ mod definition;
 mod drive;
 mod error;
 mod grants;
+mod hooks;
 mod http;
 mod journal;
 mod lease;

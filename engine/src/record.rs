@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared_models::{
-    AgentId, Effect, EventId, MicroUsd, RunId, RunStatus, SwarmId, TriggerId, Usage, UserId,
-    WaitReason, WorkerId,
+    AgentId, Effect, EventId, HookPoint, MicroUsd, RunId, RunStatus, SwarmId, TriggerId, Usage,
+    UserId, WaitReason, WorkerId,
 };
 use uuid::Uuid;
 
@@ -135,6 +135,12 @@ pub(crate) enum Record {
     DoubtAnswered { call_id: String, happened: bool, by: UserId },
     /// The run holds no worker until something outside happens.
     Waiting { reason: WaitReason },
+    /// A hook has let the run go on.
+    HookPassed { point: HookPoint, name: String, key: String },
+    /// A hook has stopped the run, or could not be told of an error.
+    HookFailed { point: HookPoint, name: String, error: String },
+    /// The run cannot go on, for a reason of its own.
+    Aborted { failure: Failure },
     /// Somebody, or the deadline, stopped it.
     Stopped {
         reason: String,
@@ -200,6 +206,9 @@ impl Record {
             | Self::ToolInDoubt { .. }
             | Self::DoubtAnswered { .. }
             | Self::Waiting { .. }
+            | Self::HookPassed { .. }
+            | Self::HookFailed { .. }
+            | Self::Aborted { .. }
             | Self::Stopped { .. } => None,
         }
     }

@@ -1,7 +1,7 @@
 //! What a run starts with, and what resumes: the agent and its tools as they were at that moment.
 
-use agentcore::Message;
 use agentcore::swarm::{Path, Plan, Work};
+use agentcore::{Message, Window};
 use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use shared_models::{
 use crate::{
     definition::{AgentFields, Limits},
     error::Error,
+    hooks::Hook,
     models::{self, Bound, Models},
     store, transcript,
 };
@@ -47,6 +48,8 @@ pub(crate) struct RunSnapshot {
     /// Why one of them is not enabled: then no run starts.
     #[serde(skip)]
     pub(crate) unavailable: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) hooks: Vec<Hook>,
     /// What was said before the run's own input.
     #[serde(default)]
     pub(crate) history: Vec<Message>,
@@ -168,6 +171,7 @@ pub(crate) async fn build(
         output_schema,
         models,
         unavailable,
+        hooks: fields.hooks,
         history: Vec::new(),
         recalled: None,
         tools,
@@ -196,6 +200,13 @@ impl RunSnapshot {
     /// Whether the run is not yet to begin, because another one of its conversation is under way.
     pub(crate) fn waits_for_its_turn(&self) -> bool {
         self.recalled.is_some_and(|recalled| recalled.range.is_none())
+    }
+
+    /// How much its model can read: as the tenant says, or as is known of it.
+    pub(crate) fn window(&self) -> Option<Window> {
+        let bound = self.models.iter().find(|bound| bound.name == self.model);
+        let said = bound.and_then(|bound| bound.context_window).and_then(|n| u64::try_from(n).ok());
+        said.map(Window::new).or_else(|| Window::of_model(&self.model))
     }
 
     /// Whether a run may start with it, as far as its models go.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use agentcore::swarm::{AgentPlan, Path, Plan, SwarmState, Work, step};
-use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish, Window};
+use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish};
 use anyhow::Context as _;
 use dbutil::TenantTx;
 use shared_models::{MicroUsd, RunId, Usage, WaitReason};
@@ -156,7 +156,7 @@ pub(crate) fn opening(snapshot: &RunSnapshot) -> Conversation {
     Conversation::new(&snapshot.instructions)
         .with_max_steps(snapshot.max_steps)
         .with_output_schema(snapshot.output_schema.clone())
-        .with_window(Window::of_model(&snapshot.model))
+        .with_window(snapshot.window())
 }
 
 impl Transcript {
@@ -217,6 +217,9 @@ impl Transcript {
                 let answer = answer(message.context(gone)?)?;
                 self.member(path).answered(call_id);
                 self.step(path, Happened::Answered { call_id: call_id.clone(), answer });
+            }
+            Record::Aborted { failure } => {
+                self.step(path, Happened::Aborted(failure.clone()));
             }
             Record::Stopped { reason, .. } => {
                 self.step(path, Happened::Cancelled { reason: reason.clone() });

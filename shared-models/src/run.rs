@@ -68,6 +68,26 @@ crate::text_enum! {
 }
 
 crate::text_enum! {
+    /// Where in a run a hook is called.
+    pub enum HookPoint {
+        /// The run begins.
+        Start = "start",
+        /// The run has succeeded.
+        Finished = "finished",
+        /// The run has failed, be it by another hook.
+        Error = "error",
+        /// The model is about to be asked.
+        PreLlmCall = "pre_llm_call",
+        /// The model has answered.
+        PostLlmCall = "post_llm_call",
+        /// A tool is about to be called.
+        PreToolCall = "pre_tool_call",
+        /// A tool has answered, or failed.
+        PostToolCall = "post_tool_call",
+    }
+}
+
+crate::text_enum! {
     /// Why a conversation came to its end.
     pub enum FinishReason {
         /// The model answered without asking for a tool.

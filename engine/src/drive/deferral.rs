@@ -6,7 +6,7 @@ use std::time::Duration;
 use agentcore::{Answer, ToolCall, ToolSpec};
 use shared_models::Effect;
 
-use super::{Cx, Run};
+use super::{Cx, Run, artifacts};
 use crate::record::Record;
 use crate::snapshot::SnapshotTool;
 use crate::tools::find;
@@ -16,7 +16,7 @@ pub(super) fn shown(cx: &Cx<'_>, run: &Run) -> Vec<ToolSpec> {
     let tools = &cx.snapshot.tools;
     let given = run.given.iter().cloned();
     if !find::is_deferred(tools) {
-        return tools.iter().map(spec).chain(given).collect();
+        return tools.iter().map(spec).chain(given).chain(artifacts::shown(cx, run)).collect();
     }
     let finder = ToolSpec {
         name: find::name(tools).to_owned(),
@@ -26,7 +26,11 @@ pub(super) fn shown(cx: &Cx<'_>, run: &Run) -> Vec<ToolSpec> {
         timeout: Duration::from_secs(1),
     };
     let found = run.found.iter().filter_map(|name| tools.iter().find(|tool| tool.name == *name));
-    std::iter::once(finder).chain(found.map(spec)).chain(given).collect()
+    std::iter::once(finder)
+        .chain(found.map(spec))
+        .chain(given)
+        .chain(artifacts::shown(cx, run))
+        .collect()
 }
 
 /// The answer to a call of the finder, or to one of a tool that has not been found; none for any other.

@@ -16,7 +16,7 @@ use serde_json::Value;
 use shared_models::{Effect, EffectState};
 use sqlx::types::Uuid;
 
-use super::{Cx, Run, deferral, doubt, waits};
+use super::{Cx, Run, artifacts, deferral, doubt, waits};
 use crate::committer::{AppendError, EffectChange};
 use crate::error::Error;
 use crate::record::Record;
@@ -47,6 +47,10 @@ struct Ready<'a> {
 pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
     let mut ready = Vec::new();
     for call in run.callable() {
+        if let Some(answer) = artifacts::answer(cx, &call).await? {
+            refuse(cx, run, &call, answer)?;
+            continue;
+        }
         if let Some(answer) = deferral::answer(cx, run, &call) {
             refuse(cx, run, &call, answer)?;
             continue;
@@ -252,6 +256,7 @@ pub(super) fn answer(
 }
 
 fn note_answer(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, answer: Answer) -> Result<(), Error> {
+    let answer = artifacts::put_aside(cx, answer)?;
     let said = Message::Tool {
         tool_call_id: call.id.clone(),
         tool_name: call.name.clone(),

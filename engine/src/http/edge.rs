@@ -1,5 +1,6 @@
 //! Agents and tools, over HTTP. One file per verb on a noun.
 
+mod assign_mcp_server;
 mod assign_tool;
 mod create_agent;
 mod create_tool;
@@ -62,6 +63,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         // an agent's tools
         .routes(routes!(list_agent_tools::list_agent_tools))
         .routes(routes!(assign_tool::assign_tool, assign_tool::unassign_tool))
+        .routes(routes!(
+            assign_mcp_server::assign_mcp_server,
+            assign_mcp_server::unassign_mcp_server
+        ))
         // tools
         .routes(routes!(list_tools::list_tools, create_tool::create_tool))
         .routes(routes!(get_tool::get_tool, update_tool::update_tool, delete_tool::delete_tool))

@@ -5,6 +5,7 @@ mod answer_question;
 mod cancel_run;
 mod create_run;
 mod follow_run;
+mod get_artifact;
 mod get_run;
 mod get_run_tree;
 mod list_effects;
@@ -40,6 +41,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(get_run::get_run))
         .routes(routes!(follow_run::follow_run))
         .routes(routes!(list_messages::list_messages))
+        .routes(routes!(get_artifact::get_artifact))
         .routes(routes!(list_effects::list_effects))
         .routes(routes!(answer_effect::answer_effect))
         .routes(routes!(list_questions::list_questions, answer_question::answer_question))

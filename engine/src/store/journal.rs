@@ -36,6 +36,22 @@ pub(crate) async fn after(
     .await
 }
 
+/// The keys of the hooks that have let the run go on.
+pub(crate) async fn hooks_passed(
+    tx: &mut TenantTx,
+    run: RunId,
+) -> Result<Vec<String>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"select data ->> 'key' as "key!" from engine.journal
+           where tenant_id = $1 and run_id = $2 and kind = 'hook_passed' order by seq"#,
+        tenant as _,
+        run as _,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
 /// The newest record; 0 when there is none.
 pub(crate) async fn last_seq(tx: &mut TenantTx, run: RunId) -> Result<i64, sqlx::Error> {
     let tenant = tx.tenant();

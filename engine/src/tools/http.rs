@@ -161,9 +161,9 @@ impl HttpConfig {
     }
 }
 
-/// What a model can make use of; the journal keeps every answer, and each later call of the model sends it again.
+/// Of more than a model should read at once it is shown the beginning; the rest is an artifact.
 fn default_response_bytes() -> usize {
-    64 * 1024
+    servicekit::egress::MAX_RESPONSE_BYTES
 }
 
 fn default_idempotency_header() -> String {

@@ -6,6 +6,7 @@
 )]
 
 mod agents;
+mod artifacts;
 mod buses;
 mod cancel;
 mod chat;
@@ -18,8 +19,11 @@ mod events;
 mod firings;
 mod grants;
 mod harness;
+mod hooks;
+mod hostile;
 mod http_tool;
 mod mcp_stub;
+mod memories;
 mod models;
 mod openai;
 mod outputs;
@@ -40,3 +44,4 @@ mod tools_mcp;
 mod versions;
 mod walk;
 mod webhooks;
+mod window;

@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Signals;
 use crate::committer::AppendError;
-use crate::drive::{Cx, Run, model, tools};
+use crate::drive::{Cx, Run, hooks, model, tools};
 use crate::error::Error;
 use crate::journal::Journal;
 
@@ -44,6 +44,12 @@ pub(super) fn of_member(
 ) -> (Flight, BoxFuture<'_, Done>) {
     let asks_model = !matches!(command, Command::CallTools(_));
     let work = async move {
+        if !cx.snapshot.hooks.is_empty() {
+            hooks::fire(&cx, &mut run, &command).await?;
+            if run.state.outcome().is_some() {
+                return Ok(());
+            }
+        }
         if asks_model {
             model::carry_out(&cx, &mut run, &command).await
         } else {

@@ -1,34 +1,33 @@
 //! `POST /v1/tools/import`
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+mod report;
+mod work;
+
+use std::time::Duration;
 
 use axum::{Json, extract::State};
 use bytes::Bytes;
-use dbutil::TenantTx;
 use http::{HeaderMap, HeaderValue, Method, header};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use servicekit::{
     Body, Caller, FieldError,
     egress::{Call, HostPattern},
     scope::ToolsWrite,
 };
-use shared_models::{Effect, ProblemBody, ToolId, ToolImportId, UserId};
+use shared_models::ProblemBody;
 use url::Url;
 use utoipa::ToSchema;
 
+use self::report::{Action, ImportReport, counts};
+use self::work::Work;
 use crate::{
     app::App,
     error::Error,
-    store::{self, tool_import},
+    store::tool_import,
     tools::{
-        ToolFields,
-        http::CredentialPlace,
         is_tool_name,
-        openapi::{self, Described, DescribedOperation, Wanted},
+        openapi::{self, Described, Wanted},
     },
     visibility::Viewer,
 };
@@ -70,61 +69,6 @@ pub(crate) struct ImportTools {
     /// Deletes tools whose operation is no longer there or no longer wanted; otherwise they are only told.
     #[serde(default)]
     prune: bool,
-}
-
-/// What was done, operation by operation.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct ImportReport {
-    /// None after a dry run.
-    import_id: Option<ToolImportId>,
-    name: String,
-    title: String,
-    /// The description's own version.
-    api_version: String,
-    dry_run: bool,
-    /// How many operations came to which end.
-    counts: BTreeMap<&'static str, usize>,
-    operations: Vec<OperationReport>,
-}
-
-/// What became of one operation.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct OperationReport {
-    /// Such as `GET /pets/{id}`.
-    operation: String,
-    action: Action,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tool_id: Option<ToolId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    /// What a repeat of a call does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    effect: Option<Effect>,
-    /// Where a credential goes, once an agent has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    credential: Option<CredentialPlace>,
-    /// The parts of the tool that change.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    changes: Vec<&'static str>,
-    /// Why there is no tool.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
-}
-
-/// What is done about an operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Action {
-    Created,
-    Updated,
-    Unchanged,
-    /// It cannot be a tool.
-    Skipped,
-    /// A tool of an earlier import whose operation is not there any more; it is still there.
-    Gone,
-    Deleted,
 }
 
 /// Make tools of an OpenAPI document.
@@ -258,140 +202,4 @@ async fn fetch(app: &App, url: &Url) -> Result<String, Error> {
 
 fn refused(pointer: &str, why: String) -> Error {
     Error::Invalid(vec![FieldError::new(pointer, why)])
-}
-
-/// The tools there are, and the names that are given away.
-struct Work {
-    import: ToolImportId,
-    owner: UserId,
-    known: BTreeMap<String, tool_import::Imported>,
-    taken: BTreeSet<String>,
-}
-
-impl Work {
-    async fn begin(
-        tx: &mut TenantTx,
-        import: ToolImportId,
-        owner: UserId,
-        operations: &[DescribedOperation],
-    ) -> Result<Self, Error> {
-        let known = tool_import::tools(tx, import).await?;
-        let known = known.into_iter().map(|tool| (tool.key.clone(), tool)).collect();
-        let tools = operations.iter().filter_map(|operation| operation.tool.as_ref().ok());
-        let names: Vec<String> = tools.map(|tool| tool.name.clone()).collect();
-        let taken = tool_import::taken_names(tx, &names).await?.into_iter().collect();
-        Ok(Self { import, owner, known, taken })
-    }
-
-    async fn take(
-        &mut self,
-        tx: &mut TenantTx,
-        operation: DescribedOperation,
-    ) -> Result<OperationReport, Error> {
-        let DescribedOperation { key, tool, warnings } = operation;
-        let mut fields = match tool {
-            Ok(tool) => *tool,
-            Err(why) => {
-                let report = OperationReport::new(key, Action::Skipped);
-                return Ok(OperationReport { reason: Some(why), warnings, ..report });
-            }
-        };
-        let report = if let Some(known) = self.known.remove(&key) {
-            // Agents and people know it by this name.
-            fields.name.clone_from(&known.fields.name);
-            let changes = changes(&known.fields, &fields);
-            let action = if changes.is_empty() { Action::Unchanged } else { Action::Updated };
-            if action == Action::Updated {
-                store::tool::update(tx, known.tool_id, &fields).await?;
-            }
-            let report = OperationReport::new(key, action);
-            OperationReport { tool_id: Some(known.tool_id), changes, ..report }
-        } else {
-            fields.name = self.free(tx, &fields.name).await?;
-            let made = tool_import::insert(tx, self.import, self.owner, &key, &fields).await?;
-            OperationReport { tool_id: Some(made), ..OperationReport::new(key, Action::Created) }
-        };
-        let credential = fields.config.get("credential").cloned();
-        Ok(OperationReport {
-            effect: Some(fields.effect_in_force()),
-            credential: credential.and_then(|place| serde_json::from_value(place).ok()),
-            name: Some(fields.name),
-            warnings,
-            ..report
-        })
-    }
-
-    /// The name, or with a number if another tool has it.
-    async fn free(&mut self, tx: &mut TenantTx, wanted: &str) -> Result<String, Error> {
-        loop {
-            let name = openapi::numbered(wanted, |name| self.taken.contains(name));
-            let is_new = self.taken.insert(name.clone());
-            if (name == wanted && is_new)
-                || tool_import::taken_names(tx, std::slice::from_ref(&name)).await?.is_empty()
-            {
-                return Ok(name);
-            }
-        }
-    }
-
-    /// What earlier imports have made and this one has not met.
-    async fn gone(
-        &mut self,
-        tx: &mut TenantTx,
-        prune: bool,
-    ) -> Result<Vec<OperationReport>, Error> {
-        let mut reports = Vec::new();
-        for (key, tool) in std::mem::take(&mut self.known) {
-            let action = if prune { Action::Deleted } else { Action::Gone };
-            if prune {
-                store::tool::delete(tx, tool.tool_id).await?;
-            }
-            let name = Some(tool.fields.name.clone());
-            let report = OperationReport::new(key, action);
-            reports.push(OperationReport { tool_id: Some(tool.tool_id), name, ..report });
-        }
-        Ok(reports)
-    }
-}
-
-impl OperationReport {
-    fn new(operation: String, action: Action) -> Self {
-        Self {
-            operation,
-            action,
-            tool_id: None,
-            name: None,
-            effect: None,
-            credential: None,
-            changes: Vec::new(),
-            reason: None,
-            warnings: Vec::new(),
-        }
-    }
-}
-
-fn changes(old: &ToolFields, new: &ToolFields) -> Vec<&'static str> {
-    let parts = [
-        ("description", old.description != new.description),
-        ("parameters", old.parameters != new.parameters),
-        ("effect", old.effect != new.effect),
-        ("config", old.config != new.config),
-    ];
-    parts.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
-}
-
-fn counts(operations: &[OperationReport]) -> BTreeMap<&'static str, usize> {
-    let mut counts = BTreeMap::new();
-    for operation in operations {
-        let word = match operation.action {
-            Action::Created => "created",
-            Action::Updated => "updated",
-            Action::Unchanged => "unchanged",
-            Action::Skipped => "skipped",
-            Action::Gone => "gone",
-            Action::Deleted => "deleted",
-        };
-        *counts.entry(word).or_insert(0) += 1;
-    }
-    counts
 }

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::toolbox::Outcome;
 
-/// What a model can make use of; the journal keeps every answer, and each later call of the model sends it again.
-const LONGEST: usize = 64 * 1024;
+/// Of more than a model should read at once it is shown the beginning; the rest is an artifact.
+const LONGEST: usize = 1024 * 1024;
 
 pub(super) fn outcome(result: CallToolResult) -> Outcome {
     let failed = result.is_error == Some(true);

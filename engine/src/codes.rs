@@ -51,6 +51,8 @@ codes! {
     CONVERSATION_NOT_FOUND = "conversation_not_found", 404, "There is no such conversation, or it is not yours to see.";
     CONVERSATION_BUSY = "conversation_busy", 409, "A run of the conversation is under way, and you asked to be refused then.";
     ARTIFACT_NOT_FOUND = "artifact_not_found", 404, "The run has put no such result aside, or it is not yours to see.";
+    RUN_NOT_ENDED = "run_not_ended", 409, "The run is under way; only one that has ended is done over.";
+    RUN_NOT_RETRYABLE = "run_not_retryable", 409, "A swarm's run is started anew, not done over.";
     RUN_ENDED = "run_ended", 409, "The run has ended; its status never changes again.";
     QUESTION_NOT_FOUND = "question_not_found", 404, "The run asks no such question.";
     QUESTION_ANSWERED = "question_answered", 409, "Somebody has answered the question already.";

@@ -91,6 +91,10 @@ pub(crate) enum Error {
     RunNotFound(RunId),
     #[error("what was said in the run {0} has been forgotten: it ended too long ago")]
     RunPruned(RunId),
+    #[error("the run has not ended")]
+    RunNotEnded,
+    #[error("the run is a swarm's")]
+    RunNotRetryable,
     #[error("the run has ended")]
     RunEnded,
     #[error("there is no artifact `{0}`")]
@@ -168,6 +172,8 @@ impl From<Error> for Problem {
             Error::WebhookDisabled => &codes::WEBHOOK_DISABLED,
             Error::RunNotFound(_) => &codes::RUN_NOT_FOUND,
             Error::RunPruned(_) => &codes::RUN_PRUNED,
+            Error::RunNotEnded => &codes::RUN_NOT_ENDED,
+            Error::RunNotRetryable => &codes::RUN_NOT_RETRYABLE,
             Error::RunEnded => &codes::RUN_ENDED,
             Error::ArtifactNotFound(_) => &codes::ARTIFACT_NOT_FOUND,
             Error::ConversationNotFound(_) => &codes::CONVERSATION_NOT_FOUND,

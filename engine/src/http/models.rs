@@ -9,6 +9,7 @@ mod list_models;
 mod list_prices;
 mod summarise_usage;
 mod update_model;
+mod usage_csv;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 

@@ -3,6 +3,7 @@
 mod answer_effect;
 mod answer_question;
 mod cancel_run;
+mod cancel_runs;
 mod create_run;
 mod follow_run;
 mod get_artifact;
@@ -14,6 +15,7 @@ mod list_parked;
 mod list_questions;
 mod list_runs;
 mod replay_parked;
+mod retry_run;
 mod start_run;
 pub(crate) mod watch;
 
@@ -47,6 +49,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list_questions::list_questions, answer_question::answer_question))
         .routes(routes!(get_run_tree::get_run_tree))
         .routes(routes!(cancel_run::cancel_run))
+        .routes(routes!(cancel_runs::cancel_runs))
+        .routes(routes!(retry_run::retry_run))
+        .routes(routes!(retry_run::get_run_links))
         // firings that could not be taken
         .routes(routes!(list_parked::list_parked))
         .routes(routes!(replay_parked::replay_parked))

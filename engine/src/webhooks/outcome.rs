@@ -29,6 +29,19 @@ pub(crate) enum After {
     Postponed(Duration),
 }
 
+impl After {
+    /// For metrics.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Again(_) => "again",
+            Self::Failed => "failed",
+            Self::Gone => "gone",
+            Self::Postponed(_) => "postponed",
+        }
+    }
+}
+
 /// How long to wait for what an attempt needs.
 const POSTPONED: Duration = Duration::from_secs(5);
 /// An endpoint may ask for no more patience than this.

@@ -86,6 +86,7 @@ async fn write_down(app: &App, due: &Due, attempt: &Attempt) -> Result<(), sqlx:
     let config = &app.webhooks.config;
     let tries = usize::try_from(due.tries).unwrap_or(usize::MAX);
     let after = after(config, tries, &attempt.sent, rand::random());
+    metrics::counter!("engine_webhook_attempts_total", "outcome" => after.word()).increment(1);
     let mut tx = app.db.begin(due.tenant_id).await?;
     // The endpoint first, as whoever edits one does.
     let disabled =

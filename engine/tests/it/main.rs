@@ -11,6 +11,7 @@ mod buses;
 mod cancel;
 mod chat;
 mod claims;
+mod control;
 mod conversations;
 mod crash;
 mod doubt;

@@ -104,13 +104,14 @@ async fn a_tenants_own_price_holds_from_its_date_on_and_an_unknown_price_is_no_p
 async fn what_was_used_is_summed_by_day_agent_and_model() {
     let (app, _server, api) = with_a_server().await;
     scene::agent(&api, &json!({ "name": "a", "model": "openai:gpt-4o" })).await;
-    scene::agent(&api, &json!({ "name": "b", "model": "openai:home-made" })).await;
+    scene::agent(&api, &json!({ "name": "b,b", "model": "openai:home-made" })).await;
     run(&api, "a").await;
     run(&api, "a").await;
-    run(&api, "b").await;
+    run(&api, "b,b").await;
 
     let all = api.get("/v1/usage").await.expect(200);
     let by_model = api.get("/v1/usage?group_by=model").await.expect(200);
+    let table = api.get("/v1/usage?group_by=agent&format=csv").await;
     let long_ago = api.get("/v1/usage?until=2020-01-01").await.expect(200);
 
     let total = json!({ "calls": 6, "unpriced_calls": 2, "cost_micro_usd": 12_000, "usage": {
@@ -124,12 +125,19 @@ async fn what_was_used_is_summed_by_day_agent_and_model() {
         items.iter().map(line).collect::<Vec<_>>(),
         [
             (json!("a"), json!("openai:gpt-4o"), json!(4)),
-            (json!("b"), json!("openai:home-made"), json!(2))
+            (json!("b,b"), json!("openai:home-made"), json!(2))
         ]
     );
     assert_eq!(by_model["items"].as_array().unwrap().len(), 2);
     assert_eq!(by_model["items"][0]["agent_id"], Value::Null);
     assert_eq!(long_ago["total"]["calls"], 0);
+    assert_eq!(table.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
+    let lines: Vec<&str> = table.text.split("\r\n").collect();
+    assert!(lines[0].starts_with("day,agent_id,agent_name,model,calls"), "{}", table.text);
+    let (a, b) = (items[0]["agent_id"].as_str().unwrap(), items[1]["agent_id"].as_str().unwrap());
+    assert_eq!(lines[1], format!(",{a},a,,4,0,2400,1600,0,400,0,12000"));
+    assert_eq!(lines[2], format!(",{b},\"b,b\",,2,2,1200,800,0,200,0,0"));
+    assert_eq!(api.get("/v1/usage?format=xls").await.status, 422);
     assert_eq!(api.get("/v1/usage?group_by=moon").await.refusal(), (422, "validation_failed"));
     let stranger = app.person(&app.trust.owner().colleague(Role::Member));
     let nothing = stranger.get("/v1/usage").await.expect(200);

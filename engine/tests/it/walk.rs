@@ -108,6 +108,7 @@ async fn every_route_refuses_who_may_not_call_it() {
             ),
             ("POST /v1/embeddings", json!({ "model": "sim:embed", "input": "hi" })),
             ("POST /v1/prices", price),
+            ("POST /v1/runs/cancel", json!({ "since": "2100-01-01T00:00:00Z" })),
             ("POST /v1/webhook-endpoints", json!({ "url": "https://example.com" })),
             (
                 "POST /v1/webhook-endpoints/{endpoint_id}/resend",

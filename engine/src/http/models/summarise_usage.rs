@@ -1,11 +1,17 @@
 //! `GET /v1/usage`
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    http::header,
+    response::{IntoResponse as _, Response},
+};
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use servicekit::{Caller, FieldError, Params, scope::RunsRead};
 use shared_models::{AgentId, MicroUsd, ProblemBody, Usage};
 
+use super::usage_csv;
 use crate::{
     app::App,
     error::Error,
@@ -25,6 +31,17 @@ pub(crate) struct SummariseUsage {
     /// What to break it down by: any of `day`, `agent`, `model`, with commas between them; all three unless said.
     #[param(example = "day,model")]
     group_by: Option<String>,
+    /// `json` unless said.
+    #[param(inline)]
+    format: Option<Format>,
+}
+
+/// How the answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Format {
+    Json,
+    Csv,
 }
 
 /// What was used.
@@ -38,25 +55,25 @@ pub(crate) struct UsageSummary {
 /// What was used on a day, by an agent, of a model, as far as the summary is broken down.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct UsageLine {
-    day: Option<NaiveDate>,
+    pub(super) day: Option<NaiveDate>,
     /// None for calls that no agent made.
-    agent_id: Option<AgentId>,
-    agent_name: Option<String>,
-    model: Option<String>,
+    pub(super) agent_id: Option<AgentId>,
+    pub(super) agent_name: Option<String>,
+    pub(super) model: Option<String>,
     #[serde(flatten)]
-    total: UsageTotal,
+    pub(super) total: UsageTotal,
 }
 
 /// A sum.
 #[derive(Clone, Copy, Debug, Default, Serialize, utoipa::ToSchema)]
 pub(crate) struct UsageTotal {
     /// Calls of models.
-    calls: i64,
+    pub(super) calls: i64,
     /// Those whose cost is not known: no price, or given up before the provider said what they took.
-    unpriced_calls: i64,
-    usage: Usage,
+    pub(super) unpriced_calls: i64,
+    pub(super) usage: Usage,
     /// What the others cost.
-    cost_micro_usd: MicroUsd,
+    pub(super) cost_micro_usd: MicroUsd,
 }
 
 impl From<&Row> for UsageTotal {
@@ -86,15 +103,18 @@ impl UsageTotal {
     }
 }
 
-/// What the agents that you may see have used, and what it cost. Administrators also see calls that no agent made.
+/// What the agents that you may see have used, and what it cost. Administrators also see calls that no agent made, and so
+/// everything that the tenant has used.
+///
+/// At most 10,000 lines. With `format=csv` it is a table without the sum, for spreadsheets.
 #[utoipa::path(get, path = "/v1/usage", tag = "models", params(SummariseUsage),
     security(("token" = ["runs:read"])),
-    responses((status = 200, body = UsageSummary), (status = "default", body = ProblemBody)))]
+    responses((status = 200, content((UsageSummary = "application/json"), (String = "text/csv"))), (status = "default", body = ProblemBody)))]
 pub(crate) async fn summarise_usage(
     State(app): State<App>,
     caller: Caller<RunsRead>,
     Params(asked): Params<SummariseUsage>,
-) -> Result<Json<UsageSummary>, Error> {
+) -> Result<Response, Error> {
     let by = by(asked.group_by.as_deref().unwrap_or("day,agent,model"))?;
     let mut tx = app.db.begin(caller.tenant).await?;
     let (viewer, days) = (Viewer::of(&caller), (asked.since, asked.until));
@@ -106,8 +126,13 @@ pub(crate) async fn summarise_usage(
         let Row { day, agent_id, agent_name, model, .. } = row;
         UsageLine { day, agent_id, agent_name, model, total: line }
     });
-    let items = items.collect();
-    Ok(Json(UsageSummary { items, total }))
+    let items: Vec<UsageLine> = items.collect();
+    if asked.format == Some(Format::Csv) {
+        let kind = (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present");
+        let name = (header::CONTENT_DISPOSITION, "attachment; filename=\"usage.csv\"");
+        return Ok(([kind, name], usage_csv::table(&items)).into_response());
+    }
+    Ok(Json(UsageSummary { items, total }).into_response())
 }
 
 fn by(asked: &str) -> Result<By, Error> {

@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 export COMPOSE_PROJECT_NAME=switchyard-try SWITCHYARD_PORT=${SWITCHYARD_PORT:-18080}
-RUNS=20 DELIVERIES=200 SENDERS=8
+RUNS=20 DELIVERIES=600 SENDERS=8
 dir=$(mktemp -d)
 options=" $* "
 if docker compose version >/dev/null 2>&1; then compose=(docker compose); else compose=(docker-compose); fi

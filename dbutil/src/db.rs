@@ -113,6 +113,7 @@ impl Db {
 /// Begins a transaction, also when nobody waits for it any more: a connection that goes back to its pool between `begin` and
 /// its answer takes the open transaction along (the pool only rolls back what it has seen begin), and Postgres ends the
 /// session under whoever is given it next. Begun to its end, it is rolled back like any other that is dropped.
+#[allow(clippy::disallowed_methods, reason = "waited for here, and soon over when it is not")]
 async fn opened(
     pool: &PgPool,
     begin: String,

@@ -81,7 +81,7 @@ impl Default for RunConfig {
             max_claims: 5,
             coalesce: Duration::from_millis(30),
             recheck: Duration::from_secs(30),
-            journal_shards: 2,
+            journal_shards: 1,
             journal_queue: 4096,
         }
     }

@@ -42,11 +42,9 @@ pub(super) async fn commit(
     slot: i16,
 ) -> Result<Times, Failed> {
     let columns = Columns::of(appends)?;
-    let write = async {
-        // Large, as its statement has many columns.
-        Box::pin(execute(seat.take(&tenants(appends)).await?, columns, slot)).await
-    };
-    let done = within(LIMIT, write).await.map_err(Failed::from);
+    let write = async { execute(seat.take(&tenants(appends)).await?, columns, slot).await };
+    // Large, as its statement has many columns.
+    let done = within(LIMIT, Box::pin(write)).await.map_err(Failed::from);
     if matches!(done, Err(Failed::Lost(_))) {
         seat.give_up();
     }

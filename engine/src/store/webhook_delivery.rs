@@ -48,7 +48,7 @@ pub(crate) async fn insert(
     let tenants: Vec<Uuid> = news.iter().map(|news| news.tenant.uuid()).collect();
     let messages: Vec<Uuid> = news.iter().map(|news| news.message.uuid()).collect();
     let kinds: Vec<String> = news.iter().map(|news| news.kind.clone()).collect();
-    let runs: Vec<Option<Uuid>> = news.iter().map(|news| news.run.map(|run| run.uuid())).collect();
+    let runs: Vec<Option<Uuid>> = news.iter().map(|news| news.run.map(RunId::uuid)).collect();
     let bodies: Vec<String> = news.iter().map(|news| news.body.clone()).collect();
     let times: Vec<DateTime<Utc>> = news.iter().map(|news| news.at).collect();
     sqlx::query!(

@@ -42,9 +42,12 @@ async fn newsroom(api: &Api, server: &Stub, effect: &str) -> String {
 async fn gate() -> (Stub, Arc<AtomicBool>) {
     let open = Arc::new(AtomicBool::new(false));
     let is_open = open.clone();
-    let stub = Stub::start(move |_| match is_open.load(Ordering::Acquire) {
-        true => Answer::Json(200, json!("fine")),
-        false => Answer::Never,
+    let stub = Stub::start(move |_| {
+        if is_open.load(Ordering::Acquire) {
+            Answer::Json(200, json!("fine"))
+        } else {
+            Answer::Never
+        }
     });
     (stub.await, open)
 }
@@ -74,6 +77,7 @@ async fn a_team_with_a_workflow_in_it_survives_its_process_and_its_stream_replay
     let run = start(&api, &newsroom).await;
     let node = app.node().await;
     let (watcher, watched) = (api.clone(), run.clone());
+    #[allow(clippy::disallowed_methods, reason = "waited for below")]
     let live = tokio::spawn(async move { scene::stream(&watcher, &watched, 0).await });
     eventually("the call", async || (!server.requests().is_empty()).then_some(())).await;
     until_at(&app, &run, "lead/desk/style", "model_replied").await;

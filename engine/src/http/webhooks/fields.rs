@@ -87,6 +87,7 @@ impl EndpointFields {
 
 /// An endpoint.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the id's name in JSON")]
 pub(super) struct Endpoint {
     pub(super) endpoint_id: WebhookEndpointId,
     #[serde(flatten)]

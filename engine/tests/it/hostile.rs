@@ -96,7 +96,7 @@ async fn bad_calls_of_tools_are_told_to_the_model_and_reach_nobody() {
         ("not json", "not JSON"),
         ("no object", "not a JSON object"),
         ("not as the schema says", "not of type"),
-        ("huge", "longer than 1000"),
+        ("huge", "more than 1048576 are not taken"),
         ("unknown tool", "there is no tool `launch`; there are: look"),
         ("odd name", "there is no tool `la_unch__`"),
     ] {

@@ -47,6 +47,8 @@ struct Cx<'a> {
     snapshot: Arc<Pinned>,
     journal: Journal,
     deadline: Instant,
+    /// Of the lease, when this began: another number means that the run may be another worker's by now.
+    lapses: u64,
     cost: Cost,
 }
 
@@ -175,6 +177,7 @@ async fn begin<'a>(
     active: &'a Active,
     fresh: Option<Fresh>,
 ) -> Result<Option<(Cx<'a>, load::Driven)>, Error> {
+    let lapses = app.lease.lapses();
     let journal = Journal::new(claimed, app.committer.clone(), app.stage.clone());
     if claimed.claims > app.runs.max_claims {
         finish::poisoned(app, claimed, &journal).await?;
@@ -194,7 +197,7 @@ async fn begin<'a>(
         journal.emit(&RunStarted { run: claimed.reference() }).map_err(anyhow::Error::from)?;
     }
     let (snapshot, cost) = (loaded.snapshot, Cost::new(loaded.cost));
-    let cx = Cx { app, claimed, active, snapshot, journal, deadline, cost };
+    let cx = Cx { app, claimed, active, snapshot, journal, deadline, lapses, cost };
     Ok(Some((cx, loaded.driven)))
 }
 

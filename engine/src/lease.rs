@@ -4,7 +4,7 @@
 //! outside world we ask ourselves whether it still lasts, by a clock that goes on while the machine or the process is
 //! suspended: a process that was stopped for a minute must not go on as if nothing had happened.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -12,18 +12,30 @@ use nix::time::{ClockId, clock_gettime};
 #[derive(Debug)]
 pub(crate) struct Lease {
     until_ms: AtomicI64,
+    lapses: AtomicU64,
 }
 
 impl Lease {
     /// Not held yet.
     pub(crate) fn new() -> Self {
-        Self { until_ms: AtomicI64::new(i64::MIN) }
+        Self { until_ms: AtomicI64::new(i64::MIN), lapses: AtomicU64::new(0) }
     }
 
     /// Notes a heartbeat that was begun at `begun` and has succeeded. It counts from its beginning: the database can
     /// only have seen it later.
     pub(crate) fn renew(&self, begun: Moment, lease: Duration) {
+        let before = self.until_ms.load(Ordering::Acquire);
+        if before != i64::MIN && before <= now().0 {
+            // Seen by whoever sees that the lease lasts again.
+            self.lapses.fetch_add(1, Ordering::Release);
+        }
         self.until_ms.store(begun.0.saturating_add(lease.as_millis() as i64), Ordering::Release);
+    }
+
+    /// How often the lease had ended before it was renewed. What was ours before may be somebody else's since, although
+    /// the lease lasts again.
+    pub(crate) fn lapses(&self) -> u64 {
+        self.lapses.load(Ordering::Acquire)
     }
 
     /// Whether the lease lasts, with a margin for what happens between asking and acting.
@@ -65,5 +77,10 @@ mod tests {
 
         lease.renew(Moment(now().0 - 10_000), Duration::from_secs(10));
         assert!(!lease.holds());
+        assert_eq!(lease.lapses(), 0);
+
+        lease.renew(now(), Duration::from_secs(10));
+        assert!(lease.holds());
+        assert_eq!(lease.lapses(), 1);
     }
 }

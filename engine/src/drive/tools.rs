@@ -211,7 +211,8 @@ async fn may_leave(
         cx.journal.commit().await?;
     }
     flight.sent.store(true, Ordering::Release);
-    if cx.app.lease.holds() { Ok(()) } else { Err(AppendError::Fenced) }
+    let lease = &cx.app.lease;
+    if lease.holds() && lease.lapses() == cx.lapses { Ok(()) } else { Err(AppendError::Fenced) }
 }
 
 /// Takes in what became of a call.

@@ -16,6 +16,9 @@ const DUE: &str = include_str!("../../src/store/requeue_due.sql");
 const CONTENT: &str = include_str!("../../src/store/forget_content.sql");
 const RUNS: &str = include_str!("../../src/store/forget_runs.sql");
 
+/// Parameters of an append group.
+const APPEND: usize = 55;
+
 #[tokio::test]
 async fn the_hot_statements_use_their_indexes_under_row_level_security() {
     let app = TestApp::start().await;
@@ -23,8 +26,8 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
     let tenant = app.trust.owner().tenant;
 
     for (name, sql, parameters, indexes) in [
-        ("the journal's group", GROUP, 53, &["run_pkey", "run_signal_", "run_timer_pkey"][..]),
-        ("a new run", CREATE, 32, &[]),
+        ("the journal's group", GROUP, APPEND, &["run_pkey", "run_signal_", "run_timer_pkey"][..]),
+        ("a new run", CREATE, 35, &[]),
         ("new runs", CREATOR, 36, &["catalogue_pkey"]),
         ("one run", FIND, 2, &["run_pkey"]),
     ] {
@@ -71,6 +74,15 @@ async fn claims_sweeps_and_pruning_never_read_all_runs() {
             assert!(plan.contains(index), "{name} does not use {index}:\n{plan}");
         }
     }
+    // As the journal's connection has it.
+    let mut tx = db.begin(app.trust.owner().tenant).await.unwrap();
+    sqlx::raw_sql("set local enable_nestloop = off; set local enable_bitmapscan = off")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    let group = plan(&mut tx, GROUP, APPEND).await;
+    check("the journal's group", &group, &["run_pkey", "run_signal_open_idx", "run_timer_pkey"]);
+    assert!(!group.contains("Nested Loop"), "lists are joined by nested loops:\n{group}");
 }
 
 /// Copies of one run: 60,000 have ended, 20,000 wait, 20,000 are queued.

@@ -87,12 +87,17 @@ async fn open(app: &App, tenant: TenantId, mut asked: Asked) -> Result<Resolved,
     // The secret may be sealed anew, under the next key, between two attempts; hardly twice.
     const ATTEMPTS: u32 = 5;
     let (mut key, mut down, mut spare) = (None, None, true);
+    let mut gone = None;
     for _ in 0..ATTEMPTS {
         let shared = Arc::new(asked);
         match app.ledger.open(tenant, shared.clone(), key.take()).await? {
             Answer::Opened(resolved) => return bait(app, tenant, &shared, *resolved).await,
             Answer::NeedsKey(version) => match app.keys.get(tenant, version).await {
                 Ok(found) => key = Some(found),
+                // Retired since the secret was read, which is then sealed under the next: looked for once more.
+                Err(Error::Unreadable(VaultError::NoTenantKey(_))) if gone != Some(version) => {
+                    gone = Some(version);
+                }
                 Err(error) => {
                     return Err(app.ledger.refused(tenant, shared.entry.clone(), error).await);
                 }

@@ -109,8 +109,10 @@ fn quiet(
     now: DateTime<Utc>,
     again_at: &mut Option<DateTime<Utc>>,
 ) -> Option<Unit> {
-    let last = waiting.iter().max_by_key(|one| (one.received_at, one.event_id))?;
-    let at = last.received_at + Duration::seconds(seconds.into());
+    // By the order of their ids: times follow the database's clock, and a correction may turn two of them round.
+    let last = waiting.iter().max_by_key(|one| one.event_id)?;
+    let latest = waiting.iter().map(|one| one.received_at).max()?;
+    let at = latest + Duration::seconds(seconds.into());
     if at > now {
         earlier(again_at, at);
         return None;

@@ -57,23 +57,29 @@ pub(crate) async fn ensure(tx: &mut TenantTx, source: SourceId) -> Result<(), sq
 }
 
 /// Stops listening to a source that no trigger is left of. Should one come back, it begins anew.
+///
+/// The lease is locked first, so that what is asked next sees the look, or the new trigger, whose commit was waited for.
 pub(crate) async fn leave(tx: &mut TenantTx, source: SourceId) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query!(
-        "with gone as (
-             delete from eventsvc.source_lease l
-             where l.tenant_id = $1 and l.source_id = $2 and not exists (
-                 select from eventsvc.trigger t
-                 where t.tenant_id = $1 and t.source_id = $2 and t.deleted_at is null)
-             returning l.source_id
-         )
-         delete from eventsvc.source_cursor c using gone where c.tenant_id = $1 and c.source_id = gone.source_id",
+    let left = sqlx::query_scalar!(
+        "select source_id from eventsvc.source_lease where tenant_id = $1 and source_id = $2 for update",
         tenant as _,
         source as _,
     )
-    .execute(&mut **tx)
-    .await
-    .map(drop)
+    .fetch_optional(&mut **tx)
+    .await?;
+    if left.is_none() {
+        return Ok(());
+    }
+    let wanted = sqlx::query_scalar!(
+        r#"select exists (select from eventsvc.trigger t
+           where t.tenant_id = $1 and t.source_id = $2 and t.deleted_at is null) as "wanted!""#,
+        tenant as _,
+        source as _,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    if wanted { Ok(()) } else { stop(tx, source).await }
 }
 
 /// Stops listening to a source whose triggers no longer want that.

@@ -28,6 +28,17 @@ use crate::tool::ToolSpec;
 use crate::window::Window;
 
 /// Immutable once built, and cheap to clone.
+///
+/// ```
+/// use agentcore::Agent;
+///
+/// let agent = Agent::builder("triage").model("sim:echo").instructions("Be brief.").build()?;
+/// let loud = agent.to_builder().instructions("SHOUT.").build()?;
+///
+/// assert_eq!(agent.describe()["instructions"], "Be brief.");
+/// assert_eq!(loud.model_name(), "sim:echo");
+/// # Ok::<(), agentcore::BuildError>(())
+/// ```
 #[derive(Clone)]
 pub struct Agent {
     pub(crate) inner: Arc<Inner>,
@@ -55,6 +66,14 @@ pub(crate) struct Inner {
 }
 
 /// Another agent this one may hand over to, in a swarm: the agent itself, or its name where two name each other.
+///
+/// ```
+/// use agentcore::{Agent, Handoff};
+///
+/// let billing = Agent::builder("billing").build()?;
+/// assert_eq!(Handoff::from(&billing).name(), Handoff::from("billing").name());
+/// # Ok::<(), agentcore::BuildError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Handoff {
     To(Agent),
@@ -89,6 +108,15 @@ impl From<&str> for Handoff {
 }
 
 /// A model by name, or a provider of one's own, asked for a model of its name.
+///
+/// ```
+/// use std::sync::Arc;
+/// use agentcore::ModelChoice;
+/// use agentcore::models::sim::Sim;
+///
+/// assert_eq!(ModelChoice::from("gpt-4o").name(), "openai:gpt-4o");
+/// assert_eq!(ModelChoice::from(Arc::new(Sim::new())).name(), "sim:sim");
+/// ```
 #[derive(Clone)]
 pub enum ModelChoice {
     Named(String),
@@ -133,6 +161,13 @@ impl<M: Model + 'static> From<Arc<M>> for ModelChoice {
 }
 
 /// Splits `provider:model`; without a colon the provider is `openai`.
+///
+/// ```
+/// use agentcore::split_model_name;
+///
+/// assert_eq!(split_model_name("ollama:qwen3:8b"), ("ollama", "qwen3:8b"));
+/// assert_eq!(split_model_name("gpt-4o"), ("openai", "gpt-4o"));
+/// ```
 pub fn split_model_name(name: &str) -> (&str, &str) {
     name.split_once(':').unwrap_or(("openai", name))
 }

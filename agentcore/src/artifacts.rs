@@ -21,6 +21,18 @@ pub const PREVIEW: usize = 4 * 1024;
 const LONGEST_RANGE: usize = 32 * 1024;
 
 /// Keeps long results. [`InMemory`] unless the agent is given another.
+///
+/// ```
+/// use agentcore::artifacts::{ArtifactStore, InMemory};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), agentcore::BoxError> {
+/// let store = InMemory::new();
+/// let id = store.put("a long result".into()).await?;
+/// assert_eq!(store.get(&id).await?.as_deref(), Some("a long result"));
+/// # Ok(())
+/// # }
+/// ```
 pub trait ArtifactStore: Send + Sync {
     /// Keeps a text and names it.
     fn put(&self, content: String) -> BoxFuture<'_, Result<String, BoxError>>;
@@ -66,6 +78,13 @@ impl ArtifactStore for InMemory {
 }
 
 /// Cuts what is too long to be kept at all. Says how long it was.
+///
+/// ```
+/// use agentcore::artifacts::{LONGEST_ARTIFACT, bounded};
+///
+/// let (kept, bytes) = bounded("x".repeat(LONGEST_ARTIFACT + 1));
+/// assert_eq!((kept.len(), bytes), (LONGEST_ARTIFACT, LONGEST_ARTIFACT + 1));
+/// ```
 pub fn bounded(mut content: String) -> (String, usize) {
     let bytes = content.len();
     if bytes > LONGEST_ARTIFACT {
@@ -76,6 +95,13 @@ pub fn bounded(mut content: String) -> (String, usize) {
 }
 
 /// What the model reads in place of a result that was put aside; `bytes` is how long the tool's answer was.
+///
+/// ```
+/// use agentcore::artifacts::{is_preview, preview};
+///
+/// let shown = preview("art_1", "It begins like this", 100_000);
+/// assert!(is_preview(&shown) && shown.contains("100000 bytes") && shown.ends_with("like this"));
+/// ```
 pub fn preview(artifact_id: &str, content: &str, bytes: usize) -> String {
     preview_for(NAME, artifact_id, content, bytes)
 }
@@ -102,6 +128,24 @@ pub fn is_preview(content: &str) -> bool {
 pub const NAME: &str = "retrieve_artifact";
 
 /// Lets a model read an artifact, a range at a time.
+///
+/// ```
+/// use std::sync::Arc;
+/// use agentcore::artifacts::{ArtifactStore, InMemory, RetrieveArtifact};
+/// use agentcore::{ToolCx, call_tool};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), agentcore::BoxError> {
+/// let store = Arc::new(InMemory::new());
+/// let id = store.put("0123456789".into()).await?;
+/// let tool = RetrieveArtifact::new(store);
+///
+/// let asked = format!(r#"{{ "artifact_id": "{id}", "start": 2, "length": 3 }}"#);
+/// let read = call_tool(&tool, &ToolCx::new("call_1", "key_1"), &asked).await?;
+/// assert!(read.content.contains("234"));
+/// # Ok(())
+/// # }
+/// ```
 pub struct RetrieveArtifact {
     spec: ToolSpec,
     store: Arc<dyn ArtifactStore>,

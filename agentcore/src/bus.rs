@@ -42,6 +42,15 @@ struct Handlers {
 }
 
 /// Names a handler of a bus, to take it off again.
+///
+/// ```
+/// use agentcore::EventBus;
+///
+/// let bus = EventBus::new();
+/// let handler = bus.on("done", |_| async { Ok(()) });
+/// assert!(bus.off(handler));
+/// assert!(!bus.off(handler), "it is gone already");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HandlerId(u64);
 

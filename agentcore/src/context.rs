@@ -26,6 +26,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// A level of named values; clones are the same level.
+///
+/// ```
+/// use agentcore::Context;
+///
+/// let context = Context::new();
+/// context.set("retries", 3);
+/// assert_eq!(context.get_as::<u32>("retries"), Some(3));
+/// ```
 #[derive(Clone, Default)]
 pub struct Context {
     level: Arc<Level>,
@@ -45,6 +53,18 @@ struct Written {
 }
 
 /// A name that both the child and the parent changed after the fork. The child's value has replaced the parent's.
+///
+/// ```
+/// use agentcore::Context;
+///
+/// let parent = Context::new();
+/// let child = parent.fork();
+/// child.set("city", "Bern");
+/// parent.set("city", "Basel");
+///
+/// let conflict = &child.merge()[0];
+/// assert_eq!((conflict.replaced.clone(), conflict.kept.clone()), (Some("Basel".into()), Some("Bern".into())));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conflict {
     pub name: String,

@@ -59,6 +59,16 @@ pub struct Conversation {
     pub(crate) summary: Option<Summary>,
 }
 
+/// Where a conversation stands.
+///
+/// ```
+/// use agentcore::{Conversation, Happened, Message, Status, step};
+///
+/// let mut conversation = Conversation::new("");
+/// assert_eq!(conversation.status, Status::New);
+/// step(&mut conversation, Happened::Started { input: vec![Message::user("Hi")] });
+/// assert_eq!(conversation.status, Status::Thinking);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
@@ -75,6 +85,18 @@ pub enum Status {
 }
 
 /// How a conversation ended.
+///
+/// ```
+/// use agentcore::{Conversation, FinishReason, Happened, Message, Reply, step};
+///
+/// let mut conversation = Conversation::new("");
+/// step(&mut conversation, Happened::Started { input: vec![Message::user("Hi")] });
+/// step(&mut conversation, Happened::Replied(Reply { content: "Hello".into(), ..Reply::default() }));
+///
+/// let outcome = conversation.outcome().ok_or("it goes on")?;
+/// assert_eq!((outcome.output.as_str(), outcome.finish_reason), ("Hello", FinishReason::Stop));
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     pub output: String,
@@ -88,6 +110,13 @@ pub struct Outcome {
 }
 
 /// What stopped a conversation, for programs (`code`) and people (`message`).
+///
+/// ```
+/// use agentcore::{Failure, FailureCode};
+///
+/// let failure = Failure { code: FailureCode::HookFailed, message: "not today".into() };
+/// assert_eq!(failure.to_string(), "not today");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
@@ -95,6 +124,14 @@ pub struct Failure {
     pub message: String,
 }
 
+/// What kind of failure it was.
+///
+/// ```
+/// use agentcore::FailureCode;
+///
+/// assert_eq!(serde_json::to_value(FailureCode::LoopDetected)?, "loop_detected");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCode {
@@ -125,6 +162,13 @@ pub enum FailureCode {
 }
 
 /// What a tool call came to, as the model will read it.
+///
+/// ```
+/// use agentcore::Answer;
+///
+/// assert!(!Answer::ok("42").error);
+/// assert!(Answer::error("nobody knows").error);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     pub content: String,
@@ -196,6 +240,20 @@ impl Conversation {
     #[must_use]
     pub fn with_window(mut self, window: Option<Window>) -> Self {
         self.window = window;
+        self
+    }
+
+    /// What a summary says that was made of what came before: the model is told it first.
+    ///
+    /// ```
+    /// use agentcore::Conversation;
+    ///
+    /// let conversation = Conversation::new("Be brief.").with_summary("They have met before.");
+    /// assert!(format!("{:?}", conversation.prompt()[1]).contains("They have met before."));
+    /// ```
+    #[must_use]
+    pub fn with_summary(mut self, text: impl Into<String>) -> Self {
+        self.summary = Some(Summary { text: text.into(), messages: 0 });
         self
     }
 

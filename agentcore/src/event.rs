@@ -12,6 +12,19 @@ use crate::result::RunResult;
 
 /// One event of a run. Within one stream `seq` counts from 1 without a gap; `path` says whose event it is when agents
 /// work for agents, outermost first: `["lead", "researcher"]`.
+///
+/// ```
+/// use agentcore::{Agent, run_stream};
+/// use futures::StreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = Agent::builder("parrot").model("sim:echo").build()?;
+/// let first = run_stream(&agent, "Hello").next().await.ok_or("nothing happens")??;
+/// assert_eq!((first.seq, &first.path[..], &*first.agent_name), (1, &["parrot".to_owned()][..], "parrot"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StreamEvent {
     pub seq: u64,
@@ -25,6 +38,25 @@ pub struct StreamEvent {
 
 /// What happened. A plain stream has `Text`, `ToolCall`, the `Status` that makes text void, and `Finished`; a detailed
 /// one ([`RunOptions::detailed`](crate::RunOptions::detailed)) has all.
+///
+/// ```
+/// use agentcore::{Agent, EventKind, RunOptions, run_stream_with};
+/// use futures::StreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = Agent::builder("parrot").model("sim:echo").build()?;
+/// let mut events = run_stream_with(&agent, "Hello", RunOptions::new().detailed());
+/// let mut tokens = 0;
+/// while let Some(event) = events.next().await {
+///     if let EventKind::Usage { usage } = event?.kind {
+///         tokens += usage.total();
+///     }
+/// }
+/// assert!(tokens > 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -79,6 +111,16 @@ pub enum EventKind {
     },
 }
 
+/// How a run, or one of its steps, goes on.
+///
+/// ```
+/// use agentcore::{EventKind, StatusChange};
+///
+/// let event = EventKind::Status(StatusChange::Retrying { attempt: 1, error: "busy".into() });
+/// let shown = serde_json::to_value(event)?;
+/// assert_eq!((&shown["type"], &shown["status"]), (&"status".into(), &"retrying".into()));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 #[non_exhaustive]
@@ -104,6 +146,14 @@ pub enum StatusChange {
 }
 
 /// What was done so that the conversation fits, or to what agents know in common.
+///
+/// ```
+/// use agentcore::ContextChange;
+///
+/// let change = ContextChange::Offloaded { artifact_id: "art_1".into(), bytes: 70_000 };
+/// assert_eq!(serde_json::to_value(change)?["action"], "offloaded");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 #[non_exhaustive]

@@ -14,6 +14,18 @@ use crate::model::Reply;
 use crate::result::BoxError;
 
 /// Where in a run a hook is called.
+///
+/// ```
+/// use agentcore::{Agent, HookPoint, run};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = Agent::builder("guarded").model("sim:echo");
+/// let agent = agent.hook(HookPoint::PreLlmCall, |_| async { Err("not today".into()) }).build()?;
+/// assert!(run(&agent, "Hello").await.is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HookPoint {
     /// The run begins.
@@ -33,6 +45,22 @@ pub enum HookPoint {
 }
 
 /// What a hook is told. Cheap to clone.
+///
+/// ```
+/// use agentcore::{Agent, HookPoint, run};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = Agent::builder("watched").model("sim:echo");
+/// let agent = agent.hook(HookPoint::PreLlmCall, |data| async move {
+///     assert_eq!((data.agent().name(), data.point()), ("watched", HookPoint::PreLlmCall));
+///     assert_eq!(data.messages().map(<[_]>::len), Some(1));
+///     Ok(())
+/// });
+/// run(&agent.build()?, "Hello").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum HookData {
@@ -87,6 +115,13 @@ impl HookData {
 }
 
 /// Why a hook stops the run; any error, or a text: `Err("not today".into())`.
+///
+/// ```
+/// use agentcore::HookError;
+///
+/// let refused: HookError = "not today".into();
+/// assert_eq!(refused.to_string(), "not today");
+/// ```
 pub type HookError = BoxError;
 
 type Hook = dyn Fn(HookData) -> BoxFuture<'static, Result<(), HookError>> + Send + Sync;

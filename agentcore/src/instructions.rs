@@ -8,6 +8,18 @@ use futures::future::BoxFuture;
 use crate::context::Context;
 
 /// What instructions can be made of.
+///
+/// ```
+/// use agentcore::{Agent, run};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = Agent::builder("assistant").model("sim:echo");
+/// let agent = agent.instructions_with(|cx| format!("You are {}. Today is Monday.", cx.agent_name)).build()?;
+/// run(&agent, "Hello").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InstructionsCx {

@@ -13,6 +13,22 @@ pub(crate) use self::tools::{TOOLS, tools};
 use crate::result::BoxError;
 
 /// Keeps conversations and facts. One store holds what one person, or one application, may know: give each their own.
+///
+/// ```
+/// use std::sync::Arc;
+/// use agentcore::memory::InMemory;
+/// use agentcore::{Agent, RunOptions, run_with};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let memory = Arc::new(InMemory::new());
+/// let agent = Agent::builder("friend").model("sim:echo").memory(memory).build()?;
+/// run_with(&agent, "Hi", RunOptions::new().conversation("ada")).await?;
+/// let second = run_with(&agent, "Me again", RunOptions::new().conversation("ada")).await?;
+/// assert_eq!(second.messages.len(), 4, "it knows what was said");
+/// # Ok(())
+/// # }
+/// ```
 pub trait Memory: Send + Sync {
     /// What was said in a conversation, oldest first; nothing when it is new.
     fn history<'a>(

@@ -17,6 +17,24 @@ pub(crate) use self::tool_set::Spelling;
 pub use self::tool_set::ToolSet;
 
 /// A provider of language models. Calls are independent of each other; nothing is remembered between them.
+///
+/// ```
+/// use agentcore::models::sim::Sim;
+/// use agentcore::{Message, Model, ModelRequest, complete};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), agentcore::ModelError> {
+/// let sim = Sim::new();
+/// let messages = vec![Message::user("Hello")];
+/// let request = ModelRequest { model: "echo".into(), messages, ..ModelRequest::default() };
+///
+/// let mut said = Vec::new();
+/// let reply = complete(&sim, &request, |event| said.push(event)).await?;
+/// assert_eq!((sim.name(), reply.content.as_str()), ("sim", "Hello"));
+/// assert!(!said.is_empty(), "it came word by word");
+/// # Ok(())
+/// # }
+/// ```
 pub trait Model: Send + Sync {
     /// The provider's name, as before the colon in `openai:gpt-4o`.
     fn name(&self) -> &str;
@@ -25,6 +43,15 @@ pub trait Model: Send + Sync {
     fn stream(&self, request: &ModelRequest) -> BoxStream<'static, Result<ModelEvent, ModelError>>;
 }
 
+/// What a model is asked.
+///
+/// ```
+/// use agentcore::{Message, ModelRequest, ToolChoice};
+///
+/// let messages = vec![Message::system("Be brief."), Message::user("Hello")];
+/// let request = ModelRequest { model: "gpt-4o".into(), messages, ..ModelRequest::default() };
+/// assert_eq!((request.tool_choice, request.temperature), (ToolChoice::Auto, None));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelRequest {
     /// The model's name at its provider, as after the colon in `openai:gpt-4o`.
@@ -42,6 +69,13 @@ pub struct ModelRequest {
 }
 
 /// Whether the model has to call a tool. Says nothing when there are no tools.
+///
+/// ```
+/// use agentcore::ToolChoice;
+///
+/// assert_eq!(serde_json::to_value(ToolChoice::Tool("look".into()))?, serde_json::json!({ "tool": "look" }));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolChoice {
@@ -56,6 +90,15 @@ pub enum ToolChoice {
 }
 
 /// A JSON Schema for the answer.
+///
+/// ```
+/// use agentcore::OutputForm;
+/// use serde_json::json;
+///
+/// let schema = json!({ "type": "object", "properties": { "city": { "type": "string" } } });
+/// let form = OutputForm { name: "place".into(), schema, strict: false };
+/// assert_eq!(form.schema["type"], "object");
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OutputForm {
     /// 1 to 64 of `[A-Za-z0-9_-]`; some providers show it to the model.
@@ -66,6 +109,15 @@ pub struct OutputForm {
     pub strict: bool,
 }
 
+/// How hard a model that can reason should.
+///
+/// ```
+/// use agentcore::{Effort, ModelRequest};
+///
+/// let hard = ModelRequest { reasoning: Some(Effort::High), ..ModelRequest::default() };
+/// assert_eq!(serde_json::to_value(hard.reasoning)?, "high");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effort {
@@ -84,6 +136,18 @@ impl Effort {
     }
 }
 
+/// What streams back from a model.
+///
+/// ```
+/// use agentcore::{ModelEvent, Reply};
+///
+/// let events = [ModelEvent::TextDelta("Hel".into()), ModelEvent::TextDelta("lo".into())];
+/// let text: String = events
+///     .iter()
+///     .filter_map(|event| if let ModelEvent::TextDelta(text) = event { Some(text.as_str()) } else { None })
+///     .collect();
+/// assert_eq!(text, Reply { content: "Hello".into(), ..Reply::default() }.content);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelEvent {
     TextDelta(String),
@@ -99,6 +163,15 @@ pub enum ModelEvent {
     Done(Reply),
 }
 
+/// A whole reply of a model.
+///
+/// ```
+/// use agentcore::{Reply, ReplyFinish};
+///
+/// let reply = Reply { content: "Hello".into(), ..Reply::default() };
+/// assert_eq!(reply.finish, ReplyFinish::Stop);
+/// assert!(reply.tool_calls.is_empty());
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
     #[serde(default)]
@@ -117,6 +190,13 @@ pub struct Reply {
 }
 
 /// Why the model stopped talking.
+///
+/// ```
+/// use agentcore::ReplyFinish;
+///
+/// assert_eq!(serde_json::to_value(ReplyFinish::Length)?, "length");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplyFinish {

@@ -23,6 +23,16 @@ static FROM_ENV: LazyLock<Result<Providers, String>> =
 static SIMULATED: LazyLock<Providers> = LazyLock::new(Providers::default);
 
 /// From now on these answer, in this whole process, and the environment is not asked.
+///
+/// ```
+/// use agentcore::models::Providers;
+///
+/// agentcore::providers::install(Providers::default());
+/// let agent = agentcore::Agent::builder("a").model("openai:gpt-4o").build()?;
+/// let error = agentcore::run_blocking(&agent, "Hi").err().ok_or("somebody answered")?;
+/// assert!(error.to_string().contains("there is no provider `openai`"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn install(providers: Providers) {
     *INSTALLED.write().unwrap_or_else(PoisonError::into_inner) = Some(providers);
 }

@@ -10,9 +10,28 @@ use shared_models::usage::Usage;
 use crate::conversation::Failure;
 
 /// Any error, from whoever implements one of our traits.
+///
+/// ```
+/// use agentcore::BoxError;
+///
+/// let error: BoxError = "no more room".into();
+/// assert_eq!(error.to_string(), "no more room");
+/// ```
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a run came to. Also carried by [`RunError::Failed`], as far as it got.
+///
+/// ```
+/// use agentcore::{Agent, FinishReason, run_blocking};
+///
+/// let agent = Agent::builder("parrot").model("sim:echo").build()?;
+/// let result = run_blocking(&agent, r#"{ "n": 7 }"#)?;
+///
+/// assert_eq!((result.steps, result.finish_reason), (1, FinishReason::Stop));
+/// assert_eq!(result.total_tokens(), result.input_tokens() + result.output_tokens());
+/// assert_eq!(result.parse::<serde_json::Value>()?["n"], 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunResult {
     pub output: String,
@@ -52,6 +71,20 @@ impl RunResult {
     }
 }
 
+/// Why a run has no result.
+///
+/// ```
+/// use agentcore::models::sim::{Sim, Turn};
+/// use agentcore::{Agent, FailureCode, ModelErrorKind, run_blocking};
+///
+/// let sim = std::sync::Arc::new(Sim::script([Turn::fail(ModelErrorKind::Auth)]));
+/// let agent = Agent::builder("locked").model(sim).build()?;
+/// let error = run_blocking(&agent, "Hi").err().ok_or("it answered")?;
+///
+/// assert_eq!(error.failure().map(|failure| failure.code), Some(FailureCode::ModelAuth));
+/// assert_eq!(error.result().map(|result| result.messages.len()), Some(1), "as far as it got");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {

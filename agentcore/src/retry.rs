@@ -7,6 +7,20 @@ use std::time::Duration;
 
 use crate::model::{Model, ModelError, ModelEvent, ModelRequest, Reply, complete};
 
+/// How often, and how long after a failure, a model is asked again.
+///
+/// ```
+/// use std::time::Duration;
+/// use agentcore::{ModelError, ModelErrorKind, RetryPolicy};
+///
+/// let policy = RetryPolicy { max_retries: 1, ..RetryPolicy::default() };
+/// let busy = ModelError::new(ModelErrorKind::Overloaded, "busy");
+/// let wrong = ModelError::new(ModelErrorKind::Invalid, "wrong");
+///
+/// assert_eq!(policy.delay(0, &busy, 1.0), Some(Duration::from_millis(500)));
+/// assert_eq!(policy.delay(1, &busy, 1.0), None, "that was the last one");
+/// assert_eq!(policy.delay(0, &wrong, 1.0), None, "it would be wrong again");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Attempts after the first.
@@ -41,6 +55,13 @@ impl RetryPolicy {
 }
 
 /// What a caller may want to show while a reply is on its way.
+///
+/// ```
+/// use agentcore::{ModelEvent, Progress};
+///
+/// let progress = Progress::Event(ModelEvent::TextDelta("Hel".into()));
+/// assert!(!matches!(progress, Progress::Retrying { .. }));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Progress {
     Event(ModelEvent),
@@ -53,6 +74,24 @@ pub enum Progress {
 }
 
 /// Like [`complete`], asking again as the policy says.
+///
+/// ```
+/// use std::time::Duration;
+/// use agentcore::models::sim::{Sim, Turn};
+/// use agentcore::{ModelErrorKind, ModelRequest, Progress, RetryPolicy, complete_with_retries};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), agentcore::ModelError> {
+/// let sim = Sim::script([Turn::fail(ModelErrorKind::Overloaded), Turn::text("at last")]);
+/// let policy = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+/// let mut retries = 0;
+///
+/// let count = |progress| retries += u32::from(matches!(progress, Progress::Retrying { .. }));
+/// let reply = complete_with_retries(&sim, &ModelRequest::default(), policy, count).await?;
+/// assert_eq!((reply.content.as_str(), retries), ("at last", 1));
+/// # Ok(())
+/// # }
+/// ```
 pub async fn complete_with_retries(
     model: &dyn Model,
     request: &ModelRequest,

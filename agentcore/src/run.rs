@@ -17,6 +17,17 @@ use crate::options::{Input, RunOptions};
 use crate::result::{RunError, RunResult};
 
 /// Something that can be run: an agent, or several that work together.
+///
+/// ```
+/// use agentcore::{Agent, ParallelGroup, Runnable, run_blocking};
+///
+/// let agent = |name: &str| Agent::builder(name).model("sim:echo").build();
+/// let (one, both) = (agent("one")?, ParallelGroup::new("both", [agent("a")?, agent("b")?]));
+/// for runnable in [&one as &dyn Runnable, &both] {
+///     assert!(run_blocking(runnable, "Hi")?.output.starts_with("Hi"));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Runnable: Send + Sync {
     fn name(&self) -> &str;
 
@@ -70,6 +81,13 @@ pub struct RunCx {
 }
 
 /// What the runs within a run consumed.
+///
+/// ```
+/// use agentcore::{RunCx, Spent};
+///
+/// let cx = RunCx::default();
+/// assert_eq!(cx.spent(), Spent::default());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     pub usage: Usage,
@@ -178,6 +196,17 @@ pub async fn run<R: Runnable + ?Sized>(
 }
 
 /// Like [`run`], with options.
+///
+/// ```
+/// use agentcore::{Agent, RunOptions, run_with};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let agent = Agent::builder("parrot").model("sim:echo").build()?;
+/// assert_eq!(run_with(&agent, "Hello", RunOptions::new().max_retries(0)).await?.output, "Hello");
+/// # Ok(())
+/// # }
+/// ```
 pub async fn run_with<R: Runnable + ?Sized>(
     runnable: &R,
     input: impl Into<Input>,

@@ -19,6 +19,16 @@ use crate::output;
 use crate::validate::without_excess;
 use crate::window::{self, Summary};
 
+/// What a driver tells a conversation.
+///
+/// ```
+/// use agentcore::{Conversation, Happened, Message, step};
+///
+/// let mut conversation = Conversation::new("");
+/// step(&mut conversation, Happened::Started { input: vec![Message::user("Hi")] });
+/// step(&mut conversation, Happened::Cancelled { reason: "never mind".into() });
+/// assert!(conversation.outcome().is_some());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Happened {
@@ -40,6 +50,15 @@ pub enum Happened {
     Cancelled { reason: String },
 }
 
+/// What a conversation asks of its driver.
+///
+/// ```
+/// use agentcore::{Command, Conversation, Happened, Message, step};
+///
+/// let mut conversation = Conversation::new("");
+/// let due = step(&mut conversation, Happened::Started { input: vec![Message::user("Hi")] });
+/// assert_eq!(due, [Command::CallModel]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
@@ -54,6 +73,21 @@ pub enum Command {
 }
 
 /// Takes in what happened and says what to do next; nothing while answers are outstanding.
+///
+/// ```
+/// use agentcore::{Answer, Command, Conversation, Happened, Message, Reply, ToolCall, step};
+///
+/// let mut conversation = Conversation::new("");
+/// step(&mut conversation, Happened::Started { input: vec![Message::user("Look!")] });
+///
+/// let call = ToolCall { id: "c1".into(), name: "look".into(), arguments: "{}".into() };
+/// let reply = Reply { tool_calls: vec![call.clone()], ..Reply::default() };
+/// assert_eq!(step(&mut conversation, Happened::Replied(reply)), [Command::CallTools(vec![call])]);
+///
+/// let answer = Answer::ok("a bird");
+/// let due = step(&mut conversation, Happened::Answered { call_id: "c1".into(), answer });
+/// assert_eq!(due, [Command::CallModel]);
+/// ```
 pub fn step(state: &mut Conversation, happened: Happened) -> Vec<Command> {
     match (&state.status, happened) {
         (Status::New, Happened::Started { input }) => {
@@ -94,6 +128,19 @@ fn is_open(status: &Status) -> bool {
 
 /// What is due in this state: the same commands `step` gave, less the calls answered since. A driver that takes over
 /// from a dead one starts here.
+///
+/// ```
+/// use agentcore::step::{due, step};
+/// use agentcore::{Conversation, Happened, Message};
+///
+/// let mut conversation = Conversation::new("");
+/// let commands = step(&mut conversation, Happened::Started { input: vec![Message::user("Hi")] });
+///
+/// // Kept, and read back by whoever goes on with it.
+/// let kept = serde_json::to_string(&conversation)?;
+/// assert_eq!(due(&serde_json::from_str(&kept)?), commands);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn due(state: &Conversation) -> Vec<Command> {
     match &state.status {
         Status::New => Vec::new(),

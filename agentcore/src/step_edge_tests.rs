@@ -184,3 +184,25 @@ fn a_refusal_without_a_word_is_not_asked_about_again() {
 
     assert_eq!(outcome.error.unwrap().code, FailureCode::ModelRejected);
 }
+
+#[test]
+fn a_conversation_goes_on_from_the_summary_of_another_and_adds_to_it() {
+    let window = Window { keep_turns: 1, ..Window::new(200) };
+    let mut state =
+        Conversation::new("be brief").with_summary("they have met").with_window(Some(window));
+    step(&mut state, Happened::Started { input: vec![Message::user("hi")] });
+
+    let prompt = state.prompt();
+    assert!(
+        matches!(&prompt[1], Message::User { content } if content.text().ends_with("they have met"))
+    );
+    assert_eq!(prompt[2..], [Message::user("hi")]);
+
+    step(&mut state, asks(&[call("a", "1")]));
+    step(&mut state, answers("a", &"x".repeat(400)));
+    step(&mut state, asks(&[call("b", "2")]));
+    let commands = step(&mut state, answers("b", &"y".repeat(400)));
+    assert_eq!(commands, [Command::Summarise { upto: 3 }]);
+    let asked = format!("{:?}", state.summary_prompt(3));
+    assert!(asked.contains("[summary of what came before] they have met"), "{asked}");
+}

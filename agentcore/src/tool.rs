@@ -84,6 +84,21 @@ pub trait Tool: Send + Sync {
     ) -> BoxFuture<'a, Result<ToolOutput, ToolError>>;
 }
 
+/// What a tool is, for a model and for whoever calls it.
+///
+/// ```
+/// use agentcore::{Effect, ToolSpec};
+/// use serde_json::json;
+///
+/// let spec = ToolSpec {
+///     name: "look".into(),
+///     description: "Looks out of the window.".into(),
+///     parameters: json!({ "type": "object" }),
+///     effect: Effect::Read,
+///     timeout: ToolSpec::DEFAULT_TIMEOUT,
+/// };
+/// assert_eq!(spec.to_openai()["function"]["name"], "look");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolSpec {
     /// 1 to 64 of `[A-Za-z0-9_-]`, as providers want it.
@@ -108,6 +123,14 @@ impl ToolSpec {
 }
 
 /// What a call may know that the model does not say. Clones are cheap.
+///
+/// ```
+/// use agentcore::ToolCx;
+///
+/// let cx = ToolCx::new("call_1", "key_1");
+/// cx.context().set("seen", true);
+/// assert_eq!(cx.context().get_as("seen"), Some(true));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ToolCx {
@@ -136,6 +159,14 @@ impl ToolCx {
 }
 
 /// What the model reads. Anything longer than a text is the tool's business to shorten.
+///
+/// ```
+/// use agentcore::ToolOutput;
+/// use serde_json::json;
+///
+/// assert_eq!(ToolOutput::from("fine").content, "fine");
+/// assert_eq!(ToolOutput::from(json!({ "n": 1 })).content, r#"{"n":1}"#);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolOutput {
     pub content: String,
@@ -169,6 +200,14 @@ impl Serialize for ToolOutput {
     }
 }
 
+/// Why a tool has no answer.
+///
+/// ```
+/// use agentcore::ToolError;
+///
+/// assert_eq!(ToolError::from("not here"), ToolError::tell("not here"));
+/// assert_eq!(ToolError::Unknown("cut off".into()).to_string(), "cut off");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ToolError {
     /// Becomes the tool's answer; the model may try something else.
@@ -200,6 +239,23 @@ impl From<String> for ToolError {
 
 /// Checks the arguments and calls the tool, within its timeout. A panic and a call that took too long end as
 /// [`ToolError::Unknown`], as nobody can say how far it got.
+///
+/// ```
+/// use agentcore::{ToolCx, ToolError, call_tool, tool};
+///
+/// /// Doubles a number.
+/// #[tool]
+/// fn double(n: u32) -> u32 {
+///     n * 2
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let cx = ToolCx::new("call_1", "key_1");
+/// assert_eq!(call_tool(&double, &cx, r#"{ "n": 4 }"#).await, Ok("8".into()));
+/// assert!(matches!(call_tool(&double, &cx, r#"{ "n": "x" }"#).await, Err(ToolError::Tell(_))));
+/// # }
+/// ```
 pub async fn call_tool(
     tool: &dyn Tool,
     cx: &ToolCx,

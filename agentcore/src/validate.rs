@@ -10,6 +10,16 @@ const LONGEST_ERROR: usize = 300;
 pub const LONGEST_ARGUMENTS: usize = 1024 * 1024;
 
 /// A JSON Schema, made ready once and used for every call.
+///
+/// ```
+/// use agentcore::validate::Schema;
+/// use serde_json::json;
+///
+/// let schema = Schema::new(&json!({ "type": "object", "required": ["n"], "properties": { "n": { "type": "integer" } } }))?;
+/// assert_eq!(schema.check_arguments(r#"{ "n": 1 }"#)?, json!({ "n": 1 }));
+/// assert!(schema.check_arguments("[1]").is_err());
+/// # Ok::<(), String>(())
+/// ```
 #[derive(Debug)]
 pub struct Schema {
     validator: jsonschema::Validator,
@@ -51,6 +61,15 @@ impl Schema {
 }
 
 /// Like [`Schema::check_arguments`], for a schema that is used once.
+///
+/// ```
+/// use agentcore::validate::check_arguments;
+/// use serde_json::json;
+///
+/// let read = check_arguments(&json!({ "type": "object" }), "")?;
+/// assert_eq!(read, json!({}), "several models write nothing for a tool without parameters");
+/// # Ok::<(), String>(())
+/// ```
 pub fn check_arguments(schema: &Value, arguments: &str) -> Result<Value, String> {
     let value = read_arguments(arguments)?;
     let schema =
@@ -92,6 +111,14 @@ pub(crate) fn without_excess(arguments: String) -> String {
 }
 
 /// Whether this is a JSON Schema at all.
+///
+/// ```
+/// use agentcore::validate::check_schema;
+/// use serde_json::json;
+///
+/// assert!(check_schema(&json!({ "type": "object" })).is_ok());
+/// assert!(check_schema(&json!({ "type": "wrong" })).is_err());
+/// ```
 pub fn check_schema(schema: &Value) -> Result<(), String> {
     Schema::new(schema).map(|_| ())
 }

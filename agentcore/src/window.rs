@@ -25,6 +25,13 @@ pub struct Window {
 }
 
 /// What stands for the oldest messages when the model is asked.
+///
+/// ```
+/// use agentcore::Conversation;
+///
+/// let conversation = Conversation::new("").with_summary("They have met before.");
+/// assert_eq!(conversation.summary().map(|summary| summary.messages), Some(0), "of another one's messages");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     pub text: String,

@@ -19,6 +19,14 @@ use crate::tool::Tool;
 use crate::window::Window;
 
 /// Puts an agent together. What is said twice holds as said last; tools, handoffs and hooks add up.
+///
+/// ```
+/// use agentcore::Agent;
+///
+/// let careful = Agent::builder("careful").model("sim:echo").max_steps(3).temperature(0.2);
+/// assert_eq!(careful.build()?.describe()["max_steps"], 3);
+/// # Ok::<(), agentcore::BuildError>(())
+/// ```
 #[must_use]
 pub struct AgentBuilder {
     name: String,
@@ -41,6 +49,14 @@ pub struct AgentBuilder {
     artifacts: Option<Arc<dyn ArtifactStore>>,
 }
 
+/// Why an agent cannot be built.
+///
+/// ```
+/// use agentcore::{Agent, BuildError};
+///
+/// assert_eq!(Agent::builder("").build().err(), Some(BuildError::NoName));
+/// assert_eq!(Agent::builder("a").max_steps(0).build().err(), Some(BuildError::NoSteps));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {

@@ -7,6 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::conversation::{Failure, FailureCode};
 
 /// A failed call. The message is fit to be shown: short, and without any key.
+///
+/// ```
+/// use std::time::Duration;
+/// use agentcore::{ModelError, ModelErrorKind};
+///
+/// let error = ModelError::from_status(429, "slow down".into(), Some(Duration::from_secs(3)));
+/// assert_eq!(error.kind, ModelErrorKind::RateLimited);
+/// assert!(error.is_transient(), "asking again may help");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}: {message}", kind.sentence(), in_brackets(*status))]
 pub struct ModelError {
@@ -18,6 +27,14 @@ pub struct ModelError {
     pub retry_after: Option<Duration>,
 }
 
+/// What can be done about a failed call depends on this.
+///
+/// ```
+/// use agentcore::{ModelError, ModelErrorKind};
+///
+/// assert!(!ModelError::new(ModelErrorKind::ContextLength, "too long").is_transient());
+/// assert_eq!(ModelErrorKind::ContextLength.name(), "context_length");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelErrorKind {

@@ -32,6 +32,19 @@ use crate::model::{Model, ModelError, ModelEvent, ModelRequest};
 /// - The scale of temperatures ends at 1, and warmer is sent as 1. None is sent to a model that reasons, nor to models
 ///   that take none (4.7 and later).
 /// - A model that must call a tool does not reason: Anthropic refuses both together.
+///
+/// ```
+/// use agentcore::models::anthropic::Anthropic;
+/// use agentcore::models::http_client;
+/// use agentcore::{Agent, Model};
+///
+/// let key = Some("sk-ant-…".into());
+/// let anthropic = Anthropic::new(http_client()?, Anthropic::BASE_URL.parse()?, key).cache_prompts();
+/// assert_eq!(anthropic.name(), "anthropic");
+/// let agent = Agent::builder("a").model("anthropic:claude-sonnet-4-5").provider(std::sync::Arc::new(anthropic));
+/// # agent.build()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Anthropic {
     endpoint: Endpoint,

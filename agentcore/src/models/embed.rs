@@ -30,6 +30,14 @@ pub trait Embedder: Send + Sync {
     ) -> BoxFuture<'a, Result<Embeddings, ModelError>>;
 }
 
+/// Texts that are to become vectors.
+///
+/// ```
+/// use agentcore::models::EmbedRequest;
+///
+/// let request = EmbedRequest { model: "embed".into(), input: vec!["ants".into()], ..EmbedRequest::default() };
+/// assert_eq!(request.dimensions, None);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmbedRequest {
     /// The model's name at its provider.
@@ -39,6 +47,20 @@ pub struct EmbedRequest {
     pub dimensions: Option<u32>,
 }
 
+/// The vectors.
+///
+/// ```
+/// use agentcore::models::sim::Sim;
+/// use agentcore::models::{EmbedRequest, Embedder};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), agentcore::ModelError> {
+/// let input = vec!["ants".into(), "bees".into()];
+/// let request = EmbedRequest { model: "embed".into(), input, ..EmbedRequest::default() };
+/// assert_eq!(Sim::new().embed(&request).await?.vectors.len(), 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Embeddings {
     /// One for each input, in order.

@@ -31,6 +31,16 @@ use crate::model::{Model, ModelError, ModelEvent, ModelRequest};
 /// - Models before 3 cannot be held to a schema while there are tools; they are asked in words then.
 /// - Schemas of tools lose what Google's dialect does not have; arguments are checked against the whole schema when
 ///   they come.
+///
+/// ```
+/// use agentcore::Model;
+/// use agentcore::models::gemini::Gemini;
+/// use agentcore::models::http_client;
+///
+/// let gemini = Gemini::new(http_client()?, Gemini::BASE_URL.parse()?, Some("AIza…".into()));
+/// assert_eq!(gemini.name(), "gemini");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Gemini {
     endpoint: Endpoint,

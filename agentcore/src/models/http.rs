@@ -8,6 +8,14 @@ use reqwest::{Client, redirect};
 /// connections. Make one and clone it.
 ///
 /// Whom it may reach is not its business: a program that lets strangers choose base URLs needs a client of its own.
+///
+/// ```
+/// use agentcore::models::http_client;
+///
+/// let http = http_client()?;
+/// let same_connections = http.clone();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn http_client() -> Result<Client, reqwest::Error> {
     // Whoever installed a provider first wins.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -6,6 +6,14 @@
 //! nothing: such models are unknown until they are told.
 
 /// What a model can do.
+///
+/// ```
+/// use agentcore::models::KnownModels;
+///
+/// let gpt = KnownModels::default().of("gpt-4o").ok_or("unknown")?;
+/// assert!(gpt.images && gpt.output_form && !gpt.reasoning);
+/// # Ok::<(), &str>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// Tokens it reads and writes in one call.

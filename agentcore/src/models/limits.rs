@@ -3,6 +3,14 @@
 use std::time::Duration;
 
 /// Limits of one call. How long a call may take altogether is for the caller to say, by dropping it.
+///
+/// ```
+/// use std::time::Duration;
+/// use agentcore::models::Limits;
+///
+/// let impatient = Limits { first_byte: Duration::from_secs(5), ..Limits::default() };
+/// assert_eq!(impatient.idle, Duration::from_secs(120));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// From the beginning to the first word of the answer, which may be no more than its status.

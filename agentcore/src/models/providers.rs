@@ -42,6 +42,13 @@ enum Entry {
 }
 
 /// Why nobody answers for a model.
+///
+/// ```
+/// use agentcore::models::{Providers, ResolveError};
+///
+/// let error = Providers::default().resolve("sim:").err();
+/// assert_eq!(error, Some(ResolveError::NoModel("sim:".into())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     #[error("there is no provider `{name}`; there are: {known}")]
@@ -53,6 +60,16 @@ pub enum ResolveError {
 }
 
 /// What is wrong with the environment.
+///
+/// ```
+/// use agentcore::models::{Providers, ProvidersError};
+///
+/// match Providers::from_env() {
+///     Ok(_) => {}
+///     Err(ProvidersError::BaseUrl { variable, .. }) => eprintln!("look at {variable}"),
+///     Err(error) => eprintln!("{error}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ProvidersError {
     #[error("{variable} is no URL: {error}")]

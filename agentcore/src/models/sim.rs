@@ -37,6 +37,14 @@ use crate::model::{
 const MOST_FAILING: usize = 10_000;
 const LONGEST_QUOTE: usize = 500;
 
+/// The simulated model. Cheap to clone.
+///
+/// ```
+/// use agentcore::Model;
+/// use agentcore::models::sim::Sim;
+///
+/// assert_eq!(Sim::new().name(), "sim");
+/// ```
 #[derive(Clone, Default)]
 pub struct Sim {
     /// How often each conversation has been failed on purpose, so that a scripted failure can pass. This is the only

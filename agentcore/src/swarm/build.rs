@@ -56,6 +56,17 @@ pub(super) enum Order {
 }
 
 /// Whoever may work in a swarm: an agent, or a group or swarm in its place.
+///
+/// ```
+/// use agentcore::{Agent, Member, SerialGroup, Swarm};
+///
+/// let agent = |name: &str| Agent::builder(name).model("sim:echo").build();
+/// let group = SerialGroup::new("line", [agent("a")?, agent("b")?]);
+/// let swarm = Swarm::builder().agents([Member::from(agent("first")?), group.into()]).build()?;
+/// let names: Vec<&str> = swarm.members().iter().map(Member::name).collect();
+/// assert_eq!(names, ["first", "line"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Member {
     Agent(Agent),

@@ -8,6 +8,15 @@ use super::build::{Inner, Member, Order, Shape, Swarm};
 use super::plan::{PlanError, SwarmPlan};
 
 /// Puts a swarm together. What is said twice holds as said last; members add up.
+///
+/// ```
+/// use agentcore::{Agent, Swarm, run_blocking};
+///
+/// let agent = |name: &str| Agent::builder(name).model("sim:echo").build();
+/// let swarm = Swarm::builder().agents([agent("a")?, agent("b")?]).flow("(a | b)").separator(" & ").build()?;
+/// assert_eq!(run_blocking(&swarm, "me")?.output, "me & me");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct SwarmBuilder {
     name: String,

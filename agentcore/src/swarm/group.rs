@@ -40,6 +40,15 @@ impl ParallelGroup {
 }
 
 /// Members that work one after the other: each output is the next input.
+///
+/// ```
+/// use agentcore::{Agent, SerialGroup, run_blocking};
+///
+/// let agent = |name: &str| Agent::builder(name).model("sim:echo").build();
+/// let line = SerialGroup::new("line", [agent("a")?, agent("b")?]);
+/// assert_eq!(run_blocking(&line, "Hello")?.steps, 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SerialGroup {
     pub(super) swarm: Swarm,

@@ -10,6 +10,15 @@ use serde::{Deserialize, Serialize};
 /// works at the same place it is `researcher#2`.
 ///
 /// As text it is `lead/researcher`; no name of a member has a `/` or a `#`.
+///
+/// ```
+/// use agentcore::swarm::Path;
+///
+/// let path: Path = "lead/researcher#2".parse()?;
+/// assert_eq!((path.name(), path.segments().len()), (Some("researcher"), 2));
+/// assert_eq!(Path::root().child("lead").to_string(), "lead");
+/// # Ok::<(), std::convert::Infallible>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Path(Vec<String>);

@@ -11,6 +11,20 @@ use crate::conversation::Conversation;
 use crate::tool::ToolSpec;
 
 /// An agent, or members that work together in its place.
+///
+/// ```
+/// use agentcore::swarm::{AgentPlan, Plan, SwarmPlan, Topology, Work};
+/// use agentcore::Conversation;
+///
+/// let agent = AgentPlan { opening: Conversation::new("Be brief."), handoffs: Vec::new() };
+/// let work = Work::Agent(Box::new(agent));
+/// let lead = Plan { name: "lead".into(), description: String::new(), work };
+/// let team = SwarmPlan { members: vec![lead], topology: Topology::Team, max_steps: 10 };
+/// let team = Plan { name: "team".into(), description: String::new(), work: Work::Swarm(team) };
+///
+/// assert_eq!(team.check(), Ok(()));
+/// assert_eq!(team.agents().len(), 1);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub name: String,
@@ -20,6 +34,17 @@ pub struct Plan {
     pub work: Work,
 }
 
+/// Who does the work of a plan.
+///
+/// ```
+/// use agentcore::swarm::{Plan, Work};
+/// use agentcore::{Agent, Swarm};
+///
+/// let agent = Agent::builder("a").model("sim:echo").build()?;
+/// let Plan { work, .. } = Swarm::builder().agents([agent]).build()?.plan()?;
+/// assert!(matches!(work, Work::Swarm(swarm) if matches!(swarm.members[0].work, Work::Agent(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Work {
@@ -27,6 +52,17 @@ pub enum Work {
     Swarm(SwarmPlan),
 }
 
+/// One agent of a plan.
+///
+/// ```
+/// use agentcore::Conversation;
+/// use agentcore::swarm::AgentPlan;
+///
+/// let agent = AgentPlan { opening: Conversation::new("Be brief.").with_max_steps(3), handoffs: vec!["billing".into()] };
+/// let kept = serde_json::to_string(&agent)?;
+/// assert_eq!(serde_json::from_str::<AgentPlan>(&kept)?, agent);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AgentPlan {
     /// How a conversation with it begins: instructions and limits.
@@ -36,6 +72,14 @@ pub struct AgentPlan {
     pub handoffs: Vec<String>,
 }
 
+/// Members that work together.
+///
+/// ```
+/// use agentcore::swarm::{SwarmPlan, Topology};
+///
+/// let empty = SwarmPlan { members: Vec::new(), topology: Topology::Team, max_steps: SwarmPlan::DEFAULT_MAX_STEPS };
+/// assert!(empty.member("nobody").is_none());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwarmPlan {
     pub members: Vec<Plan>,
@@ -44,6 +88,15 @@ pub struct SwarmPlan {
     pub max_steps: u32,
 }
 
+/// How members work together.
+///
+/// ```
+/// use agentcore::swarm::Topology;
+///
+/// let topology = Topology::Handoff { max_handoffs: 10 };
+/// assert_eq!(serde_json::to_value(topology)?["mode"], "handoff");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 pub enum Topology {
@@ -60,6 +113,13 @@ pub enum Topology {
 }
 
 /// What keeps a plan from working.
+///
+/// ```
+/// use agentcore::Swarm;
+/// use agentcore::swarm::PlanError;
+///
+/// assert_eq!(Swarm::builder().build().err(), Some(PlanError::NoMembers));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     #[error("a swarm needs members")]

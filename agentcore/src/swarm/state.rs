@@ -13,6 +13,16 @@ use crate::step::{self, Command, Happened};
 
 /// Everything [`step()`](crate::step()) needs to know beside the plan, and nothing else: serialise it, read it back, and go
 /// on.
+///
+/// ```
+/// use agentcore::swarm::SwarmState;
+///
+/// let state = SwarmState::new();
+/// let kept = serde_json::to_string(&state)?;
+/// assert_eq!(serde_json::from_str::<SwarmState>(&kept)?, state);
+/// assert!(state.outcome().is_none() && state.conversations().is_empty());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SwarmState {
     root: Option<Node>,
@@ -88,6 +98,19 @@ pub fn step(
 
 /// What is due in this state: the commands `step` gave, less those that have been carried out and those that say no more
 /// than that a member is done. A driver that takes over from a dead one starts here.
+///
+/// ```
+/// use agentcore::swarm::{Path, SwarmState, due, step};
+/// use agentcore::{Agent, Happened, Message, Swarm};
+///
+/// let agent = |name: &str| Agent::builder(name).model("sim:echo").build();
+/// let plan = Swarm::builder().agents([agent("a")?, agent("b")?]).flow("(a | b)").build()?.plan()?;
+/// let mut state = SwarmState::new();
+/// let start = Happened::Started { input: vec![Message::user("go")] };
+/// let commands = step(&plan, &mut state, &Path::root(), start);
+/// assert_eq!(due(&plan, &state), commands);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn due(plan: &Plan, state: &SwarmState) -> Vec<(Path, Command)> {
     let (Some(node), mut out) = (&state.root, Vec::new()) else { return Vec::new() };
     match node.outcome() {

@@ -41,6 +41,14 @@ pub struct Turn {
     pub repeat: bool,
 }
 
+/// A call that a scripted turn makes.
+///
+/// ```
+/// use agentcore::models::sim::Turn;
+///
+/// let broken = Turn::default().and_raw_call("look", "{not json");
+/// assert_eq!(broken.tool_calls[0].raw.as_deref(), Some("{not json"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScriptedCall {
@@ -53,6 +61,14 @@ pub struct ScriptedCall {
 }
 
 /// Answers like a provider in trouble.
+///
+/// ```
+/// use agentcore::models::sim::{Fail, Turn};
+///
+/// let busy_twice = Fail { status: Some(503), times: Some(2), ..Fail::default() };
+/// let turn = Turn { fail: Some(busy_twice), ..Turn::text("at last") };
+/// assert_eq!(turn.text, "at last");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fail {

@@ -24,14 +24,15 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> 
     for (service, effect, agent, in_flight) in rows {
         let name = format!("{service} door, {effect} tool, {in_flight} in flight");
         crate::progress(&name);
-        let token = match service {
-            Service::Gateway => fleet.key().to_owned(),
-            _ => scene.token(fleet, service)?,
-        };
+        // Signed anew for each repeat: together they last longer than a token does.
+        let signer = fleet.signing_key(Service::Gateway)?;
         let mut settled = Settled::new(fleet).await?;
         let processes = bench.with_mock(&fleet.processes());
         let door: SocketAddr = fleet.door(service);
-        let make = |_| start(agent, &token);
+        let make = |_| match service {
+            Service::Gateway => start(agent, fleet.key()),
+            _ => start(agent, &scene.signed(&signer, service)),
+        };
         let figure = bench
             .measure((door, in_flight), bench.plan, &processes, make, async |figure| {
                 settled.everything().await?;

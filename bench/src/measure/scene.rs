@@ -1,6 +1,7 @@
 //! Who acts in the measurements: agents, their tools, hooks.
 
 use serde_json::json;
+use servicekit::SigningKey;
 use shared_models::{Role, Service, TenantId, UserId};
 
 use crate::{
@@ -47,10 +48,14 @@ impl Scene {
 
     /// What the gateway would send along for the person of the API key.
     pub(super) fn token(&self, fleet: &Fleet, audience: Service) -> anyhow::Result<String> {
-        let key = fleet.signing_key(Service::Gateway)?;
+        Ok(self.signed(&fleet.signing_key(Service::Gateway)?, audience))
+    }
+
+    /// The same, by the gateway's key.
+    pub(super) fn signed(&self, key: &SigningKey, audience: Service) -> String {
         let now = servicekit::token::unix_now();
         let scopes = servicekit::scope::of_role(Role::Owner);
-        Ok(key.sign(&servicekit::Claims {
+        key.sign(&servicekit::Claims {
             iss: Service::Gateway,
             aud: audience,
             sub: self.user.to_string(),
@@ -66,6 +71,6 @@ impl Scene {
             svc: None,
             purpose: None,
             run: None,
-        }))
+        })
     }
 }

@@ -35,6 +35,7 @@ pub struct App {
     pub(crate) public_url: Url,
     pub(crate) oauth_timeout: Duration,
     pub(crate) lease_seconds: u32,
+    pub(crate) shred_days: u32,
     verifier: Verifier,
 }
 
@@ -82,6 +83,7 @@ impl App {
             public_url: config.public_url.clone(),
             oauth_timeout: config.oauth_timeout,
             lease_seconds: config.lease_seconds,
+            shred_days: config.shred_days,
             verifier,
         };
         Ok((app, Tasks { ledger: ledger_task, renewals: renewals_task }))

@@ -31,6 +31,8 @@ pub(crate) enum Action {
     Resolve,
     Update,
     Delete,
+    /// One that was deleted is back.
+    Restore,
     Grant,
     /// A grant was taken back.
     Revoke,
@@ -55,6 +57,7 @@ impl Action {
             Self::Resolve => "resolve",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Restore => "restore",
             Self::Grant => "grant",
             Self::Revoke => "revoke",
             Self::Test => "test",

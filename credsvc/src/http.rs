@@ -10,10 +10,13 @@ pub(crate) mod delete_credential;
 pub(crate) mod delete_grant;
 pub(crate) mod delete_grants;
 pub(crate) mod get_credential;
+pub(crate) mod get_standing;
 pub(crate) mod list_audit;
 pub(crate) mod list_credentials;
+pub(crate) mod list_leases;
 pub(crate) mod oauth_clients;
 pub(crate) mod resolve_credential;
+pub(crate) mod restore_credential;
 pub(crate) mod revoke_credential;
 pub(crate) mod test_credential;
 pub(crate) mod update_credential;
@@ -21,7 +24,7 @@ mod view;
 
 use serde_json::{Map, Value};
 use servicekit::{Caller, FieldError, Problem, egress::HostPattern};
-use shared_models::{Role, TenantId, UserId};
+use shared_models::{CredentialId, Role, TenantId, UserId};
 
 use crate::{Error, store::credential::Credential};
 
@@ -56,8 +59,13 @@ impl Person {
 
     /// Whether they may change or delete a credential; whose credential it is not theirs to see is not there.
     fn check_may_change(&self, credential: &Credential) -> Result<(), Error> {
-        match credential.user_id {
-            Some(owner) if owner != self.user => Err(Error::NotFound(credential.id)),
+        self.check_may_change_of(credential.id, credential.user_id)
+    }
+
+    /// The same of one that is known by id and owner only.
+    fn check_may_change_of(&self, id: CredentialId, owner: Option<UserId>) -> Result<(), Error> {
+        match owner {
+            Some(owner) if owner != self.user => Err(Error::NotFound(id)),
             _ if !self.is(Role::Member) => Err(Error::ViewersDoNotWrite),
             Some(_) => Ok(()),
             None if self.is(Role::Admin) => Ok(()),

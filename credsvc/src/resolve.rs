@@ -48,6 +48,8 @@ pub(crate) struct Ask {
 pub(crate) struct Resolved {
     pub(crate) credential: Credential,
     pub(crate) fields: Fields,
+    /// How long it is good at most, when that is known.
+    pub(crate) lives: Option<TimeDelta>,
 }
 
 /// Opens a credential for a grantee it was granted to.
@@ -177,7 +179,9 @@ pub(crate) fn decide(
     let Some(key) = given.or_else(remembered) else { return Ok(Answer::NeedsKey(version)) };
     let fields = Fields::from_bytes(&key.open(&credential.whose(), &credential.sealed())?)?;
     let fields = if credential.is_connection() { fields.only("access_token") } else { fields };
-    Ok(Answer::Opened(Box::new(Resolved { credential, fields })))
+    let ends = [credential.expires_at, credential.token_expires_at].into_iter().flatten().min();
+    let lives = ends.map(|at| at - now);
+    Ok(Answer::Opened(Box::new(Resolved { credential, fields, lives })))
 }
 
 /// Whether it may be used now.

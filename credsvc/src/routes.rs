@@ -47,6 +47,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(http::list_audit::list_audit))
         .routes(routes!(http::test_credential::test_credential))
         .routes(routes!(http::revoke_credential::revoke_credential))
+        .routes(routes!(http::restore_credential::restore_credential))
+        .routes(routes!(http::list_leases::list_leases))
         .routes(routes!(http::credential_types::list_types, http::credential_types::create_type))
         .routes(routes!(
             http::credential_types::get_type,
@@ -72,6 +74,7 @@ fn routes() -> OpenApiRouter<App> {
         // For services only; never proxied.
         .routes(routes!(http::create_credential::create_credential_for_person))
         .routes(routes!(http::resolve_credential::resolve_credential))
+        .routes(routes!(http::get_standing::get_standing))
         .routes(routes!(http::create_grant::create_grant))
         .routes(routes!(http::delete_grants::delete_grants))
         .routes(routes!(http::delete_grant::delete_grant))

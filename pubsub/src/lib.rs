@@ -8,6 +8,7 @@
 
 mod bus;
 mod emit;
+mod ended;
 mod inbox;
 mod listener;
 pub mod parked;
@@ -19,6 +20,7 @@ mod trace;
 
 pub use bus::{Bus, BusError, NatsConfig, consumer_ack_floor, last_sequence};
 pub use emit::{OutboxRow, emit, emit_as, insert_rows, message_id};
+pub use ended::{Asked, Ended, Hearing};
 pub use listener::{BatchListener, DependencyDown, Heard, Listener, RawEvent, Refusal};
 pub use relay::{Relay, RelayConfig, RelayHandle, republish, republish_lost};
 pub use runner::{

@@ -46,6 +46,9 @@ pub struct Consumer {
     pub concurrency: usize,
 }
 
+/// Whatever happens to credentials.
+pub(crate) const CREDENTIAL_LIFE: &str = "creds.*.credential.*.v1";
+
 /// Every stream. A service publishes into exactly one.
 pub const STREAMS: &[StreamSpec] = &[
     StreamSpec { stream: Stream::Triggers, publisher: Service::Eventsvc, max_age: week() },
@@ -72,13 +75,31 @@ pub const EVENTSVC_RUN_LIFECYCLE: Consumer = Consumer {
     concurrency: 256,
 };
 
+/// The life of runs and agents, for triggers that fire on it.
+pub const EVENTSVC_BUS_TRIGGERS: Consumer = Consumer {
+    durable: "eventsvc_bus_triggers",
+    stream: Stream::Runs,
+    filter: "runs.>",
+    service: Service::Eventsvc,
+    concurrency: 256,
+};
+
 /// The life of runs, for those whom tenants want told.
 pub const ENGINE_WEBHOOKS: Consumer = Consumer {
     durable: "engine_webhooks",
     stream: Stream::Runs,
-    filter: "runs.*.run.*.v1",
+    filter: "runs.*.*.*.v1",
     service: Service::Engine,
     concurrency: 2_048,
+};
+
+/// The life of credentials, for the runs that wait until one is connected again.
+pub const ENGINE_CREDENTIALS: Consumer = Consumer {
+    durable: "engine_credentials",
+    stream: Stream::Creds,
+    filter: CREDENTIAL_LIFE,
+    service: Service::Engine,
+    concurrency: 64,
 };
 
 /// Deleted agents, whose triggers pause.
@@ -103,7 +124,9 @@ pub const EVENTSVC_SWARM_DELETED: Consumer = Consumer {
 pub const CONSUMERS: &[&Consumer] = &[
     &ENGINE_TRIGGER_FIRED,
     &ENGINE_WEBHOOKS,
+    &ENGINE_CREDENTIALS,
     &EVENTSVC_RUN_LIFECYCLE,
+    &EVENTSVC_BUS_TRIGGERS,
     &EVENTSVC_AGENT_DELETED,
     &EVENTSVC_SWARM_DELETED,
 ];
@@ -181,7 +204,11 @@ const fn week() -> Duration {
 #[cfg(test)]
 mod tests {
     use shared_models::events::{
-        Event, agent::AgentDeleted, swarm::SwarmDeleted, trigger::TriggerFired,
+        Event,
+        agent::AgentDeleted,
+        credential::{CredentialDeleted, CredentialHealthChanged, CredentialUpdated},
+        swarm::SwarmDeleted,
+        trigger::TriggerFired,
     };
 
     use super::*;
@@ -189,6 +216,18 @@ mod tests {
     #[test]
     fn the_engine_hears_exactly_fired_triggers() {
         assert_eq!(ENGINE_TRIGGER_FIRED.filter, TriggerFired::filter());
+    }
+
+    #[test]
+    fn the_engine_hears_what_ends_a_wait_for_a_credential() {
+        let filters = [
+            CredentialHealthChanged::filter(),
+            CredentialUpdated::filter(),
+            CredentialDeleted::filter(),
+        ];
+        for filter in filters {
+            assert!(covers(ENGINE_CREDENTIALS.filter, &filter), "{filter}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) struct ListAudit {
     credential: Option<CredentialId>,
     /// By this user (also through a service), or by this service (`svc:engine`).
     actor: Option<String>,
-    /// `create`, `read`, `resolve`, `update`, `delete`, `grant`, `revoke`, `test`, `connect`, `refresh`, `disconnect`,
+    /// `create`, `read`, `resolve`, `update`, `delete`, `restore`, `grant`, `revoke`, `test`, `connect`, `refresh`, `disconnect`,
     /// `call`, `configure` or `rotate`.
     action: Option<String>,
     /// Not before this time.

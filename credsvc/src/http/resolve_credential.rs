@@ -1,6 +1,7 @@
 //! `POST /internal/credentials/{credential_id}/resolve`
 
 use axum::{Json, extract::State};
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use servicekit::{Body, Caller, Path, Problem, scope::CredentialsResolve};
 use shared_models::{CredentialId, ProblemBody, UserId};
@@ -36,7 +37,7 @@ pub(crate) struct ResolvedCredential {
     #[serde(rename = "type")]
     kind: String,
     credentials: Fields,
-    /// How long it may be kept in memory.
+    /// How long it may be kept in memory: never beyond its own end.
     ttl_seconds: u32,
 }
 
@@ -76,6 +77,24 @@ pub(crate) async fn resolve_credential(
         version: found.credential.version,
         kind: found.credential.kind,
         credentials: found.fields,
-        ttl_seconds: app.lease_seconds,
+        ttl_seconds: lease(app.lease_seconds, found.lives),
     }))
+}
+
+fn lease(longest: u32, lives: Option<TimeDelta>) -> u32 {
+    let lives = lives.map(|lives| u32::try_from(lives.num_seconds().max(0)).unwrap_or(u32::MAX));
+    lives.map_or(longest, |lives| lives.min(longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_ends_with_what_it_is_of() {
+        assert_eq!(lease(60, None), 60);
+        assert_eq!(lease(60, Some(TimeDelta::days(40_000))), 60);
+        assert_eq!(lease(60, Some(TimeDelta::milliseconds(9_999))), 9);
+        assert_eq!(lease(60, Some(TimeDelta::seconds(-1))), 0);
+    }
 }

@@ -117,7 +117,9 @@ pub(crate) async fn update_credential(
     if changed.health != current.health {
         pubsub::emit(&mut tx, &changed.health_changed()).await?;
     }
-    if changed.version > current.version {
+    // Leases end with what they were given on.
+    let terms = |c: &Credential| (c.expires_at, c.allowed_hosts.clone());
+    if changed.version > current.version || terms(&changed) != terms(&current) {
         let event = CredentialUpdated {
             credential_id: id,
             user_id: changed.user_id,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use shared_models::Service;
 
-use super::{CONSUMERS, STREAMS};
+use super::{CONSUMERS, CREDENTIAL_LIFE, STREAMS};
 
 /// The user that creates streams and consumers; no service knows its password.
 pub const ADMIN: &str = "admin";
@@ -61,6 +61,10 @@ fn may_publish(service: Service) -> Vec<String> {
 
 fn may_subscribe(service: Service) -> Vec<String> {
     let mut subjects = vec![format!("_INBOX_{service}.>")];
+    // Who keeps secrets for a while hears when they end.
+    if matches!(service, Service::Engine | Service::Eventsvc) {
+        subjects.push(CREDENTIAL_LIFE.to_owned());
+    }
     subjects.extend(core_subjects(service));
     subjects
 }

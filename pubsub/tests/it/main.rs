@@ -7,6 +7,7 @@
 
 mod backlog;
 mod batch;
+mod ended;
 mod failures;
 mod outages;
 mod permissions;

@@ -32,16 +32,18 @@ credential_event! {
     CredentialCreated = "credential.created"
 }
 credential_event! {
-    /// A credential's secret changed. Sent by `credsvc`; nobody depends on it yet.
+    /// A credential's secret, or until when or where to it is given out, changed. Sent by `credsvc`; ends leases in
+    /// `engine` and `eventsvc`, and lets runs that wait for it go on.
     CredentialUpdated = "credential.updated"
 }
 credential_event! {
-    /// A credential was deleted and can no longer be used. Sent by `credsvc`; nobody depends on it yet.
+    /// A credential was deleted and can no longer be used. Sent by `credsvc`; ends leases in `engine` and `eventsvc`,
+    /// and lets runs that wait for it go on without.
     CredentialDeleted = "credential.deleted"
 }
 
 /// What a credential is good for now changed: it was connected, broke, expired, was revoked, or is well again. Sent by
-/// `credsvc`.
+/// `credsvc`; ends leases in `engine` and `eventsvc`, and lets runs that wait for a connection go on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CredentialHealthChanged {
     /// Which credential.

@@ -1,0 +1,62 @@
+//! The last trigger of a source leaves while somebody else commits there.
+
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+use testkit::{Answer, Stub, eventually};
+
+use crate::harness::World;
+
+/// Deletes the only trigger of a source while a transaction holds the source's lease and does this before it commits.
+async fn deleted_during(world: &World, stub: &Stub, then: &str) {
+    let options = json!({ "url": stub.url(), "interval_seconds": 3600 });
+    let id = world.trigger(json!({ "system": "poll", "options": options })).await.0;
+    let listener = format!("/v1/triggers/{id}/listener");
+    eventually("the first look", async || {
+        let listener = world.mine().get(&listener).await.expect(200);
+        (!listener["cursor"].is_null() && listener["state"] == "waiting").then_some(())
+    })
+    .await;
+    let mut admin = world.db.admin().await;
+    let held = format!("begin; select from eventsvc.source_lease for update; {then}");
+    sqlx::raw_sql("delete from eventsvc.source_cursor").execute(&mut admin).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(held)).execute(&mut admin).await.unwrap();
+
+    let (api, path) = (world.mine(), format!("/triggers/{id}"));
+    let release = async {
+        eventually("the deletion to wait", async || {
+            let waiting = "select count(*) from pg_stat_activity where datname = current_database()
+                 and application_name = 'eventsvc' and wait_event_type = 'Lock'";
+            (world.count(waiting).await > 0).then_some(())
+        })
+        .await;
+        sqlx::raw_sql("commit").execute(&mut admin).await.unwrap();
+    };
+    let (deleted, ()) = tokio::join!(api.delete(&path), release);
+    assert_eq!(deleted.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_that_ends_while_the_last_trigger_leaves_leaves_no_cursor() {
+    let world = World::start().await;
+    let stub = Stub::start(|_| Answer::Json(200, json!([]))).await;
+
+    let look = "insert into eventsvc.source_cursor (source_id, tenant_id, position)
+        select source_id, tenant_id, '{}' from eventsvc.source_lease";
+    deleted_during(&world, &stub, look).await;
+
+    assert_eq!(world.count("select count(*) from eventsvc.source_lease").await, 0);
+    assert_eq!(world.count("select count(*) from eventsvc.source_cursor").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_that_comes_while_the_last_one_leaves_is_listened_for() {
+    let world = World::start().await;
+    let stub = Stub::start(|_| Answer::Json(200, json!([]))).await;
+    let newcomer = "create temporary table newcomer as select * from eventsvc.trigger;
+        update newcomer set trigger_id = gen_random_uuid();
+        insert into eventsvc.trigger select * from newcomer";
+
+    deleted_during(&world, &stub, newcomer).await;
+
+    assert_eq!(world.count("select count(*) from eventsvc.source_lease").await, 1);
+}

@@ -13,6 +13,7 @@ use dbutil::{Db, TenantTx};
 use serde_json::Value;
 use shared_models::{AgentId, TenantId};
 
+use crate::create::NewRun;
 use crate::error::Error;
 use crate::snapshot::{self, RunSnapshot};
 use crate::store;
@@ -26,14 +27,27 @@ pub(crate) struct Pinned {
     snapshot: RunSnapshot,
     /// The tenant's revision it was read at.
     pub(crate) revision: i64,
+    /// Nothing in its instructions differs from run to run.
+    plain: bool,
     /// The arguments' schema of each tool, in the order of the snapshot's tools.
-    checkers: Vec<OnceLock<Result<Schema, String>>>,
+    checkers: Arc<[OnceLock<Result<Schema, String>>]>,
 }
 
 impl Pinned {
     pub(crate) fn new(snapshot: RunSnapshot, revision: i64) -> Self {
         let checkers = snapshot.tools.iter().map(|_| OnceLock::new()).collect();
-        Self { snapshot, revision, checkers }
+        let plain = snapshot.is_plain();
+        Self { snapshot, revision, plain, checkers }
+    }
+
+    /// The same with what is known of one run filled in; itself when that is nothing.
+    pub(crate) fn filled(self: Arc<Self>, new: &NewRun) -> Result<Arc<Self>, Error> {
+        if self.plain && new.variables.is_empty() {
+            return Ok(self);
+        }
+        let Some(snapshot) = self.snapshot.filled(new)? else { return Ok(self) };
+        let (revision, checkers) = (self.revision, self.checkers.clone());
+        Ok(Arc::new(Self { snapshot, revision, plain: true, checkers }))
     }
 
     /// The arguments of a call, if they fit the tool's schema; `place` is the tool's among the snapshot's.

@@ -9,6 +9,7 @@ use dbutil::TenantTx;
 use shared_models::{ConversationId, RunId, RunStatus, TenantId, UserId, WhenBusy};
 
 use crate::app::App;
+use crate::committer::printable;
 use crate::create::Place;
 use crate::error::Error;
 use crate::snapshot::Recalled;
@@ -45,7 +46,7 @@ pub(crate) async fn join(
     };
     let turn = conversation::next_turn(tx, id).await?;
     let recalled = if busy {
-        Recalled { conversation_id: id, range: None }
+        Recalled { conversation_id: id, range: None, summary: None }
     } else {
         conversation_message::recalled(tx, id, settled.messages).await?
     };
@@ -113,8 +114,12 @@ async fn settle_held(
     while let Some(ended) = open.next_if(Turn::has_ended) {
         if !ended.rolled_back {
             let said = said(tx, &ended).await?;
-            if !said.is_empty() {
-                messages = conversation_message::append(tx, id, ended.run, &said).await?;
+            if let Some((summary, upto)) = said.summary.filter(|_| said.told_upto == Some(messages))
+            {
+                conversation::sum_up(tx, id, &summary, upto).await?;
+            }
+            if !said.messages.is_empty() {
+                messages = conversation_message::append(tx, id, ended.run, &said.messages).await?;
             }
         }
         turn::remembered(tx, ended.run).await?;
@@ -131,19 +136,37 @@ async fn settle_held(
     })
 }
 
-/// What was said in a run that has ended, beyond what it was told of others. A run that was given up because nobody could
-/// read it has said nothing.
-async fn said(tx: &mut TenantTx, turn: &Turn) -> Result<Vec<Vec<u8>>, Error> {
+/// What a run that has ended leaves to its conversation.
+#[derive(Default)]
+struct Said {
+    /// Beyond what it was told of others.
+    messages: Vec<Vec<u8>>,
+    /// Of how many messages of the conversation it was told.
+    told_upto: Option<i64>,
+    /// What it has made of the oldest, and the number of the first message that this does not stand for.
+    summary: Option<(String, i64)>,
+}
+
+/// What was said in a run that has ended. One that was given up because nobody could read it has said nothing.
+async fn said(tx: &mut TenantTx, turn: &Turn) -> Result<Said, Error> {
     let (snapshot, told) = match transcript::read(tx, turn.run, turn.root).await {
         Ok(read) => read,
-        Err(Error::RunPruned(_)) => return Ok(Vec::new()),
+        Err(Error::RunPruned(_)) => return Ok(Said::default()),
         Err(Error::Internal(error)) => {
             tracing::warn!(%error, run.id = %turn.run, "what a run has said cannot be read");
-            return Ok(Vec::new());
+            return Ok(Said::default());
         }
         Err(error) => return Err(error),
     };
-    let own = told.messages().into_iter().skip(snapshot.history.len());
-    own.map(|message| serde_json::to_vec(&message).context("a message").map_err(Error::from))
-        .collect()
+    let history = snapshot.history.len();
+    let told_upto = snapshot.recalled.and_then(|recalled| recalled.range).map(|(_, upto)| upto);
+    let conversation = told.alone();
+    let made = conversation.summary().filter(|summary| summary.messages > 0);
+    // Its first message has the number of the oldest one that it was told of.
+    let summary = made.zip(told_upto).map(|(summary, upto)| {
+        (printable(&summary.text), upto - history as i64 + summary.messages as i64)
+    });
+    let own = told.messages().into_iter().skip(history);
+    let messages = own.map(|message| serde_json::to_vec(&message).context("a message"));
+    Ok(Said { messages: messages.collect::<Result<_, _>>()?, told_upto, summary })
 }

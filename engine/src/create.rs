@@ -20,6 +20,7 @@ use crate::creator::{New, Order};
 use crate::error::Error;
 use crate::record::{ContentRef, Record, RunSwarm, VERSION};
 use crate::snapshot::RunSnapshot;
+use crate::template::Variables;
 
 /// A run that is about to exist.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub(crate) struct NewRun {
     /// The person it is held with, as the caller names them.
     pub(crate) end_user: Option<String>,
     pub(crate) place: Option<Place>,
+    /// What is said for the instructions.
+    pub(crate) variables: Variables,
 }
 
 /// A run's place in a conversation.
@@ -74,7 +77,8 @@ impl Firing {
     }
 }
 
-/// Makes the run, unless it exists already. Says whether it did.
+/// Makes the run, unless it exists already. Says whether it did. Refused as [`Error::Invalid`], before anything is written,
+/// when something is missing that the instructions need.
 pub(crate) async fn create(
     tx: &mut TenantTx,
     config: &RunConfig,
@@ -91,6 +95,8 @@ pub(crate) async fn create_under(
     (new, snapshot): (&NewRun, &RunSnapshot),
     parent: Option<&Parent>,
 ) -> Result<bool, Error> {
+    let filled = snapshot.filled(new)?;
+    let snapshot = filled.as_ref().unwrap_or(snapshot);
     let body = serde_json::to_vec(&new.input).map_err(anyhow::Error::from)?;
     let message = ContentRef::of(&body);
     let records = [created(new, snapshot), Record::Input { message }];
@@ -103,17 +109,20 @@ pub(crate) async fn create_under(
     Ok(true)
 }
 
-/// The order for a run, to be made with the next group.
+/// The order for a run, to be made with the next group. Refused as [`Error::Invalid`] when something is missing that the
+/// instructions need.
 pub(crate) fn order(
     tenant: TenantId,
     config: &RunConfig,
     (new, pinned): (NewRun, Arc<Pinned>),
     heard: Option<MessageId>,
-) -> Result<Order, serde_json::Error> {
+) -> Result<Order, Error> {
+    let pinned = pinned.filled(&new)?;
     let event = RunCreated { run: new.reference(pinned.agent_id) };
     let id = MessageId::mint().uuid();
     // The creator puts the database's time in.
-    let event = OutboxRow::new(tenant, (id, 0), DateTime::UNIX_EPOCH, &event)?;
+    let event = OutboxRow::new(tenant, (id, 0), DateTime::UNIX_EPOCH, &event);
+    let event = event.map_err(anyhow::Error::from)?;
     let deadline = new.deadline(config, &pinned);
     let revision = pinned.revision;
     let run = Some(New { run: new, pinned, deadline });

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::hooks::{self, Hook};
 use crate::models;
 
+use crate::template;
 /// An agent as it can be edited. A patch is merged into this form and read back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +29,9 @@ pub(crate) struct AgentFields {
     /// A credential with the field `api_key`, and perhaps `base_url`, for the model's provider.
     #[serde(default)]
     pub(crate) model_credential_id: Option<CredentialId>,
-    /// The system prompt.
+    /// The system prompt. `{{ date }}`, `{{ now }}`, `{{ agent.name }}`, `{{ run_id }}`, `{{ input }}`,
+    /// `{{ conversation_id }}`, `{{ end_user_id }}` and `{{ variables.<name> }}` are filled in once, when a run starts;
+    /// `{{ variables.tone | default("friendly") }}` may be left out, `\{{` is `{{`.
     #[serde(default)]
     pub(crate) instructions: String,
     /// Whether the persona below is in force.
@@ -162,6 +165,13 @@ impl AgentFields {
             self.use_custom_persona && persona.trim().is_empty(),
             "/custom_persona_prompt",
             "needed while `use_custom_persona` is set",
+        for (pointer, text) in
+            [("/instructions", self.instructions.as_str()), ("/custom_persona_prompt", persona)]
+        {
+            if let Some(why) = template::check(text) {
+                refuse(true, pointer, &why);
+            }
+        }
         );
         refuse(!(1..=1000).contains(&self.max_steps), "/max_steps", "from 1 to 1000");
         refuse(!(0.0..=2.0).contains(&self.temperature), "/temperature", "from 0 to 2");

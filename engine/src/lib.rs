@@ -29,6 +29,7 @@ mod listeners;
 mod live;
 mod models;
 mod prices;
+mod lost_tools;
 mod reader;
 mod record;
 mod routes;
@@ -40,6 +41,7 @@ mod toolbox;
 mod tools;
 mod transcript;
 mod visibility;
+mod template;
 mod webhooks;
 mod workers;
 

@@ -15,7 +15,9 @@ use crate::{
     error::Error,
     hooks::Hook,
     models::{self, Bound, Models},
-    store, transcript,
+    store,
+    template::Variables,
+    transcript,
 };
 
 /// Kept with the run, so every new field needs a default. Holds ids of credentials, never a secret.
@@ -29,9 +31,12 @@ pub(crate) struct RunSnapshot {
     pub(crate) team_id: Option<TeamId>,
     /// As it was; only active agents start runs.
     pub(crate) status: AgentStatus,
-    /// With the persona in force before them.
+    /// With the persona in force before them, and filled in once there is a run.
     pub(crate) instructions: String,
     pub(crate) model: String,
+    /// What was said for the instructions when the run was started.
+    #[serde(default, skip_serializing_if = "Variables::is_empty")]
+    pub(crate) variables: Variables,
     pub(crate) fallback_model: Option<String>,
     pub(crate) model_credential: Option<CredentialId>,
     pub(crate) temperature: f32,
@@ -103,7 +108,7 @@ fn open<'a>(plan: &mut Plan, agents: &mut impl Iterator<Item = &'a RunSnapshot>)
 }
 
 /// Messages of a conversation, from the first number to before the second. No range as long as the run waits for its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recalled {
     pub(crate) conversation_id: ConversationId,
     pub(crate) range: Option<(i64, i64)>,
@@ -111,6 +116,9 @@ pub(crate) struct Recalled {
 
 /// A tool as one agent has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    /// What an earlier run has made of those before them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) summary: Option<String>,
 pub(crate) struct SnapshotTool {
     pub(crate) tool_id: ToolId,
     pub(crate) version: i32,
@@ -168,6 +176,7 @@ pub(crate) async fn build(
         max_tokens: fields.max_tokens,
         max_steps: fields.max_steps,
         limits: fields.limits,
+        variables: Variables::new(),
         output_schema,
         models,
         unavailable,
@@ -199,7 +208,7 @@ pub(crate) async fn bind(
 impl RunSnapshot {
     /// Whether the run is not yet to begin, because another one of its conversation is under way.
     pub(crate) fn waits_for_its_turn(&self) -> bool {
-        self.recalled.is_some_and(|recalled| recalled.range.is_none())
+        self.recalled.as_ref().is_some_and(|recalled| recalled.range.is_none())
     }
 
     /// How much its model can read: as the tenant says, or as is known of it.

@@ -153,10 +153,14 @@ pub(crate) fn plan(snapshot: &RunSnapshot) -> Plan {
 
 /// The conversation before anything was said.
 pub(crate) fn opening(snapshot: &RunSnapshot) -> Conversation {
-    Conversation::new(&snapshot.instructions)
+    let opening = Conversation::new(&snapshot.instructions)
         .with_max_steps(snapshot.max_steps)
         .with_output_schema(snapshot.output_schema.clone())
-        .with_window(snapshot.window())
+        .with_window(snapshot.window());
+    match snapshot.recalled.as_ref().and_then(|recalled| recalled.summary.as_ref()) {
+        Some(summary) => opening.with_summary(summary),
+        None => opening,
+    }
 }
 
 impl Transcript {

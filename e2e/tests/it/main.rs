@@ -15,6 +15,7 @@ mod paused;
 mod refusals;
 mod secrets;
 mod streams;
+mod swarm;
 mod telemetry;
 mod timers;
 mod up;

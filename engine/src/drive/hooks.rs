@@ -27,29 +27,42 @@ struct Moment {
     data: Map<String, Value>,
 }
 
-/// Which hooks have let the run go on.
+/// Which hooks have been asked, and have let the run go on or stopped it.
 pub(super) type Passed = HashSet<String>;
 
 /// Calls the hooks that are due before the run does what is next. One that stops the run changes what is next.
 pub(super) async fn fire(cx: &Cx<'_>, run: &mut Run, next: &Command) -> Result<(), Error> {
+    let Some(failure) = ask(cx, run, next).await? else { return Ok(()) };
+    cx.journal.note(Record::Aborted { failure: failure.clone() });
+    if matches!(next, Command::Finish(_)) {
+        run.vetoed = Some(failure);
+    } else {
+        run.step(Happened::Aborted(failure));
+    }
+    Ok(())
+}
+
+/// Tells the hooks of a tree's member that it has ended; gives why one of them is against it.
+pub(super) async fn close(
+    cx: &Cx<'_>,
+    run: &mut Run,
+    outcome: Outcome,
+) -> Result<Option<Failure>, Error> {
+    ask(cx, run, &Command::Finish(outcome)).await
+}
+
+async fn ask(cx: &Cx<'_>, run: &mut Run, next: &Command) -> Result<Option<Failure>, Error> {
     let mut passed = match run.passed.take() {
         Some(passed) => passed,
         None => load(cx).await?,
     };
     let stopped = at_all(cx, &moments(run, next), &mut passed).await;
-    if let Some(failure) = stopped {
-        cx.journal.note(Record::Aborted { failure: failure.clone() });
-        if matches!(next, Command::Finish(_)) {
-            // It had succeeded up to here.
-            let error = [errors(&failure)];
-            at_all(cx, &error, &mut passed).await;
-            run.vetoed = Some(failure);
-        } else {
-            run.step(Happened::Aborted(failure));
-        }
+    if let (Some(failure), Command::Finish(_)) = (&stopped, next) {
+        // It had succeeded up to here.
+        at_all(cx, &[errors(failure)], &mut passed).await;
     }
     run.passed = Some(passed);
-    Ok(())
+    Ok(stopped)
 }
 
 async fn load(cx: &Cx<'_>) -> Result<Passed, Error> {
@@ -88,10 +101,11 @@ async fn at_all(cx: &Cx<'_>, moments: &[Moment], passed: &mut Passed) -> Option<
                     metrics::counter!("engine_hooks_failed_total").increment(1);
                     let message = format!("the hook `{name}` at {point} stopped the run: {why}");
                     cx.journal.note(Record::HookFailed { point, name, error: why });
+                    // It has had its say.
+                    passed.insert(key);
                     if point != HookPoint::Error {
                         return Some(Failure { code: FailureCode::HookFailed, message });
                     }
-                    passed.insert(key);
                 }
             }
         }

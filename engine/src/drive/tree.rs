@@ -12,11 +12,11 @@ mod hear;
 mod job;
 mod member;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use agentcore::swarm::{Path, Plan, SwarmState, due};
-use agentcore::{Command, Happened};
+use agentcore::{Command, Failure, Happened, Outcome};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -76,6 +76,12 @@ struct Drive<'a> {
     deferred: bool,
     /// What was told is to be read again.
     look_again: bool,
+    /// Members that have ended, whose hooks are to be told. Nothing else is begun before they have been.
+    ends: Vec<(Path, Outcome)>,
+    /// Those whose hooks are just being told.
+    closing: HashSet<Path>,
+    /// Why a hook did not let a member end well: that is the end of all.
+    vetoed: Option<Failure>,
 }
 
 /// Drives the tree as far as it goes now.
@@ -87,8 +93,9 @@ pub(super) async fn go(cx: &Cx<'_>, tree: Tree) -> Result<(), Error> {
     loop {
         drive.pass_time();
         drive.hear();
+        drive.tell_ends()?;
         drive.close_ended();
-        if let Some(outcome) = drive.tree.state.outcome().cloned() {
+        if let Some(outcome) = drive.outcome() {
             return drive.ended(&outcome).await;
         }
         if cx.app.draining.is_cancelled() {
@@ -96,9 +103,11 @@ pub(super) async fn go(cx: &Cx<'_>, tree: Tree) -> Result<(), Error> {
         }
         // What was said before we came may be that all of it is over.
         if !drive.hearing {
-            drive.begin_due()?;
-            if drive.flights.is_empty() && drive.jobs.is_empty() {
-                return drive.wait().await;
+            if drive.closing.is_empty() {
+                drive.begin_due()?;
+                if drive.flights.is_empty() && drive.jobs.is_empty() {
+                    return drive.wait().await;
+                }
             }
             drive.commit_beside();
         }
@@ -110,8 +119,12 @@ pub(super) async fn go(cx: &Cx<'_>, tree: Tree) -> Result<(), Error> {
 
 impl<'a> Drive<'a> {
     fn new(cx: &'a Cx<'a>, tree: Tree) -> Self {
+        // Whoever drove the tree before may have ended before the hooks were told.
+        let all = tree.state.conversations().into_iter();
+        let ended = all.filter_map(|(path, of)| Some((path, of.outcome()?.clone())));
         Self {
             cx,
+            ends: ended.collect(),
             tree,
             members: BTreeMap::new(),
             jobs: FuturesUnordered::new(),
@@ -120,6 +133,8 @@ impl<'a> Drive<'a> {
             hearing: false,
             deferred: false,
             look_again: false,
+            closing: HashSet::new(),
+            vetoed: None,
         }
     }
 
@@ -196,6 +211,12 @@ impl<'a> Drive<'a> {
                 self.hearing = false;
                 return self.heard(heard?);
             }
+            Done::Closed(path, vetoed) => {
+                self.closing.remove(&path);
+                if let Some(failure) = vetoed? {
+                    self.veto(&path, failure);
+                }
+            }
         }
         Ok(None)
     }
@@ -217,7 +238,11 @@ impl<'a> Drive<'a> {
 
     fn step(&mut self, path: &Path, happened: Happened) {
         // What is to be done next is read from the state.
-        agentcore::swarm::step(&self.tree.plan, &mut self.tree.state, path, happened);
+        let due = agentcore::swarm::step(&self.tree.plan, &mut self.tree.state, path, happened);
+        self.ends.extend(due.into_iter().filter_map(|(path, command)| match command {
+            Command::Finish(outcome) if !path.is_root() => Some((path, outcome)),
+            _ => None,
+        }));
     }
 
     /// Lets go of a tree whose every branch waits.

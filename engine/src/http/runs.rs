@@ -37,6 +37,7 @@ use crate::snapshot::{self, RunSnapshot};
 use crate::store::{self, run};
 use crate::visibility::Viewer;
 
+use crate::template::Variables;
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(create_run::create_run, list_runs::list_runs))
@@ -87,6 +88,8 @@ pub(crate) struct Start {
     pub(crate) when_busy: WhenBusy,
     /// The form that the answer should have, unless the agent's has one of its own.
     pub(crate) output: Option<Arc<OutputForm>>,
+    /// What is said for the instructions.
+    pub(crate) variables: Variables,
 }
 
 /// Starts it; gives its row, and which runs it interrupts.
@@ -125,6 +128,7 @@ pub(crate) async fn start(
     if let Some(id) = start.conversation {
         let held = store::conversation::find_visible(tx, viewer, id).await?;
         if held.agent_id != agent_id {
+        variables: start.variables,
             let why = "the conversation is held with another agent";
             return Err(Error::Invalid(vec![FieldError::new("/conversation_id", why)]));
         }

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::snapshot::RunSnapshot;
 use crate::store;
 use crate::swarm::plan;
+use crate::template::{self, Variables};
 
 /// Large payloads in memory at the same time: each may be ten megabytes, and is held as a value and as text.
 const LARGE: usize = 8;
@@ -109,12 +110,19 @@ impl TriggerFiredListener {
                 return self.refuse_alone(envelope, firing, agent_id, reason).await;
             };
             let order = if let Some(reason) = not_runnable(app, &pinned) {
-                refusal(tenant, &pinned, firing, reason, envelope.id)
+                refusal(tenant, &pinned, firing, reason, envelope.id)?
             } else {
                 let new = new_run(envelope, input, firing);
-                create::order(tenant, &app.runs, (new, pinned), Some(envelope.id))
+                match create::order(tenant, &app.runs, (new, pinned.clone()), Some(envelope.id)) {
+                    Ok(order) => order,
+                    Err(Error::Invalid(errors)) => {
+                        let reason = template::sentence(&errors);
+                        refusal(tenant, &pinned, firing, reason, envelope.id)?
+                    }
+                    Err(error) => return Err(error),
+                }
             };
-            match app.creator.make(order.map_err(anyhow::Error::from)?).await? {
+            match app.creator.make(order).await? {
                 Made::Run { .. } | Made::Nothing => return Ok(()),
                 Made::Stale => known = app.catalogue.fresh(&app.db, tenant, &which).await?,
             }
@@ -145,14 +153,19 @@ impl TriggerFiredListener {
             Err(error @ Error::SwarmNotRunnable(_)) => Err(error.to_string()),
             Err(error) => return Err(error),
         };
-        match made {
+        let made = match made {
             Ok(snapshot) => {
                 let new = new_run(envelope, input, firing);
-                create::create(&mut tx, &app.runs, &new, &snapshot).await?;
+                match create::create(&mut tx, &app.runs, &new, &snapshot).await {
+                    Ok(_) => Ok(()),
+                    Err(Error::Invalid(errors)) => Err(template::sentence(&errors)),
+                    Err(error) => return Err(error),
+                }
             }
-            Err(why) => {
-                pubsub::emit(&mut tx, &refused(firing, swarm.uuid().into(), why)).await?;
-            }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = made {
+            pubsub::emit(&mut tx, &refused(firing, swarm.uuid().into(), why)).await?;
         }
         tx.commit().await?;
         app.announce().await;
@@ -191,6 +204,7 @@ fn new_run(envelope: &Heard, input: &Message, firing: Firing) -> NewRun {
         deadline: None,
         end_user: None,
         place: None,
+        variables: Variables::new(),
     }
 }
 
@@ -210,7 +224,7 @@ fn refusal(
     firing: Firing,
     reason: String,
     heard: MessageId,
-) -> Result<Order, serde_json::Error> {
+) -> anyhow::Result<Order> {
     let id = MessageId::mint().uuid();
     let event = refused(firing, agent.agent_id, reason);
     // The creator puts the database's time in.

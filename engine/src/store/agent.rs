@@ -177,6 +177,12 @@ pub(crate) async fn find_for_update(
     viewer: &Viewer,
     agent_id: AgentId,
 ) -> Result<Agent, Error> {
+    hold(tx, agent_id).await?;
+    find_visible(tx, viewer, agent_id).await
+}
+
+/// Keeps others from changing an agent until the transaction ends.
+pub(crate) async fn hold(tx: &mut TenantTx, agent_id: AgentId) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(
         "select agent_id from engine.agent where tenant_id = $1 and agent_id = $2 for update",
@@ -184,8 +190,8 @@ pub(crate) async fn find_for_update(
         agent_id as _,
     )
     .fetch_optional(&mut **tx)
-    .await?;
-    find_visible(tx, viewer, agent_id).await
+    .await
+    .map(drop)
 }
 
 /// The agents a viewer may see, newest first.

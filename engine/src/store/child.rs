@@ -5,6 +5,9 @@ use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use serde_json::Value;
 use shared_models::{AgentId, RunId, RunStatus, SwarmId, UserId};
+use sqlx::types::Json;
+
+use crate::template::Variables;
 
 /// One run of a tree, as it stands.
 #[derive(Clone, Debug)]
@@ -55,7 +58,7 @@ pub(crate) async fn tree(tx: &mut TenantTx, run: RunId) -> Result<Vec<Node>, sql
 }
 
 /// Where a run stands in its tree.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) root: RunId,
     /// How many runs stand above it.
@@ -64,6 +67,10 @@ pub(crate) struct Place {
     pub(crate) initiator: Option<UserId>,
     /// How long it still may take; nothing below it may take longer.
     pub(crate) seconds_left: f64,
+    /// The person it works for.
+    pub(crate) end_user: Option<String>,
+    /// What was said for the instructions when it was started.
+    pub(crate) variables: Option<Json<Variables>>,
 }
 
 /// Where a run stands in its tree, and in whose name it acts.
@@ -73,7 +80,10 @@ pub(crate) async fn place(tx: &mut TenantTx, run: RunId) -> Result<Place, sqlx::
         Place,
         r#"select root_run_id as "root: RunId", depth, principal_id as "principal: UserId",
                   initiator_id as "initiator: UserId",
-                  greatest(extract(epoch from deadline_at - now()), 0)::float8 as "seconds_left!"
+                  greatest(extract(epoch from deadline_at - now()), 0)::float8 as "seconds_left!",
+                  end_user_id as end_user,
+                  (select s.snapshot -> 'variables' from engine.run_snapshot s
+                   where s.tenant_id = $1 and s.run_id = $2) as "variables: Json<Variables>"
            from engine.run where tenant_id = $1 and run_id = $2"#,
         tenant as _,
         run as _,

@@ -131,6 +131,27 @@ pub(crate) async fn hold(
     .await
 }
 
+/// Keeps what stands for the messages before `upto` in a conversation that the caller holds.
+pub(crate) async fn sum_up(
+    tx: &mut TenantTx,
+    id: ConversationId,
+    summary: &str,
+    upto: i64,
+) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update engine.conversation set summary = $3, summary_upto = $4
+         where tenant_id = $1 and conversation_id = $2 and coalesce(summary_upto, 0) < $4",
+        tenant as _,
+        id as _,
+        summary,
+        upto,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
 /// Gives a run its place in a conversation that the caller holds.
 pub(crate) async fn next_turn(tx: &mut TenantTx, id: ConversationId) -> Result<i64, sqlx::Error> {
     let tenant = tx.tenant();

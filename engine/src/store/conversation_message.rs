@@ -23,20 +23,25 @@ pub(crate) struct Said {
     pub(crate) body: Vec<u8>,
 }
 
-/// What the next run of a conversation is told, of the `upto` messages there are.
+/// What the next run of a conversation is told, of the `upto` messages there are: what an earlier run has made of the
+/// oldest, and the others.
 pub(crate) async fn recalled(
     tx: &mut TenantTx,
     conversation_id: ConversationId,
     upto: i64,
 ) -> Result<Recalled, sqlx::Error> {
     let tenant = tx.tenant();
-    let from = sqlx::query_scalar!(
-        "select min(n) from (
-             select n, sum(octet_length(body)) over (order by n desc) as size
-             from engine.conversation_message
-             where tenant_id = $1 and conversation_id = $2 and n < $3
-             order by n desc limit $4) newest
-         where size <= $5",
+    let told = sqlx::query!(
+        r#"with summed_up as (
+               select summary, summary_upto from engine.conversation where tenant_id = $1 and conversation_id = $2)
+           select (select summary from summed_up), (
+               select min(n) from (
+                   select n, sum(octet_length(body)) over (order by n desc) as size
+                   from engine.conversation_message
+                   where tenant_id = $1 and conversation_id = $2 and n < $3
+                     and n >= coalesce((select summary_upto from summed_up), 0)
+                   order by n desc limit $4) newest
+               where size <= $5) as "from""#,
         tenant as _,
         conversation_id as _,
         upto,
@@ -45,11 +50,12 @@ pub(crate) async fn recalled(
     )
     .fetch_one(&mut **tx)
     .await?;
-    Ok(Recalled { conversation_id, range: Some((from.unwrap_or(upto), upto)) })
+    let range = Some((told.from.unwrap_or(upto), upto));
+    Ok(Recalled { conversation_id, range, summary: told.summary })
 }
 
-/// What a run was told of what was said before. It begins with something the user said, whatever was cut off before it.
-/// Nothing once the conversation is gone.
+/// What a run was told of what was said before. It begins with something the user said, whatever was cut off before it, or
+/// behind a summary with a whole turn. Nothing once the conversation is gone.
 pub(crate) async fn recall(tx: &mut TenantTx, recalled: &Recalled) -> Result<Vec<Message>, Error> {
     let Some((from, upto)) = recalled.range.filter(|(from, upto)| from < upto) else {
         return Ok(Vec::new());
@@ -57,7 +63,12 @@ pub(crate) async fn recall(tx: &mut TenantTx, recalled: &Recalled) -> Result<Vec
     let said = list(tx, recalled.conversation_id, from, upto - from).await?;
     let read = |said: Said| serde_json::from_slice(&said.body).context("a remembered message");
     let said = said.into_iter().map(read).collect::<anyhow::Result<Vec<Message>>>()?;
-    Ok(said.into_iter().skip_while(|message| !matches!(message, Message::User { .. })).collect())
+    let begins = |message: &Message| match message {
+        Message::User { .. } => true,
+        Message::Assistant { .. } => recalled.summary.is_some(),
+        Message::System { .. } | Message::Tool { .. } => false,
+    };
+    Ok(said.into_iter().skip_while(|message| !begins(message)).collect())
 }
 
 /// Messages from one on, in order.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use dbutil::{Cursor, OnConstraint as _, Page, PageQuery, TenantTx};
 use serde::Serialize;
 use serde_json::Value;
-use shared_models::{McpServerId, ToolId, UserId};
+use shared_models::{AgentId, McpServerId, ToolId, UserId};
 use sqlx::types::Json;
 use utoipa::ToSchema;
 
@@ -241,11 +241,16 @@ pub(crate) async fn insert_tool(
     Ok(())
 }
 
-/// Takes a server away with its tools, from every agent that has them.
-pub(crate) async fn delete(tx: &mut TenantTx, id: McpServerId) -> Result<(), sqlx::Error> {
+/// Takes a server away with its tools, from every agent that has them. Gives the agents, as [`tool::delete`] does.
+#[must_use = "the agents that have lost its tools get a version"]
+pub(crate) async fn delete(
+    tx: &mut TenantTx,
+    id: McpServerId,
+) -> Result<Vec<AgentId>, sqlx::Error> {
     let tenant = tx.tenant();
+    let mut agents = Vec::new();
     for made in tools(tx, id).await? {
-        tool::delete(tx, made.tool_id).await?;
+        agents.extend(tool::delete(tx, made.tool_id).await?);
     }
     sqlx::query!(
         "delete from engine.mcp_server where tenant_id = $1 and server_id = $2",
@@ -253,6 +258,6 @@ pub(crate) async fn delete(tx: &mut TenantTx, id: McpServerId) -> Result<(), sql
         id as _,
     )
     .execute(&mut **tx)
-    .await
-    .map(drop)
+    .await?;
+    Ok(agents)
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, OnConstraint as _, Page, PageQuery, TenantTx};
 use serde::Serialize;
-use shared_models::{Effect, ToolId, UserId};
+use shared_models::{AgentId, Effect, ToolId, UserId};
 use sqlx::types::Json;
 use utoipa::ToSchema;
 
@@ -159,15 +159,21 @@ pub(crate) async fn list_page(
     Ok(Page::new(tools, page.limit(), position))
 }
 
-/// Takes a tool away, from every agent that has it. Running runs keep their snapshot.
-pub(crate) async fn delete(tx: &mut TenantTx, tool_id: ToolId) -> Result<(), sqlx::Error> {
+/// Takes a tool away, from every agent that has it. Running runs keep their snapshot. Gives the agents: after the commit
+/// they are to be handed to [`crate::lost_tools::note`].
+#[must_use = "the agents that have lost it get a version"]
+pub(crate) async fn delete(
+    tx: &mut TenantTx,
+    tool_id: ToolId,
+) -> Result<Vec<AgentId>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query!(
-        "delete from engine.agent_tool where tenant_id = $1 and tool_id = $2",
+    let agents = sqlx::query_scalar!(
+        r#"delete from engine.agent_tool where tenant_id = $1 and tool_id = $2
+           returning agent_id as "agent: AgentId""#,
         tenant as _,
         tool_id as _,
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
     sqlx::query!(
         "delete from engine.tool where tenant_id = $1 and tool_id = $2",
@@ -175,6 +181,6 @@ pub(crate) async fn delete(tx: &mut TenantTx, tool_id: ToolId) -> Result<(), sql
         tool_id as _
     )
     .execute(&mut **tx)
-    .await
-    .map(drop)
+    .await?;
+    Ok(agents)
 }

@@ -9,6 +9,7 @@ use super::grow::{self, Members};
 use super::{MemberFields, SwarmFields};
 use crate::definition::{is_name, unstorable};
 use crate::models;
+use crate::template;
 
 /// Members of one swarm, those in its groups included.
 const MOST_MEMBERS: usize = 64;
@@ -85,6 +86,9 @@ impl SwarmFields {
         }
         if defaults.instructions.as_ref().is_some_and(|text| text.len() > 64 * 1024) {
             errors.push(FieldError::new("/defaults/instructions", "at most 64 KiB"));
+        }
+        if let Some(why) = defaults.instructions.as_deref().and_then(template::check) {
+            errors.push(FieldError::new("/defaults/instructions", why));
         }
         if defaults.tools.len() > 32 {
             errors.push(FieldError::new("/defaults/tools", "at most 32"));

@@ -22,6 +22,7 @@ use crate::{
     snapshot::{self, RunSnapshot, SnapshotTool},
     store::child,
     swarm::plan,
+    template,
     toolbox::{CallCx, Outcome, Waiting},
 };
 
@@ -91,6 +92,7 @@ pub(crate) async fn call(
         Err(Error::AgentNotFound(_)) => Outcome::Refused("the agent is gone".into()),
         Err(Error::SwarmNotFound(_)) => Outcome::Refused("the swarm is gone".into()),
         Err(error @ Error::SwarmNotRunnable(_)) => Outcome::Refused(error.to_string()),
+        Err(Error::Invalid(errors)) => Outcome::Refused(template::sentence(&errors)),
         Err(error) => {
             tracing::warn!(%error, "a child run could not be started");
             Outcome::Unknown("the agent could not be reached".into())
@@ -133,8 +135,9 @@ async fn begin(
         traceparent: None,
         // Both are told from the beginning of this transaction, so it is the same moment.
         deadline: Some(Duration::from_secs_f64(above.seconds_left)),
-        end_user: None,
+        end_user: above.end_user,
         place: None,
+        variables: above.variables.map(|variables| variables.0).unwrap_or_default(),
     };
     let parent = Parent {
         root: above.root,

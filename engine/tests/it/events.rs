@@ -11,7 +11,7 @@ use testkit::{Api, Person, eventually};
 use crate::harness::TestApp;
 use crate::scene;
 
-const LONG: &str = "one two three four five six seven eight nine ten";
+pub(crate) const LONG: &str = "one two three four five six seven eight nine ten";
 
 /// An agent whose run takes long enough to be watched.
 async fn talker(api: &Api) -> String {

@@ -8,7 +8,7 @@ use testkit::{Person, eventually};
 use crate::harness::TestApp;
 use crate::scene;
 
-fn fired(owner: &Person, agent: &str, payload: Option<Value>) -> TriggerFired {
+pub(crate) fn fired(owner: &Person, agent: &str, payload: Option<Value>) -> TriggerFired {
     let agent: AgentId = agent.parse().unwrap();
     let now = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
     TriggerFired {
@@ -31,7 +31,7 @@ fn fired(owner: &Person, agent: &str, payload: Option<Value>) -> TriggerFired {
 }
 
 /// Publishes a firing as `eventsvc` does, under the message id of its event and attempt.
-async fn publish(app: &TestApp, event: &TriggerFired) {
+pub(crate) async fn publish(app: &TestApp, event: &TriggerFired) {
     let bus = app.nats.bus(Service::Eventsvc).await;
     let row = pubsub::OutboxRow::new(
         event.tenant_id,

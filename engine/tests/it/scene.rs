@@ -20,7 +20,18 @@ pub(crate) async fn agent(api: &Api, body: &Value) -> String {
 
 /// Gives the agent a tool that posts to `url`.
 pub(crate) async fn tool(api: &Api, agent: &str, name: &str, url: &str, effect: &str) {
-    let fields = json!({ "name": name, "kind": "http", "effect": effect, "timeout_ms": 2000,
+    tool_within(api, agent, name, url, (effect, 2000)).await;
+}
+
+/// The same with a time limit of its own.
+pub(crate) async fn tool_within(
+    api: &Api,
+    agent: &str,
+    name: &str,
+    url: &str,
+    (effect, timeout_ms): (&str, u32),
+) {
+    let fields = json!({ "name": name, "kind": "http", "effect": effect, "timeout_ms": timeout_ms,
         "parameters": { "type": "object", "properties": { "n": {} } },
         "config": { "method": "POST", "url": url } });
     let made = api.post("/v1/tools", &fields).await.expect(201);

@@ -10,11 +10,11 @@ use crate::harness::TestApp;
 use crate::scene;
 use crate::swarms::{echo, member, swarm};
 
-async fn scripted(api: &Api, name: &str, turns: Value) -> Value {
+pub(crate) async fn scripted(api: &Api, name: &str, turns: Value) -> Value {
     member(&scene::scripted(api, name, &turns).await, name)
 }
 
-async fn start(api: &Api, swarm: &str) -> String {
+pub(crate) async fn start(api: &Api, swarm: &str) -> String {
     let made = api.post("/v1/runs", &json!({ "swarm_id": swarm, "input": "go" })).await.expect(201);
     assert_eq!(made["swarm_id"], swarm);
     made["run_id"].as_str().unwrap().to_owned()
@@ -24,7 +24,10 @@ async fn start(api: &Api, swarm: &str) -> String {
 async fn newsroom(api: &Api, server: &Stub, effect: &str) -> String {
     let research = scripted(api, "research", json!([{ "text": "notes" }])).await;
     let facts = scripted(api, "facts", scene::calls(&["look"])).await;
-    scene::tool(api, facts["agent_id"].as_str().unwrap(), "look", &server.url(), effect).await;
+    // What does harm is in doubt only when its time is over; what does none may take as long as the test does.
+    let limit = if effect == "unsafe" { 2000 } else { 60_000 };
+    let agent = facts["agent_id"].as_str().unwrap();
+    scene::tool_within(api, agent, "look", &server.url(), (effect, limit)).await;
     let style =
         scripted(api, "style", json!([{ "text": "styled {{input}}", "delay_ms": 100 }])).await;
     let desk = json!({ "name": "desk", "mode": "workflow", "flow": "research >> (facts | style)",
@@ -52,7 +55,7 @@ async fn gate() -> (Stub, Arc<AtomicBool>) {
     (stub.await, open)
 }
 
-async fn paths(app: &TestApp, run: &str) -> Vec<(String, String)> {
+pub(crate) async fn paths(app: &TestApp, run: &str) -> Vec<(String, String)> {
     sqlx::query_as("select path, kind from engine.journal where run_id = $1::uuid order by seq")
         .bind(scene::bare(run))
         .fetch_all(&mut app.db.admin().await)
@@ -60,7 +63,7 @@ async fn paths(app: &TestApp, run: &str) -> Vec<(String, String)> {
         .unwrap()
 }
 
-async fn until_at(app: &TestApp, run: &str, path: &str, kind: &str) {
+pub(crate) async fn until_at(app: &TestApp, run: &str, path: &str, kind: &str) {
     eventually(&format!("{kind} at {path}"), async || {
         let is = |(at, what): &(String, String)| at == path && what == kind;
         paths(app, run).await.iter().any(is).then_some(())

@@ -111,7 +111,7 @@ async fn an_earlier_version_comes_back_with_its_tools_and_says_what_is_gone() {
     assert_eq!(stale.refusal(), (412, "precondition_failed"));
     assert_eq!(
         (&restored["version"], &restored["instructions"], &restored["status"]),
-        (&json!(6), &json!("Old."), &json!("active"))
+        (&json!(7), &json!("Old."), &json!("active"))
     );
     assert_eq!(restored["tools_left_out"], json!(["doomed"]));
     let tools = api.get(&format!("{agent}/tools")).await.expect(200);
@@ -119,13 +119,13 @@ async fn an_earlier_version_comes_back_with_its_tools_and_says_what_is_gone() {
     for field in ["tool_id", "priority", "credential_id", "credential_hosts"] {
         assert_eq!(back[field], before[field], "{field}");
     }
-    let newest = api.get(&format!("{agent}/versions/6")).await.expect(200);
+    let newest = api.get(&format!("{agent}/versions/7")).await.expect(200);
     assert_eq!(newest["change"], "restored");
 
     // A credential that has gone meanwhile cannot be used again.
     api.delete(&link).await;
     app.peers.forget(credential);
-    let refused = api.post(&format!("{agent}/versions/6/restore"), &json!({})).await;
+    let refused = api.post(&format!("{agent}/versions/7/restore"), &json!({})).await;
     assert_eq!(refused.refusal(), (422, "credential_refused"));
 }
 
@@ -263,4 +263,25 @@ async fn what_resumes_after_a_crash_is_what_started_whatever_was_edited_meanwhil
     assert_eq!(ended["output"], "told: \"fine\"");
     assert_eq!((&ended["steps"], &ended["agent_version"]), (&json!(3), &before["version"]));
     assert_eq!(wrong.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_tool_that_is_gone_leaves_a_version_of_each_agent_that_had_it() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let (a, b) =
+        (made(&api, &json!({ "name": "a" })).await, made(&api, &json!({ "name": "b" })).await);
+    let (link, tool) = weather(&api, &a).await;
+    api.put(&link, &json!({})).await.expect(200);
+
+    assert_eq!(api.delete(&format!("/v1/tools/{tool}")).await.status, 204);
+
+    let versions = api.get(&format!("{a}/versions")).await.expect(200);
+    let newest = &versions["items"][0];
+    assert_eq!(
+        (&newest["version"], &newest["change"], &newest["tools"], &newest["changed_by"]),
+        (&json!(3), &json!("tools"), &json!([]), &json!(owner.user))
+    );
+    assert_eq!(api.get(&b).await.expect(200)["version"], 1, "it never had it");
 }

@@ -48,11 +48,27 @@ async fn a_conversation_that_outgrows_its_models_window_is_summarised_and_the_jo
     assert!(text.contains("THE GIST") && text.contains("second second"), "{text:.300}");
     assert!(!text.contains("first first"), "what was summarised is not sent: {text:.300}");
     assert_eq!(ended["usage"]["output_tokens"], 4, "the summary counts, too");
+    // It is summed up once: the next run is told the summary, and what was said since then.
+    let third = say("third".into()).await;
+    assert_eq!(third["output"], "well", "{third}");
+    let kinds = scene::kinds(&app.db, third["run_id"].as_str().unwrap()).await;
+    assert!(!kinds.contains(&"summarised".to_owned()), "{kinds:?}");
+    let last = server.requests().last().unwrap().json()["messages"].to_string();
+    for (text, is_told) in
+        [("THE GIST", true), ("second second", true), ("third", true), ("first first", false)]
+    {
+        assert_eq!(last.contains(text), is_told, "{text}: {last:.300}");
+    }
+    let again = format!("/v1/runs/{}/retry", third["run_id"].as_str().unwrap());
+    let again = api.post(&again, &json!({})).await.expect(201);
+    scene::until(&api, again["run_id"].as_str().unwrap(), "succeeded").await;
+    let last = server.requests().last().unwrap().json()["messages"].to_string();
+    assert!(last.contains("THE GIST") && last.contains("third"), "{last:.300}");
     // What the conversation remembers is what was said.
     let path = format!("/v1/conversations/{}/messages", talk["conversation_id"].as_str().unwrap());
-    testkit::eventually("both to be taken up", async || {
+    testkit::eventually("all to be taken up", async || {
         let page = api.get(&path).await.expect(200);
-        (page["items"].as_array().unwrap().len() == 4).then_some(())
+        (page["items"].as_array().unwrap().len() == 6).then_some(())
     })
     .await;
 }

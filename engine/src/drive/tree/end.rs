@@ -1,19 +1,58 @@
 //! How a run of a tree ends, or is left to another process.
 
 use agentcore::swarm::Path;
-use agentcore::{Happened, Message, Outcome};
+use agentcore::{Failure, FinishReason, Happened, Message, Outcome};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use shared_models::RunStatus;
 
-use super::Drive;
+use super::{Drive, job};
 use crate::drive::finish::{self, Sum};
+use crate::drive::hooks;
 use crate::drive::interrupt::Stop;
 use crate::drive::{PATIENCE, release, waits};
 use crate::error::Error;
 use crate::record::Record;
 
 impl Drive<'_> {
+    /// How the tree has ended, once everybody's hooks have been told of theirs.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        if !self.closing.is_empty() {
+            return None;
+        }
+        let outcome = self.tree.state.outcome().cloned()?;
+        Some(hooks::overruled(outcome, self.vetoed.as_ref()))
+    }
+
+    /// Tells the hooks of members that have ended by themselves. Those that were taken from their work hear no more.
+    pub(super) fn tell_ends(&mut self) -> Result<(), Error> {
+        for (path, outcome) in std::mem::take(&mut self.ends) {
+            let has_hooks = self.agent_at(&path).is_some_and(|agent| !agent.hooks.is_empty());
+            let was_taken = outcome.finish_reason == FinishReason::Cancelled;
+            if !has_hooks || was_taken || self.flights.contains_key(&path) {
+                continue;
+            }
+            self.enter(&path)?;
+            let Some(member) = self.members.get(&path) else { continue };
+            let mut run = member.take()?;
+            if let Some(state) = self.tree.state.conversation(&path) {
+                run.state = state.clone();
+            }
+            self.closing.insert(path.clone());
+            self.jobs.push(job::of_end(member.cx.clone(), run, path, outcome));
+        }
+        Ok(())
+    }
+
+    /// A hook did not let a member end well.
+    pub(super) fn veto(&mut self, path: &Path, failure: Failure) {
+        let message = format!("`{path}` failed: {}", failure.message);
+        let failure = Failure { message, ..failure };
+        self.cx.journal.note(Record::Aborted { failure: failure.clone() });
+        self.step(&Path::root(), Happened::Aborted(failure.clone()));
+        self.vetoed.get_or_insert(failure);
+    }
+
     /// The tree has come to its own end: at the end of its work, or because a member has failed. Whoever is still at work
     /// is taken from it.
     pub(super) async fn ended(mut self, outcome: &Outcome) -> Result<(), Error> {
@@ -77,6 +116,7 @@ impl Drive<'_> {
                     if let Some(stop) = self.done(done)? {
                         return self.stopped(stop).await;
                     }
+                    self.tell_ends()?;
                     self.close_ended();
                 }
                 () = &mut patience, if !out_of_patience => {
@@ -85,7 +125,7 @@ impl Drive<'_> {
                 }
             }
         }
-        match self.tree.state.outcome().cloned() {
+        match self.outcome() {
             Some(outcome) => self.ended(&outcome).await,
             None => release(self.cx).await,
         }

@@ -1,7 +1,7 @@
 //! What goes on at the same time.
 
-use agentcore::Command;
 use agentcore::swarm::Path;
+use agentcore::{Command, Failure, Outcome};
 use futures::FutureExt as _;
 use futures::future::{AbortHandle, Abortable, BoxFuture};
 use tokio::sync::OwnedMutexGuard;
@@ -18,6 +18,8 @@ pub(super) enum Done {
     Member(Path, Option<Result<(), Error>>),
     Committed(Result<(), AppendError>),
     Heard(Result<Signals, Error>),
+    /// The hooks of a member that has ended have been told; one of them may be against it.
+    Closed(Path, Result<Option<Failure>, Error>),
     /// Something nobody waits for.
     Aside(Result<(), Error>),
 }
@@ -60,6 +62,17 @@ pub(super) fn of_member(
     let work = Abortable::new(work, registration);
     let job = async move { Done::Member(path, work.await.ok()) };
     (Flight { handle, asks_model }, job.boxed())
+}
+
+/// Tells the hooks of a member that has ended.
+pub(super) fn of_end(
+    cx: Cx<'_>,
+    mut run: OwnedMutexGuard<Run>,
+    path: Path,
+    outcome: Outcome,
+) -> BoxFuture<'_, Done> {
+    let job = async move { Done::Closed(path, hooks::close(&cx, &mut run, outcome).await) };
+    job.boxed()
 }
 
 pub(super) fn of_commit<'a>(journal: Journal) -> BoxFuture<'a, Done> {

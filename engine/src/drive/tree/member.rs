@@ -60,7 +60,7 @@ impl Drive<'_> {
         Ok(())
     }
 
-    fn agent_at(&self, path: &Path) -> Option<Arc<Pinned>> {
+    pub(super) fn agent_at(&self, path: &Path) -> Option<Arc<Pinned>> {
         let (found, _) = self.tree.plan.find(path)?;
         let place =
             self.tree.plan.agents().iter().position(|(agent, _)| std::ptr::eq(*agent, found))?;
@@ -87,7 +87,8 @@ impl Drive<'_> {
         let mut children = Vec::new();
         for (path, member) in &mut self.members {
             let ended = |state: &agentcore::Conversation| state.outcome().is_some();
-            if member.closed || !self.tree.state.conversation(path).is_some_and(ended) {
+            let closing = self.closing.contains(path);
+            if member.closed || closing || !self.tree.state.conversation(path).is_some_and(ended) {
                 continue;
             }
             match self.flights.get(path) {

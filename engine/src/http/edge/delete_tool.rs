@@ -4,9 +4,9 @@ use axum::{extract::State, http::StatusCode};
 use servicekit::{Caller, IfMatch, Path, scope::ToolsWrite};
 use shared_models::{ProblemBody, ToolId, ToolKind};
 
-use crate::{app::App, error::Error, store, visibility::Viewer};
+use crate::{app::App, error::Error, lost_tools, store, visibility::Viewer};
 
-/// Take a tool away, from every agent that has it. Runs under way keep it.
+/// Take a tool away, from every agent that has it; that makes a version of each of them. Runs under way keep it.
 #[utoipa::path(delete, path = "/v1/tools/{tool_id}", tag = "tools",
     params(("tool_id" = ToolId, Path), ("If-Match" = Option<String>, Header)),
     security(("token" = ["tools:write"])),
@@ -17,6 +17,7 @@ pub(crate) async fn delete_tool(
     Path(tool_id): Path<ToolId>,
     if_match: IfMatch,
 ) -> Result<StatusCode, Error> {
+    let by = caller.person()?;
     let mut tx = app.db.begin(caller.tenant).await?;
     let tool = store::tool::find_for_update(&mut tx, tool_id).await?;
     if !Viewer::of(&caller).owns(tool.owner) {
@@ -26,7 +27,8 @@ pub(crate) async fn delete_tool(
     if tool.fields.kind == ToolKind::Mcp {
         return Err(Error::ToolManaged);
     }
-    store::tool::delete(&mut tx, tool_id).await?;
+    let agents = store::tool::delete(&mut tx, tool_id).await?;
     tx.commit().await?;
+    lost_tools::note(&app, caller.tenant, by, agents).await;
     Ok(StatusCode::NO_CONTENT)
 }

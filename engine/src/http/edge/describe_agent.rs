@@ -1,12 +1,14 @@
 //! `GET /v1/agents/{agent_id}/describe`
 
+use std::collections::BTreeMap;
+
 use axum::{Json, extract::State};
 use serde::Serialize;
 use serde_json::{Value, json};
 use servicekit::{Caller, Path, scope::AgentsRead};
 use shared_models::{AgentId, Effect, ProblemBody};
 
-use crate::{app::App, error::Error, snapshot, store, visibility::Viewer};
+use crate::{app::App, error::Error, snapshot, store, template, visibility::Viewer};
 
 /// An agent as a run would start with it now.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -20,6 +22,8 @@ pub(crate) struct Description {
     fallback_model: Option<String>,
     /// What the model is told first: the persona in force, then the instructions.
     instructions: String,
+    /// What they need to be told when a run starts, and whether it may be left out.
+    variables: BTreeMap<String, bool>,
     temperature: f32,
     max_tokens: Option<u32>,
     max_steps: u32,
@@ -68,6 +72,7 @@ pub(crate) async fn describe_agent(
         description: agent.fields.description,
         model: snapshot.model,
         fallback_model: snapshot.fallback_model,
+        variables: template::variables(&snapshot.instructions),
         instructions: snapshot.instructions,
         temperature: snapshot.temperature,
         max_tokens: snapshot.max_tokens,

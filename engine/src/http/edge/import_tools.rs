@@ -24,6 +24,7 @@ use self::work::Work;
 use crate::{
     app::App,
     error::Error,
+    lost_tools,
     store::tool_import,
     tools::{
         is_tool_name,
@@ -105,6 +106,7 @@ pub(crate) async fn import_tools(
     operations.extend(work.gone(&mut tx, asked.prune).await?);
     if !asked.dry_run {
         tx.commit().await?;
+        lost_tools::note(&app, caller.tenant, by, work.lost).await;
     }
     if asked.dry_run {
         // Nothing of this is there: not even the ids.

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     error::Error,
+    lost_tools,
     store::mcp_server::{self, McpServer},
     tools::mcp::{ServerFields, discover},
     visibility::Viewer,
@@ -89,6 +90,7 @@ pub(crate) async fn update_mcp_server(
     if_match: IfMatch,
     Body(patch): Body<Value>,
 ) -> Result<Tagged<McpServer>, Error> {
+    let by = caller.person()?;
     let mut tx = app.db.begin(caller.tenant).await?;
     let server = mcp_server::find_for_update(&mut tx, id).await?;
     owned(&caller, &server)?;
@@ -101,8 +103,9 @@ pub(crate) async fn update_mcp_server(
     let stays = fields.connection() == server.fields.connection();
     let trusted = server.trusted && stays;
     let server = mcp_server::update(&mut tx, id, &fields, trusted, None).await?;
-    discover::rewrite(&mut tx, &server).await?;
+    let lost = discover::rewrite(&mut tx, &server).await?;
     tx.commit().await?;
+    lost_tools::note(&app, caller.tenant, by, lost).await;
     Ok(Tagged(server.version, server))
 }
 
@@ -117,12 +120,14 @@ pub(crate) async fn delete_mcp_server(
     Path(id): Path<McpServerId>,
     if_match: IfMatch,
 ) -> Result<StatusCode, Error> {
+    let by = caller.person()?;
     let mut tx = app.db.begin(caller.tenant).await?;
     let server = mcp_server::find_for_update(&mut tx, id).await?;
     owned(&caller, &server)?;
     if_match.check(server.version)?;
-    mcp_server::delete(&mut tx, id).await?;
+    let lost = mcp_server::delete(&mut tx, id).await?;
     tx.commit().await?;
+    lost_tools::note(&app, caller.tenant, by, lost).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -156,8 +161,9 @@ pub(crate) async fn trust_mcp_server(
         ));
     }
     let server = mcp_server::update(&mut tx, id, &server.fields, asked.trusted, Some(by)).await?;
-    discover::rewrite(&mut tx, &server).await?;
+    let lost = discover::rewrite(&mut tx, &server).await?;
     tx.commit().await?;
+    lost_tools::note(&app, caller.tenant, by, lost).await;
     Ok(Tagged(server.version, server))
 }
 

@@ -14,7 +14,7 @@ use crate::{
     app::App,
     clients::credsvc::Wants,
     error::Error,
-    grants,
+    grants, lost_tools,
     store::{
         self,
         mcp_server::{self, McpServer},
@@ -78,9 +78,11 @@ pub(crate) async fn refresh_mcp_server(
     if now.version != server.version {
         return Err(Error::VersionChanged);
     }
-    let refreshed = discover::take(&mut tx, &now, &session, &tools).await?;
+    let mut refreshed = discover::take(&mut tx, &now, &session, &tools).await?;
     tx.commit().await?;
     Ok(Json(refreshed))
+    let lost = std::mem::take(&mut refreshed.lost);
+    lost_tools::note(&app, caller.tenant, now.owner, lost).await;
 }
 
 async fn injection(

@@ -12,6 +12,7 @@ use shared_models::{ConversationId, Effect, WhenBusy};
 use super::form;
 use super::said::{self, Said};
 use crate::http::conversations::check_end_user;
+use crate::template::{self, Variables};
 
 /// What is asked. Fields that are not here are ignored, as OpenAI's own older servers do.
 #[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
@@ -58,6 +59,10 @@ pub(super) struct ChatRequest {
     /// What becomes of it when a run of the conversation is under way: `enqueue` unless said.
     #[serde(default)]
     pub(super) when_busy: Option<WhenBusy>,
+    /// For agents: stand in the instructions for `{{ variables.<name> }}`.
+    #[serde(default, skip_serializing_if = "Variables::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub(super) variables: Variables,
     /// For agents: `cancel` ends the run when you hang up; otherwise it goes on.
     #[serde(default)]
     on_disconnect: Option<OnDisconnect>,
@@ -136,10 +141,13 @@ impl ChatRequest {
         }
         let talks = self.conversation_id.is_some();
         refuse(talks && self.agent().is_none(), "/conversation_id", "only with an agent");
+        let varies = !self.variables.is_empty();
+        refuse(varies && self.agent().is_none(), "/variables", "only with an agent");
         refuse(self.when_busy.is_some() && !talks, "/when_busy", "only in a conversation");
         if self.agent().is_some() && check_end_user(self.user.as_deref()).is_some() {
             errors.push(FieldError::new("/user", "1 to 200 bytes, no control characters"));
         }
+        errors.extend(template::check_variables(&self.variables));
         errors.extend(self.tool_choice().err());
         errors.extend(self.output().err());
         if errors.is_empty() { Ok(()) } else { Err(errors) }

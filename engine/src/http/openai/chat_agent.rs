@@ -54,6 +54,7 @@ pub(super) async fn answer(
         input,
         history: messages.iter().map(storable).collect(),
         end_user: asked.user.clone(),
+        variables: asked.variables.clone(),
         conversation: asked.conversation_id,
         when_busy: asked.when_busy.unwrap_or(WhenBusy::Enqueue),
         output: asked.output().map_err(|error| Problem::validation(vec![error]))?,

@@ -73,8 +73,8 @@ async fn begin(
     for _ in 0..TRIES {
         let pinned = start.agent(app, caller.tenant, &viewer).await?;
         let new = start.run(run, initiator, pinned.owner);
-        let order = create::order(caller.tenant, &app.runs, (new, pinned.clone()), None);
-        match app.creator.make(order.map_err(Problem::internal)?).await.map_err(Error::from)? {
+        let order = create::order(caller.tenant, &app.runs, (new, pinned.clone()), None)?;
+        match app.creator.make(order).await.map_err(Error::from)? {
             Made::Run { at, deadline_at, ours } => {
                 let row = store::run::Row::begun(
                     (caller.tenant, run, initiator),

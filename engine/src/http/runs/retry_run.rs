@@ -92,6 +92,7 @@ pub(crate) async fn retry_run(
         deadline: retry.deadline_seconds.map(|seconds| Duration::from_secs(seconds.into())),
         end_user: row.end_user_id,
         place: None,
+        variables: before.variables,
     };
     create::create(&mut tx, &app.runs, &new, &snapshot).await?;
     run_link::insert(&mut tx, new.run, of).await?;
@@ -124,6 +125,10 @@ async fn begun_with(tx: &mut TenantTx, row: &run::Row) -> Result<(RunSnapshot, M
         serde_json::from_value(snapshot).context("the run's snapshot")?;
     if let Some(recalled) = &snapshot.recalled {
         snapshot.history = conversation_message::recall(tx, recalled).await?;
+        if let Some(summary) = &recalled.summary {
+            let before = format!("Summary of what was said before:\n{summary}");
+            snapshot.history.insert(0, Message::user(before));
+        }
     }
     let mut message = None;
     for record in journal::after(tx, row.run_id, 0, 2).await? {

@@ -21,6 +21,7 @@ use crate::http::conversations::check_end_user;
 use crate::snapshot::RunSnapshot;
 use crate::store;
 use crate::swarm::plan;
+use crate::template::{self, Variables};
 use crate::visibility::Viewer;
 
 /// A run to start.
@@ -51,6 +52,10 @@ pub(crate) struct StartRun {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 200)]
     pub(super) end_user_id: Option<String>,
+    /// Stand in the instructions for `{{ variables.<name> }}`: 64 at most, 64 KiB altogether.
+    #[serde(default, skip_serializing_if = "Variables::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    variables: Variables,
     /// How long it may take, instead of the agent's own limit.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 2_678_400)]
@@ -84,6 +89,7 @@ impl StartRun {
             errors.push(FieldError::new("/when_busy", "only in a conversation"));
         }
         errors.extend(check_end_user(self.end_user_id.as_deref()));
+        errors.extend(template::check_variables(&self.variables));
         if self.input.is_null() || self.input.as_str().is_some_and(str::is_empty) {
             errors.push(FieldError::new("/input", "must not be empty"));
         }
@@ -153,6 +159,7 @@ impl StartRun {
             deadline: self.deadline_seconds.map(|seconds| Duration::from_secs(seconds.into())),
             end_user: self.end_user_id.clone(),
             place: None,
+            variables: self.variables.clone(),
         }
     }
 

@@ -6,13 +6,14 @@ use dbutil::TenantTx;
 use rmcp::model::Tool;
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared_models::{Effect, McpServerId, TenantId, ToolKind};
+use shared_models::{AgentId, Effect, McpServerId, TenantId, ToolKind};
 use utoipa::ToSchema;
 
 use super::{McpConfig, Session};
 use crate::{
     app::App,
     error::Error,
+    lost_tools,
     store::{
         self,
         mcp_server::{self, McpServer},
@@ -35,6 +36,9 @@ pub(crate) struct Refreshed {
     deleted: Vec<String>,
     /// Why a tool that the server lists is none.
     skipped: BTreeMap<String, String>,
+    /// Agents that had one of the deleted: see [`crate::lost_tools`].
+    #[serde(skip)]
+    pub(crate) lost: Vec<AgentId>,
 }
 
 /// Refreshes the tools over a connection that is there, because the server has said that they have changed.
@@ -43,8 +47,10 @@ pub(super) async fn again(app: &App, tenant: TenantId, server: McpServerId, sess
         let tools = session.tools().await.map_err(|why| anyhow::anyhow!(why))?;
         let mut tx = app.db.begin(tenant).await?;
         let server = mcp_server::find_for_update(&mut tx, server).await?;
-        take(&mut tx, &server, session, &tools).await?;
-        tx.commit().await.map_err(Error::from)
+        let refreshed = take(&mut tx, &server, session, &tools).await?;
+        tx.commit().await?;
+        lost_tools::note(app, tenant, server.owner, refreshed.lost).await;
+        Ok::<_, Error>(())
     };
     match tokio::time::timeout(PATIENCE, refresh).await {
         Ok(Ok(())) => {}
@@ -95,7 +101,7 @@ pub(crate) async fn take(
         }
     }
     for (_, gone) in known {
-        store::tool::delete(tx, gone.tool_id).await?;
+        refreshed.lost.extend(store::tool::delete(tx, gone.tool_id).await?);
         refreshed.deleted.push(gone.fields.name.clone());
     }
     let (protocol, about) = session.server();
@@ -103,12 +109,17 @@ pub(crate) async fn take(
     Ok(refreshed)
 }
 
-/// Makes the tenant's tools agree with what is now written down about the server, without asking it.
-pub(crate) async fn rewrite(tx: &mut TenantTx, server: &McpServer) -> Result<(), Error> {
+/// Makes the tenant's tools agree with what is now written down about the server, without asking it. Gives the agents that
+/// have lost one.
+pub(crate) async fn rewrite(
+    tx: &mut TenantTx,
+    server: &McpServer,
+) -> Result<Vec<AgentId>, Error> {
+    let mut lost = Vec::new();
     for tool in mcp_server::tools(tx, server.server_id).await? {
         let mut fields = tool.fields.0.clone();
         if !is_wanted(server, &tool.key) {
-            store::tool::delete(tx, tool.tool_id).await?;
+            lost.extend(store::tool::delete(tx, tool.tool_id).await?);
             continue;
         }
         let config = McpConfig {
@@ -125,7 +136,7 @@ pub(crate) async fn rewrite(tx: &mut TenantTx, server: &McpServer) -> Result<(),
             store::tool::update(tx, tool.tool_id, &fields).await?;
         }
     }
-    Ok(())
+    Ok(lost)
 }
 
 fn is_wanted(server: &McpServer, tool: &str) -> bool {

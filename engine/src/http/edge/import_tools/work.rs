@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dbutil::TenantTx;
-use shared_models::{ToolImportId, UserId};
+use shared_models::{AgentId, ToolImportId, UserId};
 
 use super::report::{Action, OperationReport};
 use crate::{
@@ -21,6 +21,8 @@ pub(super) struct Work {
     owner: UserId,
     known: BTreeMap<String, tool_import::Imported>,
     taken: BTreeSet<String>,
+    /// Agents that had one of the tools that go: see [`crate::lost_tools`].
+    pub(super) lost: Vec<AgentId>,
 }
 
 impl Work {
@@ -35,7 +37,7 @@ impl Work {
         let tools = operations.iter().filter_map(|operation| operation.tool.as_ref().ok());
         let names: Vec<String> = tools.map(|tool| tool.name.clone()).collect();
         let taken = tool_import::taken_names(tx, &names).await?.into_iter().collect();
-        Ok(Self { import, owner, known, taken })
+        Ok(Self { import, owner, known, taken, lost: Vec::new() })
     }
 
     pub(super) async fn take(
@@ -99,7 +101,7 @@ impl Work {
         for (key, tool) in std::mem::take(&mut self.known) {
             let action = if prune { Action::Deleted } else { Action::Gone };
             if prune {
-                store::tool::delete(tx, tool.tool_id).await?;
+                self.lost.extend(store::tool::delete(tx, tool.tool_id).await?);
             }
             let name = Some(tool.fields.name.clone());
             let report = OperationReport::new(key, action);

@@ -5,10 +5,10 @@ use std::io::Write as _;
 use anyhow::bail;
 use credsvc::audit::{Verdict, verify_all};
 use dbutil::Db;
-use servicekit::{Env, ServiceConfig};
+use servicekit::ServiceConfig;
 use shared_models::Service;
 
-use crate::config::Invalid;
+use crate::{config::Invalid, operator};
 
 /// What can be done with the audit.
 #[derive(Debug, clap::Subcommand)]
@@ -19,7 +19,7 @@ pub(crate) enum Command {
 
 /// Prints what was found, a line for each tenant; a chain that somebody changed is a failure.
 pub(crate) async fn verify() -> anyhow::Result<()> {
-    let mut env = Env::process();
+    let mut env = operator::env()?;
     let config = ServiceConfig::read(&mut env, Service::Credsvc);
     env.finish().map_err(Invalid)?;
     let db = Db::connect(Service::Credsvc.name(), &config.db).await?;

@@ -5,10 +5,9 @@ use std::io::Write as _;
 use anyhow::bail;
 use credsvc::rotation::{Keyring, Rotated, make_root_key};
 use dbutil::Db;
-use servicekit::Env;
 use shared_models::{Service, TenantId};
 
-use crate::config::Invalid;
+use crate::{config::Invalid, operator};
 
 /// What can be done with keys and what is sealed under them.
 #[derive(Debug, clap::Subcommand)]
@@ -52,7 +51,7 @@ pub(crate) async fn run(command: Command) -> anyhow::Result<()> {
         make_root_key(path)?;
         return say(&format!("{} made; back it up", path.display()));
     }
-    let mut env = Env::process();
+    let mut env = operator::env()?;
     let config = credsvc::Config::read(&mut env);
     env.finish().map_err(Invalid)?;
     let db = Db::connect(Service::Credsvc.name(), &config.service.db).await?;

@@ -21,7 +21,7 @@ use crate::{
     config::Invalid,
     demo::{Demo, guide, receiver::Receiver},
     first_tenant::FirstTenant,
-    healthcheck, migrate,
+    healthcheck, migrate, operator,
     roles::Role,
     secrets::{self, Secrets},
 };
@@ -79,6 +79,9 @@ async fn run(
     let url = format!("http://{}", ports.public);
     for &service in Service::ALL {
         let vars = stage::environment(service, &ports, servers, secrets, home, &receiver)?;
+        if service == Service::Credsvc {
+            operator::leave(home.dir(), &vars)?;
+        }
         let mut env = Env::from_map(vars);
         let role = Role::read(service, &mut env);
         env.finish().map_err(Invalid)?;

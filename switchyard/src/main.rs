@@ -12,6 +12,7 @@ mod first_tenant;
 mod healthcheck;
 mod init;
 mod migrate;
+mod operator;
 mod roles;
 mod secrets;
 mod serve;
@@ -23,6 +24,7 @@ use clap::{Parser, Subcommand};
 use shared_models::Service;
 
 /// Many small things are made on one thread and dropped on another; the system's allocator spends a tenth of a run on that.
+/// Without huge pages: half of what they hold is never used.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -101,10 +103,11 @@ enum Command {
         /// Of one service only.
         service: Option<Service>,
     },
-    /// Rotate keys, verify that secrets open, destroy a tenant's keys; configured as `serve credsvc` is.
+    /// Rotate keys, verify that secrets open, destroy a tenant's keys; configured as `serve credsvc` is, or run in the
+    /// folder where `up` runs.
     #[command(subcommand)]
     Credentials(credentials::Command),
-    /// Look after the audit of credentials; configured as `serve credsvc` is.
+    /// Look after the audit of credentials; configured as `serve credsvc` is, or run in the folder where `up` runs.
     #[command(subcommand)]
     Audit(audit::Command),
     /// Write the OpenAPI documents and event schemas into a folder.

@@ -68,7 +68,7 @@ pub(crate) async fn resolve(
         .on_behalf_of(ask.owner)
         .because(ask.purpose.as_deref(), ask.host.as_deref());
     let credential = ask.credential;
-    let resolved = match check_caller(&caller.actor) {
+    let resolved = match check_caller(&caller.actor, ask.grantee) {
         Ok(()) => open(app, caller.tenant, Asked { ask, entry }).await,
         Err(error) => Err(app.ledger.refused(caller.tenant, entry, error).await),
     };
@@ -208,11 +208,15 @@ fn check_host(credential: &Credential, host: Option<&str>) -> Result<(), Error> 
     Err(Error::HostNotAllowed { host, allowed: hosts.join(", ") })
 }
 
-/// The engine only needs secrets while it runs something; its other callers have no run to name.
-fn check_caller(actor: &Actor) -> Result<(), Error> {
+/// The engine needs an agent's secrets only while it runs something. What is signed for an endpoint, and what a model is
+/// asked beside runs, has no run to name.
+fn check_caller(actor: &Actor, grantee: Grantee) -> Result<(), Error> {
+    let of_runs = matches!(grantee, Grantee::Agent(_) | Grantee::Trigger(_));
     match actor {
         Actor::User { .. } => Err(Error::ServicesOnly),
-        Actor::Service { service: Service::Engine, run: None, .. } => Err(Error::RunRequired),
+        Actor::Service { service: Service::Engine, run: None, .. } if of_runs => {
+            Err(Error::RunRequired)
+        }
         Actor::Service { .. } => Ok(()),
     }
 }

@@ -1,7 +1,9 @@
 //! Resolving: plaintext for services, inside a grant, and nothing when the stored row was touched.
 
 use serde_json::json;
-use shared_models::{AgentId, CredentialId, Role, RunId, Service};
+use shared_models::{
+    AgentId, CredentialId, ModelId, Role, RunId, Service, WebhookEndpointId,
+};
 
 use crate::harness::{SECRET, TestApp, ask, resolve_path};
 
@@ -66,6 +68,29 @@ async fn everything_else_is_refused_and_audited() {
     assert_eq!(app.trail(&rival, &mine).await, ["resolve refused not_found"]);
     let person = app.person(&alice).post(&resolve_path(&mine), &ask(agent, alice.user)).await;
     assert_eq!(person.refusal(), (403, "scope_missing"));
+}
+
+#[tokio::test]
+async fn an_endpoint_and_a_model_get_their_secrets_beside_any_run_and_an_agent_does_not() {
+    let app = TestApp::start().await;
+    let me = app.trust.owner();
+    let id = app.own(&me).await;
+    let engine = app.service(Service::Engine, &me, None);
+    let grantees = [
+        ("webhook", WebhookEndpointId::mint().to_string(), 200),
+        ("model", ModelId::mint().to_string(), 200),
+        ("agent", AgentId::mint().to_string(), 403),
+    ];
+
+    for (kind, grantee, status) in grantees {
+        let grantee = json!({ "kind": kind, "id": grantee });
+        let grant = json!({ "credential_id": id, "grantee": grantee, "owner": me.user });
+        let granted = app.on_behalf(Service::Engine, &me).post("/internal/grants", &grant).await;
+        granted.expect(201);
+        let asked = json!({ "grantee": grantee, "owner": me.user, "purpose": "a test" });
+        let reply = engine.post(&resolve_path(&id), &asked).await;
+        assert_eq!(reply.status, status, "{kind}: {}", reply.text);
+    }
 }
 
 #[tokio::test]

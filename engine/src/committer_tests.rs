@@ -42,7 +42,7 @@ impl Scene {
             deadline: None,
             end_user: None,
             place: None,
-            variables: Default::default(),
+            variables: crate::template::Variables::new(),
         };
         let mut tx = self.db.begin(tenant).await.unwrap();
         assert!(
@@ -97,7 +97,7 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         team_id: None,
         status: AgentStatus::Active,
         instructions: String::new(),
-        variables: Default::default(),
+        variables: crate::template::Variables::new(),
         model: "sim:echo".into(),
         fallback_model: None,
         model_credential: None,

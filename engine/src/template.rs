@@ -87,7 +87,7 @@ impl Values<'_> {
         match name {
             Name::Date => Some(self.now.format("%Y-%m-%d").to_string()),
             Name::Now => Some(self.now.to_rfc3339_opts(SecondsFormat::Secs, true)),
-            Name::AgentName => Some(self.agent.to_owned()),
+            Name::Agent => Some(self.agent.to_owned()),
             Name::RunId => Some(self.new.run.to_string()),
             Name::Input => Some(printable(self.input)),
             Name::ConversationId => self.new.place.map(|place| place.conversation.to_string()),

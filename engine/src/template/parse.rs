@@ -18,7 +18,7 @@ pub(super) enum Piece<'a> {
 pub(super) enum Name<'a> {
     Date,
     Now,
-    AgentName,
+    Agent,
     RunId,
     Input,
     ConversationId,
@@ -121,7 +121,7 @@ impl<'a> Name<'a> {
     const FIXED: [Name<'static>; 7] = [
         Name::Date,
         Name::Now,
-        Name::AgentName,
+        Name::Agent,
         Name::RunId,
         Name::Input,
         Name::ConversationId,
@@ -149,7 +149,7 @@ impl<'a> Name<'a> {
         match self {
             Self::Date => Some("date"),
             Self::Now => Some("now"),
-            Self::AgentName => Some("agent.name"),
+            Self::Agent => Some("agent.name"),
             Self::RunId => Some("run_id"),
             Self::Input => Some("input"),
             Self::ConversationId => Some("conversation_id"),

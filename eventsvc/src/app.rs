@@ -16,8 +16,8 @@ use crate::{
     flow,
     hearing::Hearing,
     hooks::Hooks,
-    intake::{Committer, Guard, Patience},
-    listening::Providers,
+    intake::{Apps, Committer, Guard, Patience},
+    listening::{ImapTrust, Providers},
     options::Verify,
     secrets::Secrets,
     stats::Stats,
@@ -40,6 +40,10 @@ pub struct App {
     pub(crate) google: Google,
     /// Who may deliver, and how often.
     pub(crate) guard: Guard,
+    /// The secrets of the platform's apps at providers.
+    pub(crate) apps: Arc<Apps>,
+    /// Which mail servers are believed to be who they say.
+    pub(crate) imap: ImapTrust,
     /// Where the world reaches the platform, if anybody said so.
     pub(crate) public_url: Option<Url>,
     /// Places for senders that wait for an answer.

@@ -1,13 +1,15 @@
 //! Settings, each with its default beside it.
 
 use ipnet::IpNet;
+use secrecy::ExposeSecret as _;
 use servicekit::{Env, ServiceConfig, egress::EgressPolicy};
 use shared_models::Service;
 use url::Url;
 
 use crate::{
+    intake::{Apps, System},
     listening::Providers,
-    verify::{Scheme, Verify},
+    verify::{Previous, Scheme, Secret, Verify},
 };
 
 /// Where Google publishes the keys it signs tokens with.
@@ -15,6 +17,12 @@ pub const GOOGLE_KEYS_URL: &str = "https://www.googleapis.com/oauth2/v3/certs";
 
 /// Where GitHub's interface is.
 pub const GITHUB_API_URL: &str = "https://api.github.com";
+/// Where HubSpot's interface is.
+pub const HUBSPOT_API_URL: &str = "https://api.hubapi.com";
+/// Where Slack's interface is.
+pub const SLACK_API_URL: &str = "https://slack.com/api";
+/// Where Stripe's interface is.
+pub const STRIPE_API_URL: &str = "https://api.stripe.com";
 /// Where Gmail's interface is.
 pub const GMAIL_API_URL: &str = "https://gmail.googleapis.com";
 
@@ -35,6 +43,10 @@ pub struct Config {
     pub egress: EgressPolicy,
     /// Where the providers' interfaces are.
     pub providers: Providers,
+    /// The secrets of the platform's own apps at providers, which deliver to `/v1/hooks/{system}`.
+    pub apps: Apps,
+    /// Authorities that mail servers' certificates may come from besides the public ones, as PEM.
+    pub imap_ca: Option<String>,
     /// How pushes to `/v1/hooks/gmail` prove themselves; without it there is no such address.
     pub gmail_push: Option<Verify>,
     /// Where Google's public keys are.
@@ -89,7 +101,12 @@ impl Config {
             providers: Providers {
                 gmail: env.parse("SWITCHYARD_GMAIL_API_URL", GMAIL_API_URL),
                 github: env.parse("SWITCHYARD_GITHUB_API_URL", GITHUB_API_URL),
+                hubspot: env.parse("SWITCHYARD_HUBSPOT_API_URL", HUBSPOT_API_URL),
+                slack: env.parse("SWITCHYARD_SLACK_API_URL", SLACK_API_URL),
+                stripe: env.parse("SWITCHYARD_STRIPE_API_URL", STRIPE_API_URL),
             },
+            apps: apps(env),
+            imap_ca: imap_ca(env),
             gmail_push: gmail_push(env),
             google_keys_url: env.parse("SWITCHYARD_GOOGLE_KEYS_URL", GOOGLE_KEYS_URL),
             limits: Limits {
@@ -150,6 +167,47 @@ fn egress(env: &mut Env) -> EgressPolicy {
         env.refuse(NAME, error);
         EgressPolicy::default()
     })
+}
+
+/// An app's secret, and after a comma the one before it while both are believed.
+fn apps(env: &mut Env) -> Apps {
+    let names = [
+        (System::Hubspot, "SWITCHYARD_HUBSPOT_APP_SECRET"),
+        (System::Slack, "SWITCHYARD_SLACK_APP_SECRET"),
+        (System::Github, "SWITCHYARD_GITHUB_APP_SECRET"),
+        (System::Stripe, "SWITCHYARD_STRIPE_APP_SECRET"),
+    ];
+    let mut apps = Apps::default();
+    for (system, name) in names {
+        let Some(text) = env.optional_secret(name) else { continue };
+        let mut parts = text.expose_secret().split(',').map(str::trim);
+        let secret = parts.next().unwrap_or_default();
+        let previous = parts.next();
+        if secret.is_empty() || previous.is_some_and(str::is_empty) || parts.next().is_some() {
+            env.refuse(
+                name,
+                "must be a secret, or two with a comma between them: the new and the old",
+            );
+            continue;
+        }
+        let previous =
+            previous.map(|secret| Previous { secret: secret.to_owned().into(), until: None });
+        let secret = secret.to_owned().into();
+        apps.secrets.insert(system, Secret { secret, username: None, previous });
+    }
+    apps
+}
+
+fn imap_ca(env: &mut Env) -> Option<String> {
+    const NAME: &str = "SWITCHYARD_IMAP_CA_FILE";
+    let path: String = env.optional(NAME)?;
+    match std::fs::read_to_string(&path) {
+        Ok(pem) => Some(pem),
+        Err(error) => {
+            env.refuse(NAME, format!("cannot be read: {error}"));
+            None
+        }
+    }
 }
 
 fn gmail_push(env: &mut Env) -> Option<Verify> {

@@ -9,6 +9,7 @@ pub(crate) mod get_trigger;
 pub(crate) mod list_deliveries;
 pub(crate) mod list_fires;
 pub(crate) mod list_parked;
+pub(crate) mod list_recoveries;
 pub(crate) mod list_triggers;
 pub(crate) mod preview_timer;
 pub(crate) mod receive_hook;

@@ -3,6 +3,7 @@
 //! Raw body under a cap, then proof of origin, then meaning, then storage: nothing is parsed before it is verified, and
 //! nothing is answered with 202 before it is committed.
 
+mod apps;
 mod body;
 pub mod committer;
 mod decide;
@@ -20,6 +21,8 @@ use serde_json::Value;
 use shared_models::{DeliveryId, EventId, SourceId, TenantId, TriggerId};
 
 pub use crate::trigger::System;
+pub use apps::Apps;
+pub(crate) use apps::receive as receive_app;
 pub use committer::{Committer, Outcome};
 pub(crate) use decide::{Draft, Origin, decide, dedupe_key};
 pub(crate) use guard::Guard;
@@ -74,6 +77,8 @@ shared_models::text_enum! {
         Input = "input",
         /// Flow control: it waits, or went along with another.
         Flow = "flow",
+        /// It came of a run that the trigger had started itself.
+        Loop = "loop",
     }
 }
 
@@ -115,6 +120,8 @@ pub struct DedupeKey {
     pub provider_id: Option<String>,
     /// For bodies counted as the same within a window: the key of the stretch of time before, and since when it counts.
     pub before: Option<(String, DateTime<Utc>)>,
+    /// What it tells of, unique within the source as well: the same thing told of in another way is a repetition.
+    pub about: Option<String>,
 }
 
 /// A trigger's answer to a delivery.
@@ -147,6 +154,8 @@ pub enum Verdict {
     Parked,
     /// It is not active.
     Skipped,
+    /// It would start itself again; the words say how.
+    Looped(String),
     /// Its filter said no.
     Filtered,
     /// Its filter or its input could not be evaluated.
@@ -161,7 +170,7 @@ impl Verdict {
             Self::Queued => Status::Queued,
             Self::Held => Status::Held,
             Self::Parked => Status::Parked,
-            Self::Skipped => Status::Skipped,
+            Self::Skipped | Self::Looped(_) => Status::Skipped,
             Self::Filtered => Status::Filtered,
             Self::Failed(..) => Status::Failed,
         }
@@ -175,6 +184,7 @@ impl Verdict {
             Self::Held => Some((ReasonClass::Paused, "the trigger is paused")),
             Self::Parked => Some((ReasonClass::Route, NO_ROUTER)),
             Self::Skipped => Some((ReasonClass::Inactive, "the trigger is not active")),
+            Self::Looped(why) => Some((ReasonClass::Loop, why)),
             Self::Filtered => Some((ReasonClass::Unmatched, "the filter said no")),
             Self::Failed(class, why) => Some((*class, why)),
         }

@@ -55,6 +55,8 @@ fn wanted(name: &str, proof: Option<&str>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -95,5 +97,26 @@ mod tests {
                 "x-shopify-topic"
             ]
         );
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_breaks_the_reader_and_no_proof_is_kept(
+            pairs in prop::collection::vec(("(x-)?[a-z-]{1,12}(signature|token|-id|-event|key)?", prop::collection::vec(any::<u8>(), 0..20)), 0..50),
+        ) {
+            let mut all = HeaderMap::new();
+            for (name, value) in pairs {
+                let name = http::HeaderName::try_from(name);
+                if let (Ok(name), Ok(value)) = (name, http::HeaderValue::from_bytes(&value)) {
+                    all.append(name, value);
+                }
+            }
+            let kept = headers(&all, Some("x-proof-id"));
+
+            prop_assert!(kept.len() <= MOST && !kept.contains_key("x-proof-id"));
+            for name in kept.keys() {
+                prop_assert!(!SECRETIVE.iter().any(|word| name.contains(word)), "{}", name);
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! begins at `timer/scheduler`.
 
 mod app;
+mod bus_hooks;
 mod clients;
 mod clock;
 mod config;
@@ -40,8 +41,12 @@ mod viewer;
 mod workers;
 
 pub use app::App;
-pub use config::{Config, GITHUB_API_URL, GMAIL_API_URL, GOOGLE_KEYS_URL, Limits};
+pub use config::{
+    Config, GITHUB_API_URL, GMAIL_API_URL, GOOGLE_KEYS_URL, HUBSPOT_API_URL, Limits, SLACK_API_URL,
+    STRIPE_API_URL,
+};
 pub use error::CODES;
+pub use intake::Apps;
 pub use listening::{Providers, Worker as ListenerWorker};
 pub use start::{open, openapi, router, run, start};
 pub use timer::scheduler::Scheduler;

@@ -7,11 +7,15 @@
 //! Invariant: a position is only ever written in the transaction of the deliveries that led to it, and only by the replica
 //! whose epoch the lease still has.
 
+mod account;
 mod ask;
 mod feed;
 mod github;
 mod gmail;
+mod hubspot;
+mod imap;
 mod poll;
+mod reconcile;
 mod worker;
 
 use std::time::Duration;
@@ -23,10 +27,13 @@ use url::Url;
 
 use crate::trigger::System;
 
+pub(crate) use account::AppSource;
 pub(crate) use ask::Ask;
-pub(crate) use github::Reconcile;
 pub(crate) use gmail::GmailOptions;
+pub(crate) use hubspot::about as hubspot_about;
+pub(crate) use imap::{ImapOptions, Trust as ImapTrust};
 pub(crate) use poll::PollOptions;
+pub(crate) use reconcile::Reconcile;
 pub use worker::Worker;
 pub(crate) use worker::run;
 
@@ -40,6 +47,19 @@ pub struct Providers {
     pub gmail: Url,
     /// GitHub's.
     pub github: Url,
+    /// HubSpot's.
+    pub hubspot: Url,
+    /// Slack's.
+    pub slack: Url,
+    /// Stripe's.
+    pub stripe: Url,
+}
+
+impl Providers {
+    /// Each of them.
+    pub(crate) fn all(&self) -> [&Url; 5] {
+        [&self.gmail, &self.github, &self.hubspot, &self.slack, &self.stripe]
+    }
 }
 
 /// What goes and looks at a source.
@@ -78,6 +98,8 @@ pub(crate) struct Item {
     pub occurred_at: Option<DateTime<Utc>>,
     /// Found because we looked, where the provider should have said so and had not.
     pub recovered: bool,
+    /// What it tells of, where the provider tells of the same by an id of its own.
+    pub about: Option<String>,
 }
 
 /// Why a look found nothing.
@@ -103,8 +125,10 @@ pub(crate) fn listened(system: System, options: &Value) -> bool {
 pub(crate) fn same_place(system: System, before: &Value, after: &Value) -> bool {
     let places: &[&str] = match system {
         System::Poll => &["url", "format", "items", "id"],
-        System::Github => &["reconcile"],
-        _ => &[],
+        System::Github => &["reconcile", "app"],
+        System::Hubspot | System::Slack | System::Stripe => &["app"],
+        System::Imap => &["host", "port", "mailbox"],
+        System::Gmail | System::Webhook | System::Timer | System::Nats => &[],
     };
     places.iter().all(|field| before.get(field) == after.get(field))
 }
@@ -117,14 +141,22 @@ pub(crate) fn of(system: System, options: &Value) -> Option<Result<Box<dyn Liste
         let listener: T = serde_json::from_value(options.clone()).map_err(|e| e.to_string())?;
         Ok(Box::new(listener))
     }
+    let said = |field: &str| options[field].is_object();
     match system {
         System::Poll => Some(read::<PollOptions>(options)),
         System::Gmail => Some(read::<GmailOptions>(options)),
-        System::Github if options["reconcile"].is_object() => {
-            Some(read::<github::Reconciled>(options))
+        System::Imap => Some(read::<ImapOptions>(options)),
+        System::Hubspot if said("reconcile") || said("app") => {
+            Some(read::<hubspot::Hubspot>(options))
+        }
+        System::Github if said("reconcile") => Some(read::<github::Reconciled>(options)),
+        System::Github | System::Slack | System::Stripe if said("app") => {
+            let app = serde_json::from_value(options["app"].clone()).map_err(|e| e.to_string());
+            Some(app.map(|app| Box::new(account::Account { system, app }) as Box<dyn Listener>))
         }
         System::Webhook
         | System::Timer
+        | System::Nats
         | System::Github
         | System::Slack
         | System::Stripe

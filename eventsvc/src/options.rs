@@ -10,7 +10,8 @@ use servicekit::FieldError;
 use utoipa::ToSchema;
 
 use crate::{
-    listening::{GmailOptions, PollOptions, Reconcile},
+    bus_hooks::NatsOptions,
+    listening::{AppSource, GmailOptions, ImapOptions, PollOptions, Reconcile},
     timer::TimerOptions,
     trigger::System,
 };
@@ -30,13 +31,17 @@ const WINDOW_CAP: u32 = 7 * 24 * 60 * 60;
 #[serde(untagged)]
 pub(crate) enum TriggerOptions {
     /// Of a `webhook`, and of the systems that deliver at hooks: `github`, `slack`, `stripe`, `hubspot`.
-    Webhook(WebhookOptions),
+    Webhook(Box<WebhookOptions>),
     /// Of a `timer`.
     Timer(TimerOptions),
     /// Of a `poll`.
     Poll(PollOptions),
     /// Of a `gmail`.
     Gmail(GmailOptions),
+    /// Of an `imap`.
+    Imap(ImapOptions),
+    /// Of a `nats`.
+    Nats(NatsOptions),
 }
 
 impl TriggerOptions {
@@ -44,11 +49,13 @@ impl TriggerOptions {
     pub(crate) fn parse(system: System, value: &Value) -> Result<Self, Vec<FieldError>> {
         match system {
             System::Webhook | System::Github | System::Slack | System::Stripe | System::Hubspot => {
-                WebhookOptions::parse_of(system, value).map(Self::Webhook)
+                WebhookOptions::parse_of(system, value).map(Box::new).map(Self::Webhook)
             }
             System::Timer => TimerOptions::parse(value).map(Self::Timer),
             System::Poll => PollOptions::parse(value).map(Self::Poll),
             System::Gmail => GmailOptions::parse(value).map(Self::Gmail),
+            System::Imap => ImapOptions::parse(value).map(Self::Imap),
+            System::Nats => NatsOptions::parse(value).map(Self::Nats),
         }
     }
 }
@@ -83,9 +90,12 @@ pub(crate) struct WebhookOptions {
     /// How often, at most, in each process that takes deliveries; what comes faster is answered 429.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    /// `github`: how deliveries that did not come are found.
+    /// `github`, `hubspot`: how deliveries that did not come are found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconcile: Option<Reconcile>,
+    /// `hubspot`, `slack`, `github`, `stripe`: the platform's own app there delivers, in place of a hook of the trigger's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<AppSource>,
 }
 
 impl Default for WebhookOptions {
@@ -98,6 +108,7 @@ impl Default for WebhookOptions {
             allow_ips: Vec::new(),
             rate: None,
             reconcile: None,
+            app: None,
         }
     }
 }
@@ -157,11 +168,17 @@ impl WebhookOptions {
             let message = format!("{system} says itself what a repetition and a handshake are");
             errors.push(FieldError::new("/options", message));
         }
-        if system != System::Github && options.reconcile.is_some() {
-            let message = format!("{system} keeps no record that could be asked");
-            errors.push(FieldError::new("/options/reconcile", message));
+        match &options.reconcile {
+            Some(reconcile) if matches!(system, System::Github | System::Hubspot) => {
+                errors.extend(reconcile.errors(system));
+            }
+            Some(_) => {
+                let message = format!("{system} keeps no record that could be asked");
+                errors.push(FieldError::new("/options/reconcile", message));
+            }
+            None => {}
         }
-        errors.extend(options.reconcile.iter().flat_map(Reconcile::errors));
+        errors.extend(options.app_errors(system));
         if errors.is_empty() { Ok(options) } else { Err(errors) }
     }
 
@@ -187,9 +204,32 @@ impl WebhookOptions {
         errors
     }
 
-    /// Whether a secret is needed to verify.
+    /// What makes no sense together with the platform's own app: one address serves everybody.
+    fn app_errors(&self, system: System) -> Vec<FieldError> {
+        let Some(app) = &self.app else { return Vec::new() };
+        let usual = system.schemes().first();
+        let unused = [
+            ("app", usual.is_none(), "there is no app of that system"),
+            ("verify", usual != Some(&self.verify.scheme), "the app signs in the usual way"),
+            ("verify/public_url", self.verify.public_url.is_some(), "the app has its own address"),
+            ("allow_ips", !self.allow_ips.is_empty(), "the app's address is everybody's"),
+            ("rate", self.rate.is_some(), "the app's address is everybody's: say `flow`"),
+            (
+                "reconcile/hook",
+                system == System::Github && self.reconcile.is_some(),
+                "the app's record of deliveries is not the trigger's to read",
+            ),
+        ];
+        let unused = unused.iter().filter(|(_, said, _)| *said);
+        unused
+            .map(|(field, _, why)| FieldError::new(format!("/options/{field}"), *why))
+            .chain(app.errors())
+            .collect()
+    }
+
+    /// Whether a secret of the trigger's is needed to verify.
     pub(crate) fn needs_secret(&self) -> bool {
-        self.verify.needs_secret()
+        self.app.is_none() && self.verify.needs_secret()
     }
 }
 

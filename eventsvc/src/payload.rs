@@ -67,6 +67,20 @@ fn refuse_nul(body: &[u8], payload: &Value) -> Result<(), Problem> {
     }
 }
 
+/// The same without the character that no text in the database can hold, for what comes from where nobody can be told off.
+pub(crate) fn without_nul(value: Value) -> Value {
+    let clean =
+        |text: String| if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text };
+    match value {
+        Value::String(text) => Value::String(clean(text)),
+        Value::Array(all) => all.into_iter().map(without_nul).collect(),
+        Value::Object(all) => {
+            all.into_iter().map(|(name, value)| (clean(name), without_nul(value))).collect()
+        }
+        other => other,
+    }
+}
+
 fn has_escape(body: &[u8]) -> bool {
     body.windows(3).any(|three| three == b"%00")
 }
@@ -90,6 +104,7 @@ fn find_nul(value: &Value, at: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -136,5 +151,45 @@ mod tests {
     #[test]
     fn the_text_u0000_that_is_no_escape_is_welcome() {
         assert_eq!(parse(None, br#"{"a":"u0000"}"#).unwrap(), json!({ "a": "u0000" }));
+    }
+
+    fn kinds() -> impl Strategy<Value = Option<String>> {
+        prop::option::of(prop_oneof![
+            prop::sample::select(
+                &[
+                    "application/json",
+                    "application/x+json; charset=utf-8",
+                    "text/plain",
+                    "application/x-www-form-urlencoded",
+                    ""
+                ][..]
+            )
+            .prop_map(str::to_owned),
+            "[ -~]{0,40}",
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_breaks_the_reader_and_none_that_is_taken_holds_a_nul(
+            kind in kinds(),
+            raw in prop::collection::vec(any::<u8>(), 0..60),
+            text in "[\\[{\"a-z\\\\u0:&=%,}\\]\u{0}\u{e4} ]{0,60}",
+        ) {
+            for body in [raw.as_slice(), text.as_bytes()] {
+                match parse(kind.as_deref(), body) {
+                    Ok(payload) => prop_assert_eq!(find_nul(&payload, ""), None),
+                    Err(problem) => prop_assert!((400..=422).contains(&problem.code().status)),
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_cleaned_holds_no_nul_and_is_else_as_it_was(text in "[a\u{0}\u{e4}]{0,20}") {
+            let cleaned = without_nul(serde_json::json!({ &text: [&text, 7] }));
+            prop_assert_eq!(find_nul(&cleaned, ""), None);
+            let expected = text.replace('\0', "\u{fffd}");
+            prop_assert_eq!(cleaned, serde_json::json!({ &expected: [&expected, 7] }));
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     error::Error,
     event::Parts,
     filter::Seen,
+    flow::Flow,
     hooks,
     input::{LARGEST_INPUT, Template},
     intake::{NO_ROUTER, System},
@@ -50,6 +51,16 @@ pub(crate) async fn given(again: &Again<'_>) -> Result<(Value, usize), String> {
         Template::compile(template)?.fill(&seen(again.firing, payload, size, headers)).await?;
     let size = input.to_string().len();
     Ok((input, size))
+}
+
+/// What went along with a firing when it fired as a batch; nothing where it fired by itself.
+pub(crate) async fn batch(tx: &mut TenantTx, firing: &Refire) -> Result<Vec<Refire>, sqlx::Error> {
+    let flow: Option<Flow> =
+        firing.flow.as_ref().and_then(|flow| serde_json::from_value(flow.clone()).ok());
+    if firing.attempt == 0 || flow.is_none_or(|flow| flow.batch.is_none()) {
+        return Ok(Vec::new());
+    }
+    store::firing::together(tx, firing.event_id).await
 }
 
 /// A stored delivery as expressions see it.

@@ -6,9 +6,9 @@ use crate::{
     app::App,
     http::{
         create_trigger, delete_trigger, get_delivery, get_listener, get_payload, get_trigger,
-        list_deliveries, list_fires, list_parked, list_triggers, preview_timer, receive_hook,
-        replay_deliveries, replay_delivery, replay_parked, rotate_secret, switch_system,
-        test_trigger, update_trigger,
+        list_deliveries, list_fires, list_parked, list_recoveries, list_triggers, preview_timer,
+        receive_hook, replay_deliveries, replay_delivery, replay_parked, rotate_secret,
+        switch_system, test_trigger, update_trigger,
     },
 };
 
@@ -31,6 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(preview_timer::preview_timer))
         .routes(routes!(get_listener::get_listener))
         .routes(routes!(get_listener::look_now))
+        .routes(routes!(list_recoveries::list_recoveries))
         // Systems as a whole
         .routes(routes!(switch_system::list_systems, switch_system::switch_system))
         // Intake

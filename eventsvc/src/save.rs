@@ -3,11 +3,11 @@
 //! Other services are asked before the transaction, never inside one. A save that fails afterwards leaves a grant of a
 //! trigger that does not exist, which opens nothing.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+mod credential;
+
 use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
-use rand::RngExt;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use servicekit::{Caller, FieldError, PeerError};
 use shared_models::{
@@ -22,12 +22,14 @@ use crate::{
     flow::Flow,
     input::Template,
     listening,
-    options::{Scheme, TriggerOptions, WebhookOptions},
-    secrets,
+    options::TriggerOptions,
     store::{lease, source, trigger as stored, trigger::Saved},
     timer::{self, TimerOptions},
     trigger::{Respond, Started, System, TargetRef},
 };
+
+use credential::{check_address, check_app, check_heard, credential, grant, no_credential};
+pub(crate) use credential::{discard, keep, make_secret};
 
 const LONGEST_NAME: usize = 200;
 const RESPOND_USUALLY: u32 = 25;
@@ -100,6 +102,9 @@ pub(crate) fn check(
     if wish.system == System::Timer && wish.credential_id.is_some() {
         errors.push(FieldError::new("/credential_id", "a timer receives nothing to verify"));
     }
+    if wish.system == System::Nats && wish.credential_id.is_some() {
+        errors.push(FieldError::new("/credential_id", "what happens here needs no proof"));
+    }
     let options = TriggerOptions::parse(wish.system, &wish.options);
     if let Ok(TriggerOptions::Timer(timer)) = &options {
         let present = present.and_then(|present| TimerOptions::parse(present).ok());
@@ -125,7 +130,9 @@ fn respond(wish: &Wish) -> Result<Option<i32>, FieldError> {
         (Respond::Async, Some(_)) => {
             Err(FieldError::new("/respond_seconds", "has no meaning unless respond is `result`"))
         }
-        (Respond::Result, _) if !wish.system.hooked() => refuse("nobody waits there for a result"),
+        (Respond::Result, _) if !wish.system.hooked() || wish.options["app"].is_object() => {
+            refuse("nobody waits there for a result")
+        }
         (Respond::Result, _) if wish.flow.is_some() => {
             refuse("flow control may keep the sender waiting")
         }
@@ -166,20 +173,31 @@ pub(crate) async fn prepare<S>(
     let (credential_id, signing_secret, timer) = match &options {
         TriggerOptions::Webhook(options) => {
             check_address(app, options)?;
+            if options.app.is_some() {
+                check_app(app, wish.system)?;
+            }
             let wanted = (wish.credential_id, present);
             let (credential, secret) =
                 credential(app, caller, (id, owner), wanted, options).await?;
             (credential, secret, None)
         }
         TriggerOptions::Timer(options) => (None, None, Some(options.clone())),
-        TriggerOptions::Poll(_) | TriggerOptions::Gmail(_) => {
+        TriggerOptions::Nats(options) => {
+            check_heard(app, caller, options).await?;
+            (None, None, None)
+        }
+        TriggerOptions::Poll(_) | TriggerOptions::Gmail(_) | TriggerOptions::Imap(_) => {
             let wanted = wish.credential_id;
             if let Some(credential) = wanted.filter(|_| wanted != present) {
                 grant(app, caller, owner, id, credential).await?;
             }
-            if wanted.is_none() && wish.system == System::Gmail {
-                let message = "gmail needs a credential with an `access_token` of the mailbox";
-                return Err(Error::Invalid(vec![FieldError::new("/credential_id", message)]));
+            let needed = match wish.system {
+                System::Gmail => "gmail needs a credential with an `access_token` of the mailbox",
+                System::Imap => "imap needs a credential with `username` and `password`",
+                _ => "",
+            };
+            if wanted.is_none() && !needed.is_empty() {
+                return Err(no_credential(needed));
             }
             (wanted, None, None)
         }
@@ -187,7 +205,7 @@ pub(crate) async fn prepare<S>(
     let stored_options = serde_json::to_value(&options).map_err(anyhow::Error::from)?;
     // Without a secret there is nothing that two triggers could have in common; with one, a source is shared by
     // triggers of one person only, so that nobody receives what was sent to somebody else.
-    let shared = credential_id.is_some() || wish.system.listened();
+    let shared = credential_id.is_some() || wish.system.listened() || wish.system == System::Nats;
     let shared_by = if shared { owner.to_string() } else { id.to_string() };
     let options_key = options_key(&stored_options, &shared_by);
     let saved = Saved {
@@ -195,6 +213,7 @@ pub(crate) async fn prepare<S>(
         target_kind: agent_id.map_or(TargetKind::Route, Started::kind).into(),
         target_id: agent_id.map(Started::uuid),
         credential_id,
+        own_credential_id: credential_id.filter(|_| signing_secret.is_some()),
         options: stored_options,
         filter: wish.filter,
         input: wish.input,
@@ -206,60 +225,6 @@ pub(crate) async fn prepare<S>(
         team_id: agent.team_id,
     };
     Ok(Ready { saved, system: wish.system, timer, options_key, signing_secret })
-}
-
-/// The credential a hook is verified with, and the secret in it when it was made just now.
-async fn credential<S>(
-    app: &App,
-    caller: &Caller<S>,
-    (id, owner): (TriggerId, UserId),
-    (wanted, present): (Option<CredentialId>, Option<CredentialId>),
-    options: &WebhookOptions,
-) -> Result<(Option<CredentialId>, Option<SecretString>), Error> {
-    match wanted {
-        Some(credential) if present == Some(credential) => Ok((Some(credential), None)),
-        Some(credential) => {
-            grant(app, caller, owner, id, credential).await?;
-            check_fields(app, caller, owner, id, credential, options.verify.scheme).await?;
-            Ok((Some(credential), None))
-        }
-        None if !options.needs_secret() => Ok((None, None)),
-        None if options.verify.scheme == Scheme::Basic => {
-            let message = "HTTP Basic needs a credential with `username` and `password`";
-            Err(Error::Invalid(vec![FieldError::new("/credential_id", message)]))
-        }
-        // The vault stores a person's secret only for that person.
-        None if caller.user() != Some(owner) => Err(Error::NotOwner),
-        None => {
-            let secret = make_secret();
-            let fields = json!({ "secret": secret.expose_secret() });
-            let credential = keep(app, caller, (id, owner), &fields).await?;
-            Ok((Some(credential), Some(secret)))
-        }
-    }
-}
-
-/// A scheme that signs the address cannot be checked by one who does not know it.
-fn check_address(app: &App, options: &WebhookOptions) -> Result<(), Error> {
-    let verify = &options.verify;
-    if !verify.signs_address() || verify.public_url.is_some() || app.public_url.is_some() {
-        return Ok(());
-    }
-    let why = "the provider signs the hook's public address: name it here, or have SWITCHYARD_PUBLIC_URL set";
-    Err(Error::Invalid(vec![FieldError::new("/options/verify/public_url", why)]))
-}
-
-/// Puts signing secrets into the vault and lets the trigger use them.
-pub(crate) async fn keep<S>(
-    app: &App,
-    caller: &Caller<S>,
-    (id, owner): (TriggerId, UserId),
-    fields: &Value,
-) -> Result<CredentialId, Error> {
-    let made = app.credsvc.store(caller.tenant, caller.token(), owner, id, fields).await;
-    let credential = made.map_err(|error| away(Service::Credsvc, error))?;
-    grant(app, caller, owner, id, credential).await?;
-    Ok(credential)
 }
 
 /// Winds the clock of a timer that was just inserted or updated; `before` is the trigger as it was.
@@ -324,46 +289,6 @@ pub(crate) async fn source(
         return Ok(present);
     }
     source::join(tx, &key).await
-}
-
-pub(crate) async fn grant<S>(
-    app: &App,
-    caller: &Caller<S>,
-    owner: UserId,
-    id: TriggerId,
-    credential: CredentialId,
-) -> Result<(), Error> {
-    let granted = app.credsvc.grant(caller.tenant, caller.token(), owner, id, credential).await;
-    granted.map_err(|error| match error.status() {
-        Some(403 | 404 | 422) => Error::CredentialNotUsable(credential),
-        _ => away(Service::Credsvc, error),
-    })
-}
-
-/// A credential without the fields the scheme needs is noticed now, not at the first delivery.
-async fn check_fields<S>(
-    app: &App,
-    caller: &Caller<S>,
-    owner: UserId,
-    id: TriggerId,
-    credential: CredentialId,
-    scheme: Scheme,
-) -> Result<(), Error> {
-    let resolved = app.credsvc.resolve(caller.tenant, owner, id, credential).await;
-    let resolved = resolved.map_err(|error| match error.status() {
-        Some(403 | 404) => Error::CredentialNotUsable(credential),
-        _ => away(Service::Credsvc, error),
-    })?;
-    secrets::of_fields(scheme, &resolved).map(drop).map_err(|missing| {
-        let message = format!("the credential has no field `{missing}`");
-        Error::Invalid(vec![FieldError::new("/credential_id", message)])
-    })
-}
-
-/// A signing secret as Standard Webhooks writes it.
-pub(crate) fn make_secret() -> SecretString {
-    let key: [u8; 32] = rand::rng().random();
-    format!("whsec_{}", STANDARD.encode(key)).into()
 }
 
 pub(crate) fn away(service: Service, error: PeerError) -> Error {

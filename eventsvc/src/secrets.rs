@@ -1,4 +1,5 @@
-//! The secrets deliveries are verified with, read from the vault and kept for a minute at most.
+//! The secrets deliveries are verified with, read from the vault and kept for as long as their lease, a minute at most. A
+//! lease ends at once when its credential is changed, taken back or deleted; while that would not be heard, none is kept.
 //!
 //! Invariant: without a secret nothing is accepted and nothing is dropped: the answer is 503 and the provider delivers
 //! again.
@@ -9,6 +10,7 @@ use std::{
 };
 
 use moka::future::Cache;
+use pubsub::{Asked, Ended};
 use secrecy::SecretString;
 use servicekit::PeerError;
 use shared_models::{CredentialId, TriggerId};
@@ -26,6 +28,9 @@ const LIFE: Duration = Duration::from_secs(60);
 /// A secret this young is not asked for again because a signature did not match.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// How often a secret is fetched for one delivery, while leases of it keep ending.
+const ATTEMPTS: u32 = 3;
+
 type Key = (CredentialId, TriggerId);
 
 #[derive(Debug)]
@@ -33,35 +38,45 @@ struct Kept {
     secret: Secret,
     read: Instant,
     good_for: Duration,
+    asked: Asked,
 }
 
 /// The secrets in use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Secrets {
     credsvc: Credsvc,
+    ended: Ended,
     cache: Cache<Key, Arc<Kept>>,
 }
 
 impl Secrets {
     /// An empty cache.
-    pub(crate) fn new(credsvc: Credsvc) -> Self {
+    pub(crate) fn new(credsvc: Credsvc, ended: Ended) -> Self {
         let cache = Cache::builder().max_capacity(10_000).time_to_live(LIFE).build();
-        Self { credsvc, cache }
+        Self { credsvc, ended, cache }
     }
 
     /// The secret of a hook.
     pub(crate) async fn of(&self, hook: &Hook) -> Result<Secret, Error> {
         let key = key(hook)?;
-        if let Some(kept) = self.cache.get(&key).await
-            && kept.read.elapsed() >= kept.good_for
-        {
-            self.cache.invalidate(&key).await;
-        }
-        let kept = self.cache.try_get_with(key, self.read(hook, key)).await;
-        kept.map(|kept| kept.secret.clone()).map_err(|error| {
+        let unavailable = |error: Arc<PeerError>| {
             tracing::warn!(%error, source.id = %hook.source_id, "a signing secret cannot be read");
             Error::CredentialUnavailable
-        })
+        };
+        // A lease may end while it is being fetched.
+        for _ in 0..ATTEMPTS {
+            if !self.ended.is_heard() {
+                break;
+            }
+            let kept = self.cache.try_get_with(key, self.read(hook, key)).await;
+            let kept = kept.map_err(unavailable)?;
+            if kept.read.elapsed() < kept.good_for && self.ended.holds(key.0, &kept.asked) {
+                return Ok(kept.secret.clone());
+            }
+            self.cache.invalidate(&key).await;
+        }
+        let read = self.read(hook, key).await;
+        read.map(|read| read.secret.clone()).map_err(|error| unavailable(Arc::new(error)))
     }
 
     /// The secret read anew, when the one in use is old enough to have been replaced; none when it is not, or when the
@@ -85,10 +100,11 @@ impl Secrets {
     async fn read(&self, hook: &Hook, (credential, trigger): Key) -> Result<Arc<Kept>, PeerError> {
         let owner = hook.triggers.iter().find(|found| found.trigger_id == trigger);
         let owner = owner.unwrap_or(&hook.triggers[0]).owner_id;
+        let asked = self.ended.asked();
         let resolved = self.credsvc.resolve(hook.tenant_id, owner, trigger, credential).await?;
         let good_for = Duration::from_secs(resolved.ttl_seconds).min(LIFE);
         let secret = of_fields(hook.options.verify.scheme, &resolved).unwrap_or_default();
-        Ok(Arc::new(Kept { secret, read: Instant::now(), good_for }))
+        Ok(Arc::new(Kept { secret, read: Instant::now(), good_for, asked }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use dbutil::Db;
-use pubsub::{Bus, Relay};
+use pubsub::{Bus, Ended, Relay};
 use servicekit::{
     Lifecycle, Minter, Peer, Probe, SigningKey, Verifier,
     egress::Egress,
@@ -26,7 +26,7 @@ use crate::{
     hooks::Hooks,
     intake::{Committer, Guard, Patience, committer},
     listeners::{
-        agent_deleted::AgentDeletedListener, run_lifecycle::RunLifecycle,
+        agent_deleted::AgentDeletedListener, bus_events::BusEvents, run_lifecycle::RunLifecycle,
         swarm_deleted::SwarmDeletedListener,
     },
     listening, routes,
@@ -73,14 +73,18 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
     let http = internal_http()?;
     let peer =
         |url: &url::Url, callee| Peer::new(url.clone(), callee, minter.clone(), http.clone());
+    let (ended, hearing) = Ended::subscribe(bus.clone()).await?;
+    life.spawn("eventsvc leases", hearing.run(life.soft()));
     let egress = Egress::new(config.egress.clone())?;
     let credsvc = Credsvc(peer(&config.credsvc_url, Service::Credsvc));
     Ok(App {
         hooks: Hooks::new(db.clone()),
-        secrets: Secrets::new(credsvc.clone()),
+        secrets: Secrets::new(credsvc.clone(), ended),
         engine: Engine(peer(&config.engine_url, Service::Engine)),
         google: Google::new(&egress, config.google_keys_url.clone())?,
         patience: Patience::default(),
+        apps: Arc::new(config.apps.clone()),
+        imap: listening::ImapTrust::new(config.imap_ca.as_deref())?,
         guard: Guard::new(&config.trusted_proxies),
         public_url: config.public_url.clone(),
         credsvc,
@@ -93,9 +97,7 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
         limits: config.limits,
         bell: Arc::new(Notify::new()),
         listeners: Arc::default(),
-        egress: egress
-            .also_allowing(&config.providers.gmail)?
-            .also_allowing(&config.providers.github)?,
+        egress: reachable(egress, &config.providers)?,
         providers: config.providers.clone(),
         gmail_push: config.gmail_push.clone(),
         flow: Arc::default(),
@@ -103,6 +105,15 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
         db,
         bus,
     })
+}
+
+/// The way out, also to providers that the operator put somewhere private.
+fn reachable(egress: Egress, providers: &listening::Providers) -> anyhow::Result<Egress> {
+    let mut egress = egress;
+    for url in providers.all() {
+        egress = egress.also_allowing(url)?;
+    }
+    Ok(egress)
 }
 
 /// Everything else that runs beside requests.
@@ -117,6 +128,9 @@ pub fn run(app: &App, life: &Lifecycle) {
     let heard = Arc::new(RunLifecycle { db: app.db.clone(), flow: app.flow.clone() });
     let runs = pubsub::listen_batch(app.db.clone(), app.bus.clone(), heard, life.soft());
     life.spawn("eventsvc run lifecycle", runs);
+    let told = Arc::new(BusEvents { app: app.clone() });
+    let bus = pubsub::listen_batch(app.db.clone(), app.bus.clone(), told, life.soft());
+    life.spawn("eventsvc bus triggers", bus);
     let gone = Arc::new(AgentDeletedListener { hooks: app.hooks.clone() });
     let agents = pubsub::listen(app.db.clone(), app.bus.clone(), gone, life.soft());
     life.spawn("eventsvc agent deleted", agents);

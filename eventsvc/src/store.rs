@@ -9,6 +9,7 @@ pub(crate) mod group;
 pub(crate) mod heard;
 pub(crate) mod hook;
 pub(crate) mod lease;
+pub(crate) mod recovery;
 pub(crate) mod retention;
 pub(crate) mod source;
 pub(crate) mod stat;

@@ -32,6 +32,10 @@ shared_models::text_enum! {
         Poll = "poll",
         /// A mailbox of Gmail's that is looked at, sooner when Google pushes.
         Gmail = "gmail",
+        /// A mailbox anywhere else that is looked at.
+        Imap = "imap",
+        /// What happens on the platform itself.
+        Nats = "nats",
     }
 }
 
@@ -39,7 +43,7 @@ impl System {
     /// How its deliveries may be signed, the usual way first; empty where the trigger says.
     pub(crate) fn schemes(self) -> &'static [Scheme] {
         match self {
-            Self::Webhook | Self::Timer | Self::Poll | Self::Gmail => &[],
+            Self::Webhook | Self::Timer | Self::Poll | Self::Gmail | Self::Imap | Self::Nats => &[],
             Self::Github => &[Scheme::Github],
             Self::Slack => &[Scheme::Slack],
             Self::Stripe => &[Scheme::Stripe],
@@ -49,7 +53,7 @@ impl System {
 
     /// Whether somebody goes and looks.
     pub(crate) fn listened(self) -> bool {
-        matches!(self, Self::Poll | Self::Gmail)
+        matches!(self, Self::Poll | Self::Gmail | Self::Imap)
     }
 
     /// Whether it delivers at a hook.
@@ -309,6 +313,11 @@ impl From<stored::Trigger> for Trigger {
         let target = target(&row);
         let hooked =
             row.system.parse().is_ok_and(System::hooked) || row.options["audience"].is_string();
+        let hook_url = if row.options["app"].is_object() {
+            format!("/v1/hooks/{}", row.system)
+        } else {
+            format!("/v1/hooks/{}", row.trigger_id)
+        };
         Self {
             id: row.trigger_id,
             tenant_id: row.tenant_id,
@@ -329,7 +338,7 @@ impl From<stored::Trigger> for Trigger {
             scope: row.scope,
             team_id: row.team_id,
             source_id: row.source_id,
-            hook_url: hooked.then(|| format!("/v1/hooks/{}", row.trigger_id)),
+            hook_url: hooked.then_some(hook_url),
             version: row.version,
             created_at: row.created_at,
             updated_at: row.updated_at,

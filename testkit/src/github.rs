@@ -10,6 +10,8 @@ use crate::{Answer, Stub, Stubbed};
 pub const GITHUB_TOKEN: &str = "ghp_test";
 /// The webhook there is a record of.
 pub const GITHUB_HOOK: &str = "repos/octocat/hello/hooks/42";
+/// The installation of an app that the token opens.
+pub const GITHUB_INSTALLATION: i64 = 4711;
 const PAGE: usize = 2;
 
 /// A stand-in for GitHub with one webhook.
@@ -55,6 +57,11 @@ impl Github {
 fn answer(records: &[Value], request: &Stubbed) -> Answer {
     if request.header("authorization") != format!("Bearer {GITHUB_TOKEN}") {
         return Answer::Json(401, json!({ "message": "Bad credentials" }));
+    }
+    if request.path == "/user/installations" {
+        let first = request.query.contains("page=1");
+        let all = if first { json!([{ "id": GITHUB_INSTALLATION }]) } else { json!([]) };
+        return Answer::Json(200, json!({ "total_count": 1, "installations": all }));
     }
     let missing = || Answer::Json(404, json!({ "message": "Not Found" }));
     let Some(path) = request.path.strip_prefix(&format!("/{GITHUB_HOOK}/deliveries")) else {

@@ -19,6 +19,8 @@ struct Mailbox {
     /// History before this is forgotten.
     oldest: u64,
     watches: u64,
+    /// Things in one page of a list.
+    page: usize,
     /// Answers to give before anything else.
     failing: Vec<u16>,
 }
@@ -33,7 +35,8 @@ pub struct Gmail {
 impl Gmail {
     /// Starts it, for a mailbox that has some history.
     pub async fn start(email: &str) -> Self {
-        let mailbox = Arc::new(Mutex::new(Mailbox { history: 100, ..Mailbox::default() }));
+        let mailbox =
+            Arc::new(Mutex::new(Mailbox { history: 100, page: PAGE, ..Mailbox::default() }));
         let (state, name) = (mailbox.clone(), email.to_owned());
         let stub = Stub::start(move |request| {
             answer(&mut state.lock().expect("no poisoned lock"), &name, request)
@@ -74,6 +77,11 @@ impl Gmail {
     /// The next requests are answered so.
     pub fn fail_with(&self, statuses: &[u16]) {
         self.mailbox().failing = statuses.iter().rev().copied().collect();
+    }
+
+    /// Lists come in pages of so many.
+    pub fn set_page(&self, page: usize) {
+        self.mailbox().page = page;
     }
 
     /// How often the mailbox was asked to be watched.
@@ -137,7 +145,7 @@ fn history(mailbox: &Mailbox, start: Option<String>, page: Option<String>) -> An
     let all = all.map(|(id, history, ..)| {
         json!({ "id": history.to_string(), "messagesAdded": [{ "message": { "id": id, "threadId": id } }] })
     });
-    let mut body = paged(all.collect(), "history", page);
+    let mut body = paged(all.collect(), "history", page, mailbox.page);
     body["historyId"] = mailbox.history.to_string().into();
     Answer::Json(200, body)
 }
@@ -147,7 +155,7 @@ fn messages(mailbox: &Mailbox, q: Option<String>, page: Option<String>) -> Answe
     let found = mailbox.messages.iter().rev();
     let found = found.filter(|message| message.3 / 1000 > after && message.2 != "GONE");
     let found = found.map(|(id, ..)| json!({ "id": id, "threadId": id })).collect();
-    Answer::Json(200, paged(found, "messages", page))
+    Answer::Json(200, paged(found, "messages", page, mailbox.page))
 }
 
 fn message(mailbox: &Mailbox, id: &str) -> Answer {
@@ -161,12 +169,12 @@ fn message(mailbox: &Mailbox, id: &str) -> Answer {
     }
 }
 
-fn paged(all: Vec<Value>, name: &str, page: Option<String>) -> Value {
+fn paged(all: Vec<Value>, name: &str, page: Option<String>, size: usize) -> Value {
     let from: usize = page.and_then(|page| page.parse().ok()).unwrap_or_default();
-    let part: Vec<Value> = all.iter().skip(from).take(PAGE).cloned().collect();
+    let part: Vec<Value> = all.iter().skip(from).take(size).cloned().collect();
     let mut body = json!({});
-    if from + PAGE < all.len() {
-        body["nextPageToken"] = (from + PAGE).to_string().into();
+    if from + size < all.len() {
+        body["nextPageToken"] = (from + size).to_string().into();
     }
     if !part.is_empty() {
         body[name] = part.into();

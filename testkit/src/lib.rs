@@ -13,11 +13,14 @@
 
 mod api;
 mod bus;
+mod courier;
 mod db;
 mod github;
 mod gmail;
 mod google;
+mod hubspot;
 pub mod idp;
+mod imap;
 mod people;
 mod stub;
 mod wait;
@@ -25,11 +28,14 @@ pub mod walk;
 
 pub use api::{Api, Reply};
 pub use bus::TestNats;
+pub use courier::Courier;
 pub use db::TestDb;
-pub use github::{GITHUB_HOOK, GITHUB_TOKEN, Github};
+pub use github::{GITHUB_HOOK, GITHUB_INSTALLATION, GITHUB_TOKEN, Github};
 pub use gmail::{GMAIL_TOKEN, Gmail};
 pub use google::{GoogleKeys, push_token};
+pub use hubspot::{HUBSPOT_BATCH, HUBSPOT_PORTAL, HUBSPOT_TOKEN, Hubspot, hubspot_signature};
 pub use idp::Idp;
+pub use imap::{IMAP_CA, IMAP_PASSWORD, IMAP_USER, Imap};
 pub use people::{Person, Trust};
 pub use stub::{Answer, Stub, Stubbed};
 pub use wait::{eventually, eventually_within};

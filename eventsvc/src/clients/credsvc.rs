@@ -80,6 +80,22 @@ impl Credsvc {
         }
     }
 
+    /// Deletes a credential in the name of a person; one that is gone already is fine.
+    pub(crate) async fn delete(
+        &self,
+        tenant: TenantId,
+        subject: &str,
+        credential: CredentialId,
+    ) -> Result<(), PeerError> {
+        let ask = Ask::new(tenant, "trigger.delete").on_behalf(subject);
+        // What it was granted to is gone, but perhaps not told of yet.
+        let path = format!("/tenant/{tenant}/credentials/{credential}?force=true");
+        match self.0.delete(ask, &path).await {
+            Err(error) if error.status() != Some(404) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The secret a hook is verified with.
     pub(crate) async fn resolve(
         &self,

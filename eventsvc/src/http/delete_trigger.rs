@@ -5,11 +5,11 @@ use servicekit::{Caller, Path, Problem, scope};
 use shared_models::{ProblemBody, TriggerId};
 
 use super::update_trigger::may_change;
-use crate::{app::App, error::Error, store, viewer::Viewer};
+use crate::{app::App, error::Error, save, store, viewer::Viewer};
 
 /// Delete a trigger.
 ///
-/// Its hook answers 404 from now on, its clock stops, its listener too unless other triggers share it, and its credential is no longer granted to it.
+/// Its hook answers 404 from now on, its clock stops, its listener too unless other triggers share it, and its credential is no longer granted to it. A signing secret that was made for it goes as well.
 #[utoipa::path(delete, path = "/triggers/{trigger_id}", tag = "triggers", security(("token" = ["triggers:write"])),
     params(("trigger_id" = TriggerId, Path)),
     responses((status = 204), (status = "default", body = ProblemBody)))]
@@ -25,6 +25,7 @@ pub(crate) async fn delete_trigger(
     may_change(&viewer, &row)?;
     store::trigger::delete(&mut tx, id).await?;
     store::timer::delete(&mut tx, id).await?;
+    store::flow::forget(&mut tx, id).await?;
     store::lease::leave(&mut tx, row.source_id).await?;
     tx.commit().await?;
     app.hooks.forget();
@@ -32,6 +33,9 @@ pub(crate) async fn delete_trigger(
         app.secrets.forget(credential, id).await;
     }
     app.bell.notify_one();
+    if let Some(own) = row.own_credential_id {
+        save::discard(&app, &caller, own).await;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -23,6 +23,8 @@ pub(crate) async fn get_delivery(
 ) -> Result<Json<DeliveryDetail>, Problem> {
     let viewer = Viewer::of(&caller);
     let mut tx = app.db.begin(caller.tenant).await?;
+    // What is heard of the run between two statements would show in one of them and not in the other.
+    store::delivery::as_of_now(&mut tx).await?;
     let row = store::delivery::find(&mut tx, &viewer, id).await?;
     let row = row.ok_or_else(|| Error::NotFound(format!("delivery {id}")))?;
     let firings = store::firing::of_deliveries(&mut tx, &viewer, &[id]).await?;

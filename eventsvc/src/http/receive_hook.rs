@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     app::App,
-    intake::{self, Answer, Arrived, Response as Ended, Status},
+    intake::{self, Answer, Arrived, Response as Ended, Status, System},
 };
 
 /// Where Google pushes to for every mailbox.
@@ -84,7 +84,7 @@ pub(crate) enum Taken {
 /// `hook_id` is a trigger's id or a source's. The body is taken as it is, verified as the trigger's options say, stored,
 /// and only then answered; where the trigger responds with the result, when the run has ended or its time is up. Anybody may call this; without the right proof nothing is stored.
 #[utoipa::path(post, path = "/v1/hooks/{hook_id}", tag = "hooks", security(()),
-    params(("hook_id" = String, Path, description = "A trigger's or a source's id; `gmail` for Google's pushes about any mailbox")),
+    params(("hook_id" = String, Path, description = "A trigger's or a source's id; `gmail` for Google's pushes about any mailbox; `hubspot`, `slack`, `github` or `stripe` for what the platform's app there is told of any account")),
     request_body(content = String, description = "JSON, a form, or text"),
     responses((status = 202, body = Taken), (status = 200, body = Answered, description = "What the run came to, where the trigger answers with it; or a repetition, or a handshake"),
         (status = "default", body = ProblemBody)))]
@@ -99,7 +99,10 @@ pub(crate) async fn receive_hook(
     let answer = match read_id(&hook) {
         Some(id) => intake::receive(&app, id, &arrived, body).await,
         None if hook == GMAIL => intake::receive_push(&app, &arrived, body).await,
-        None => Err(Problem::not_found("such hook")),
+        None => match hook.parse::<System>() {
+            Ok(system) => intake::receive_app(&app, system, &arrived, body).await,
+            Err(_) => Err(Problem::not_found("such hook")),
+        },
     };
     let outcome = match &answer {
         Ok(Answer::Accepted { outcome, .. }) => outcome.as_str(),

@@ -159,9 +159,10 @@ async fn one(
     let mut tx = app.db.begin(caller.tenant).await?;
     for firing in store::firing::lock_of_delivery(&mut tx, viewer, delivery_id).await? {
         let trigger_id = firing.trigger_id;
+        let together = refire::batch(&mut tx, &firing).await?;
         let ready = match refire::obstacle(&firing) {
             Some(why) => Err(why),
-            None => refire::given(&Again::alone(&firing)).await,
+            None => refire::given(&Again { firing: &firing, together: &together }).await,
         };
         match ready {
             Ok(given) => {

@@ -66,7 +66,8 @@ pub(crate) async fn replay_delivery(
             obstacles.push(obstacle);
             continue;
         }
-        match refire::given(&Again::alone(firing)).await {
+        let together = refire::batch(&mut tx, firing).await?;
+        match refire::given(&Again { firing, together: &together }).await {
             Ok(given) => {
                 let by = caller.principal();
                 let fired = refire::fire(&mut tx, firing, &given, "replayed", Some(&by)).await?;

@@ -122,6 +122,11 @@ async fn present(
     };
     let options: WebhookOptions = serde_json::from_value(row.options.clone())
         .map_err(|_| nothing("the trigger receives nothing to verify"))?;
+    if options.reconcile.is_some() {
+        let why = "its credential also has the token that looks for what was lost: give that credential the new \
+                   `secret`, and the old one as `previous_secret`";
+        return Err(nothing(why));
+    }
     let scheme = options.verify.scheme;
     if matches!(scheme, Scheme::Basic) || !options.needs_secret() {
         let why = format!("a secret of `{scheme}` is changed in its credential");
@@ -142,6 +147,7 @@ async fn change_over(
     let id = row.trigger_id;
     let mut saved = stored::Saved::of(row);
     saved.credential_id = Some(credential);
+    saved.own_credential_id = Some(credential);
     let options_key = save::options_key(&row.options, &row.owner_id.to_string());
     let key = source::Key {
         system: &row.system,
@@ -162,6 +168,10 @@ async fn change_over(
     app.hooks.forget();
     if let Some(before) = row.credential_id {
         app.secrets.forget(before, id).await;
+    }
+    // What it was believed for is in the new one as well.
+    if let Some(own) = row.own_credential_id {
+        save::discard(app, caller, own).await;
     }
     Ok(row.version + 1)
 }

@@ -114,7 +114,9 @@ async fn update(
     drop(tx);
     may_change(&viewer, &row)?;
     if_match.check(row.version)?;
-    let ready = patched(app, caller, &row, patch).await?;
+    let mut ready = patched(app, caller, &row, patch).await?;
+    let kept = row.own_credential_id.filter(|own| ready.saved.credential_id == Some(*own));
+    ready.saved.own_credential_id = ready.saved.own_credential_id.or(kept);
 
     let mut tx = app.db.begin(caller.tenant).await?;
     let source = save::source(&mut tx, id, Some(row.source_id), &ready).await?;
@@ -136,6 +138,9 @@ async fn update(
         app.secrets.forget(credential, id).await;
     }
     app.bell.notify_one();
+    if let Some(own) = row.own_credential_id.filter(|_| kept.is_none()) {
+        save::discard(app, caller, own).await;
+    }
 
     let tag = HeaderValue::from_str(&etag(trigger.version)).map_err(Problem::internal)?;
     Ok(([(header::ETAG, tag)], Json(answer(trigger, &ready))).into_response())

@@ -131,8 +131,7 @@ impl Task {
     }
 
     async fn commit(&mut self, mut group: Vec<Waiting>) {
-        // Two groups, of two replicas, that hold the same keys take their locks in the same order.
-        group.sort_by(|a, b| order(&a.received).cmp(&order(&b.received)));
+        group.sort_by(|a, b| group::order(&a.received).cmp(&group::order(&b.received)));
         metrics::histogram!("eventsvc_group_size").record(group.len() as f64);
         let mut parts = vec![group];
         while let Some(mut part) = parts.pop() {
@@ -184,11 +183,6 @@ impl Task {
 fn reply(waiting: Waiting, outcome: Outcome) {
     // The client may have hung up; what is stored is stored.
     let _ = waiting.reply.send(outcome);
-}
-
-fn order(received: &Received) -> (TenantId, shared_models::SourceId, Option<&str>, DeliveryId) {
-    let key = received.dedupe.as_ref().map(|dedupe| dedupe.key.as_str());
-    (received.tenant_id, received.source_id, key, received.delivery_id)
 }
 
 /// The committer's own connection.

@@ -151,6 +151,7 @@ pub(crate) fn dedupe_key(
         key: format!("body:{hash}:{stretch}"),
         provider_id: None,
         before: Some((format!("body:{hash}:{}", stretch - 1), now - Duration::seconds(window))),
+        about: None,
     })
 }
 
@@ -162,6 +163,11 @@ impl DedupeKey {
         } else {
             id.clone()
         };
-        Self { key, provider_id: Some(id), before: None }
+        Self { key, provider_id: Some(id), before: None, about: None }
+    }
+
+    /// The same, and what it tells of.
+    pub(crate) fn telling_of(self, about: Option<String>) -> Self {
+        Self { about, ..self }
     }
 }

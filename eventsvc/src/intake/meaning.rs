@@ -6,7 +6,7 @@ use http::HeaderMap;
 use serde_json::Value;
 
 use super::DedupeKey;
-use crate::options::Scheme;
+use crate::{listening, options::Scheme};
 
 /// What came.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +81,8 @@ fn change(item: &Value) -> Part {
     let number = |name: &str| item.get(name).and_then(Value::as_i64);
     let dedupe = match (number("eventId"), number("subscriptionId"), number("occurredAt")) {
         (Some(event), Some(subscription), Some(at)) => {
-            Some(DedupeKey::of(format!("{event}:{subscription}:{at}")))
+            let key = DedupeKey::of(format!("{event}:{subscription}:{at}"));
+            Some(key.telling_of(listening::hubspot_about(item)))
         }
         _ => None,
     };

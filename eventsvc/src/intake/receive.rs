@@ -69,6 +69,9 @@ pub(crate) async fn receive(
 ) -> Result<Answer, Problem> {
     let headers = &arrived.headers;
     let hook = app.hooks.find(id).await?.ok_or_else(|| Problem::not_found("such hook"))?;
+    if hook.options.app.is_some() {
+        return Err(Problem::not_found("such hook: the provider delivers to its app's address"));
+    }
     // No token says it here.
     tracing::Span::current().record("tenant.id", tracing::field::display(hook.tenant_id));
     app.guard.check(&hook, arrived.peer, headers)?;
@@ -145,7 +148,7 @@ fn wanted(hook: &Hook, received: &Received) -> Option<Wanted> {
     })
 }
 
-async fn one(app: &App, received: Received) -> Result<Answer, Problem> {
+pub(super) async fn one(app: &App, received: Received) -> Result<Answer, Problem> {
     let (delivery_id, event_ids, outcome) =
         (received.delivery_id, received.event_ids(), received.verdict().status());
     match app.committer.submit(received).await {
@@ -196,7 +199,7 @@ async fn many(
 }
 
 /// What all drafts of a request have in common.
-fn draft(hook: &Hook, headers: &HeaderMap, now: DateTime<Utc>) -> Draft {
+pub(super) fn draft(hook: &Hook, headers: &HeaderMap, now: DateTime<Utc>) -> Draft {
     let verify = &hook.options.verify;
     Draft {
         dedupe: None,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use servicekit::egress::{Answer, Call, Egress, EgressError, HostPattern, Injection};
 use url::Url;
 
-use super::{LookError, Providers};
+use super::{ImapTrust, LookError, Providers};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read.
@@ -23,6 +23,8 @@ const LONGEST_WAIT: u64 = 60 * 60;
 pub(crate) struct Ask {
     pub egress: Egress,
     pub providers: Providers,
+    /// Which mail servers are believed to be who they say.
+    pub imap: ImapTrust,
     /// The credential's fields; empty without one.
     pub fields: BTreeMap<String, SecretString>,
     /// Now, by the database.

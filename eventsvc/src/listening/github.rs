@@ -8,36 +8,17 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use servicekit::{FieldError, egress::Injection};
+use servicekit::egress::Injection;
 use url::Url;
-use utoipa::ToSchema;
 
-use super::{Ask, FLOOR, Item, Listener, Look, LookError, ask::check};
+use super::{Ask, Item, Listener, Look, LookError, Reconcile, ask::check};
 
-const LONGEST_INTERVAL: u32 = 24 * 60 * 60;
 const MOST_PAGES: usize = 10;
 /// Deliveries fetched in one look.
 const MOST_FETCHED: usize = 50;
 /// A record may be written so much later than one that is newer.
 const OVERLAP: i64 = 10 * 60;
 const REMEMBERED: usize = 1000;
-
-/// How deliveries that did not come are found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({ "hook": "repos/octocat/hello/hooks/42", "interval_seconds": 300 }))]
-pub(crate) struct Reconcile {
-    /// The webhook at GitHub: `repos/{owner}/{repo}/hooks/{id}` or `orgs/{org}/hooks/{id}`. The credential has, beside the
-    /// `secret`, a `token` that may read it.
-    pub hook: String,
-    /// Seconds between two looks: 30 to 86400, 300 unless said.
-    #[serde(default = "usual")]
-    pub interval_seconds: u32,
-}
-
-const fn usual() -> u32 {
-    300
-}
 
 /// What of a source's options this listener reads.
 #[derive(Clone, Debug, Deserialize)]
@@ -65,33 +46,9 @@ struct Record {
     event: String,
 }
 
-impl Reconcile {
-    /// Names every field that makes no sense.
-    pub(crate) fn errors(&self) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let mut refuse = |field: &str, why: &str| {
-            errors.push(FieldError::new(format!("/options/reconcile/{field}"), why));
-        };
-        let parts: Vec<&str> = self.hook.split('/').collect();
-        let known =
-            matches!(parts.as_slice(), ["repos", _, _, "hooks", _] | ["orgs", _, "hooks", _]);
-        let plain = |part: &&str| {
-            let mut letters = part.chars();
-            !part.is_empty()
-                && !part.starts_with('.')
-                && letters.all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-        };
-        if !known || !parts.iter().all(plain) {
-            refuse("hook", "say repos/{owner}/{repo}/hooks/{id} or orgs/{org}/hooks/{id}");
-        }
-        if !(FLOOR..=LONGEST_INTERVAL).contains(&self.interval_seconds) {
-            refuse("interval_seconds", "must be between 30 and 86400");
-        }
-        errors
-    }
-
+impl Reconciled {
     async fn look_now(&self, ask: &Ask, position: Option<&Value>) -> Result<Look, LookError> {
-        let again = Duration::from_secs(self.interval_seconds.into());
+        let again = Duration::from_secs(self.reconcile.interval_seconds.into());
         let position = position.and_then(|at| serde_json::from_value::<Position>(at.clone()).ok());
         let Some(mut position) = position else {
             let begun = Position { delivered_at: ask.now, fetched: VecDeque::new() };
@@ -118,10 +75,9 @@ impl Reconcile {
         while position.fetched.len() > REMEMBERED {
             position.fetched.pop_front();
         }
-        let note = (!items.is_empty()).then(|| format!("{} deliveries recovered", items.len()));
         let again = if more { Duration::ZERO } else { again };
         let position = serde_json::to_value(&position).unwrap_or_default();
-        Ok(Look { items, position, again, note, renew_at: None })
+        Ok(Look { items, position, again, note: None, renew_at: None })
     }
 
     /// The records since shortly before the position, each once.
@@ -158,13 +114,15 @@ impl Reconcile {
             headers,
             occurred_at: Some(record.delivered_at),
             recovered: true,
+            about: None,
         }))
     }
 
     /// An answer of GitHub's, and where its next page begins.
     async fn get(&self, ask: &Ask, path: &str) -> Result<(Value, Option<String>), LookError> {
         let base = ask.providers.github.as_str().trim_end_matches('/');
-        let url = Url::parse(&format!("{base}/{}/{path}", self.hook));
+        let hook = self.reconcile.hook.as_deref().unwrap_or_default();
+        let url = Url::parse(&format!("{base}/{hook}/{path}"));
         let url = url.map_err(|error| LookError::Never(error.to_string()))?;
         let token = ["token", "access_token"].iter().find_map(|name| ask.fields.get(*name));
         let token = token.ok_or_else(|| LookError::Credential("it has no field `token`".into()))?;
@@ -198,7 +156,7 @@ impl Listener for Reconciled {
         ask: &'a Ask,
         position: Option<&'a Value>,
     ) -> BoxFuture<'a, Result<Look, LookError>> {
-        Box::pin(self.reconcile.look_now(ask, position))
+        Box::pin(self.look_now(ask, position))
     }
 }
 
@@ -215,20 +173,6 @@ mod tests {
         assert_eq!(next_cursor(link).as_deref(), Some("v1_9"));
         assert_eq!(next_cursor("<https://a/?cursor=1>; rel=\"prev\""), None);
         assert_eq!(next_cursor("<https://a/?cursor=1%26x>; rel=\"next\""), None);
-    }
-
-    #[test]
-    fn a_hook_is_a_place_at_github_and_nothing_else() {
-        let refused =
-            |hook: &str| !Reconcile { hook: hook.into(), interval_seconds: 60 }.errors().is_empty();
-
-        assert!(!refused("repos/octocat/hello-world/hooks/42"));
-        assert!(!refused("orgs/octo/hooks/1"));
-        for hook in
-            ["", "repos/a/b", "repos/../../hooks/1", "repos/a/b/hooks/1?x", "user/a/hooks/1"]
-        {
-            assert!(refused(hook), "{hook}");
-        }
     }
 
     proptest! {

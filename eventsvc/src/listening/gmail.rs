@@ -297,6 +297,7 @@ impl GmailOptions {
             headers: Map::new(),
             occurred_at,
             recovered,
+            about: None,
         }))
     }
 }

@@ -201,6 +201,7 @@ impl PollOptions {
                         headers: Map::new(),
                         occurred_at: entry.published.or(entry.updated),
                         recovered: false,
+                        about: None,
                     })
                     .collect())
             }
@@ -226,6 +227,7 @@ impl PollOptions {
                 headers: Map::new(),
                 occurred_at: at(item),
                 recovered: false,
+                about: None,
             })
             .collect())
     }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use chrono::Utc;
 use servicekit::PeerError;
-use shared_models::{DeliveryId, Service, TriggerId, WorkerId};
+use shared_models::{DeliveryId, Service, SourceId, TriggerId, WorkerId};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ask, Item, Look, LookError};
@@ -12,11 +12,13 @@ use crate::{
     app::App,
     hooks::{self, HookTrigger},
     intake::{DedupeKey, Draft, Origin, Received, System, decide},
+    payload,
     stats::Counted,
     store::{
         self, group,
         hook::Row,
         lease::{self, Claimed, Done},
+        recovery::{self, NewRecovery},
     },
 };
 
@@ -170,6 +172,7 @@ impl Worker {
             let ask = Ask {
                 egress: self.app.egress.clone(),
                 providers: self.app.providers.clone(),
+                imap: self.app.imap.clone(),
                 fields,
                 now: self.app.clock.now(),
                 rung: claimed.rung,
@@ -201,14 +204,16 @@ impl Worker {
             Ok(look) if ours => {
                 let (rows, new) = self.store(&mut tx, claimed, &look).await?;
                 lease::move_to(&mut tx, claimed.source_id, &look.position).await?;
-                let recovered = |row: &&Received| {
-                    row.verified_by == RECOVERED && new.contains(&row.delivery_id)
-                };
+                let recovered: Vec<&Received> = rows
+                    .iter()
+                    .filter(|row| row.verified_by == RECOVERED && new.contains(&row.delivery_id))
+                    .collect();
+                let note = record(&mut tx, claimed.source_id, &recovered, look.note).await?;
                 let done = Done {
                     again: look.again.as_secs_f64(),
                     found: new.len() as i64,
-                    recovered: rows.iter().filter(recovered).count() as i64,
-                    note: look.note,
+                    recovered: recovered.len() as i64,
+                    note,
                     renew_at: look.renew_at,
                     error: None,
                 };
@@ -246,7 +251,8 @@ impl Worker {
         for item in &look.items {
             received.push(decide(origin, &triggers, draft(item, now)).await);
         }
-        let rows: Vec<&Received> = received.iter().collect();
+        let mut rows: Vec<&Received> = received.iter().collect();
+        rows.sort_by(|one, other| group::order(one).cmp(&group::order(other)));
         let stored = group::insert(&mut *tx, &rows).await?;
         Ok((received, stored.new))
     }
@@ -266,18 +272,37 @@ impl Worker {
     }
 }
 
+/// Writes down what was found that the provider had not told of; says what a person should know of the look.
+async fn record(
+    tx: &mut dbutil::TenantTx,
+    source: SourceId,
+    recovered: &[&Received],
+    note: Option<String>,
+) -> Result<Option<String>, sqlx::Error> {
+    let times = || recovered.iter().map(|row| row.occurred_at);
+    let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(note) };
+    let count = recovered.len();
+    let said = format!("{count} {} recovered", if count == 1 { "event" } else { "events" });
+    let note = note.map_or(said.clone(), |note| format!("{note}; {said}"));
+    let found = NewRecovery { source, recovered: count as i64, first, last, note: &note };
+    recovery::insert(tx, &found).await?;
+    Ok(Some(note))
+}
+
 /// How what was found by looking is marked, where the provider should have said so itself.
 const RECOVERED: &str = "reconciled";
 const LOOKED: &str = "listener";
 
 fn draft(item: &Item, now: chrono::DateTime<Utc>) -> Draft {
+    let payload = payload::without_nul(item.payload.clone());
+    let key = item.key.replace('\0', "\u{fffd}");
     Draft {
-        dedupe: Some(DedupeKey::of(item.key.clone())),
+        dedupe: Some(DedupeKey::of(key).telling_of(item.about.clone())),
         verified_by: if item.recovered { RECOVERED } else { LOOKED },
         content_type: Some("application/json".into()),
         headers: item.headers.clone(),
-        body: item.payload.to_string().into(),
-        payload: item.payload.clone(),
+        body: payload.to_string().into(),
+        payload,
         occurred_at: item.occurred_at.unwrap_or(now),
         now,
     }

@@ -88,6 +88,12 @@ pub(crate) async fn list_page(
     .await
 }
 
+/// All that this transaction reads from here on is as of one moment. Must be its first statement.
+pub(crate) async fn as_of_now(tx: &mut TenantTx) -> Result<(), sqlx::Error> {
+    let isolation = "set transaction isolation level repeatable read, read only";
+    sqlx::raw_sql(isolation).execute(&mut **tx).await.map(drop)
+}
+
 /// The delivery, if the caller sees a trigger it came for.
 pub(crate) async fn find(
     tx: &mut TenantTx,

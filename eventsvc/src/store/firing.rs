@@ -159,6 +159,31 @@ pub(crate) async fn lock_queued(
     .await
 }
 
+/// All that went along with a firing, itself included, in the order in which it came.
+pub(crate) async fn together(tx: &mut TenantTx, lead: EventId) -> Result<Vec<Refire>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        Refire,
+        r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
+                  t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
+                  d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
+           from eventsvc.firing f
+           join eventsvc.trigger t on t.trigger_id = f.trigger_id
+           join eventsvc.delivery d on d.delivery_id = f.delivery_id
+           where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1
+             and f.event_id in (
+                 select $2::uuid union all
+                 select m.event_id from eventsvc.firing m
+                 where m.tenant_id = $1 and m.merged_into = $2 and m.status = 'merged')
+           order by f.event_id"#,
+        tenant as _,
+        lead as _,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
 /// Held firings whose trigger is no longer paused, oldest first.
 pub(crate) async fn releasable(
     tx: &mut SystemTx,
@@ -272,6 +297,34 @@ pub(crate) async fn merge(
     .execute(&mut **tx)
     .await
     .map(drop)
+}
+
+/// A firing, and what had led to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Cause {
+    pub event_id: EventId,
+    pub trigger_id: TriggerId,
+    /// The triggers behind it, earliest first, where it came of a run.
+    pub causes: Option<Value>,
+}
+
+/// What led to these firings.
+pub(crate) async fn causes(
+    tx: &mut SystemTx,
+    tenants: &[Uuid],
+    events: &[Uuid],
+) -> Result<Vec<Cause>, sqlx::Error> {
+    sqlx::query_as!(
+        Cause,
+        r#"select f.event_id as "event_id: EventId", f.trigger_id as "trigger_id: TriggerId",
+                  d.headers->'causes' as "causes?"
+           from eventsvc.firing f join eventsvc.delivery d on d.delivery_id = f.delivery_id
+           where f.tenant_id = any($1) and f.event_id = any($2)"#,
+        tenants,
+        events,
+    )
+    .fetch_all(&mut **tx)
+    .await
 }
 
 /// How the latest attempt of a firing ended.

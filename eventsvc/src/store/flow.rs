@@ -112,6 +112,19 @@ pub(crate) async fn running(
         .collect())
 }
 
+/// A trigger is gone, and what it has started keeps nothing waiting any more.
+pub(crate) async fn forget(tx: &mut TenantTx, trigger: TriggerId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "delete from eventsvc.flow_running where tenant_id = $1 and trigger_id = $2",
+        tenant as _,
+        trigger as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
 /// One has started.
 pub(crate) async fn started(
     tx: &mut TenantTx,

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use shared_models::{DeliveryId, TenantId};
+use shared_models::{DeliveryId, SourceId, TenantId};
 use sqlx::PgConnection;
 
 use crate::intake::{NewFiring, Received};
@@ -31,6 +31,17 @@ pub(crate) async fn set_tenants(
         .map(drop)
 }
 
+/// The order in which rows are written. Two groups, of two replicas, that hold the same keys take their locks in the same
+/// order, whichever of its keys a row is told by.
+pub(crate) fn order(
+    row: &Received,
+) -> (TenantId, SourceId, Option<&str>, Option<&str>, DeliveryId) {
+    let dedupe = row.dedupe.as_ref();
+    let about = dedupe.and_then(|dedupe| dedupe.about.as_deref());
+    let key = dedupe.map(|dedupe| dedupe.key.as_str());
+    (row.tenant_id, row.source_id, about, key, row.delivery_id)
+}
+
 /// Stores a group; a statement is a transaction of its own here.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
@@ -42,14 +53,15 @@ pub(crate) async fn insert(
     let rows = sqlx::query!(
         r#"with d as (
                insert into eventsvc.delivery (delivery_id, tenant_id, source_id, dedupe_key, status, reason_class, reason,
-                   verified_by, content_type, headers, body, occurred_at, received_at)
+                   verified_by, content_type, headers, body, occurred_at, received_at, about_key)
                select n.delivery_id, n.tenant_id, n.source_id, n.dedupe_key, n.status, n.reason_class, n.reason,
-                      n.verified_by, n.content_type, n.headers, n.body, n.occurred_at, n.received_at
+                      n.verified_by, n.content_type, n.headers, n.body, n.occurred_at, n.received_at,
+                      n.about_key
                from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                            $9::text[], $10::jsonb[], $11::bytea[], $12::timestamptz[], $13::timestamptz[], $14::text[],
-                           $15::timestamptz[])
+                           $15::timestamptz[], $32::text[])
                     as n(delivery_id, tenant_id, source_id, dedupe_key, status, reason_class, reason, verified_by,
-                         content_type, headers, body, occurred_at, received_at, before_key, before_since)
+                         content_type, headers, body, occurred_at, received_at, before_key, before_since, about_key)
                where n.before_key is null or not exists (
                    select from eventsvc.delivery p
                    where p.tenant_id = n.tenant_id and p.source_id = n.source_id and p.dedupe_key = n.before_key
@@ -104,6 +116,7 @@ pub(crate) async fn insert(
         &outbox.subjects,
         &outbox.envelopes,
         &outbox.deliveries,
+        &deliveries.about as _,
     )
     .fetch_all(connection)
     .await?;
@@ -145,6 +158,7 @@ struct Deliveries<'a> {
     received: Vec<DateTime<Utc>>,
     before: Vec<Option<&'a str>>,
     since: Vec<Option<DateTime<Utc>>>,
+    about: Vec<Option<&'a str>>,
 }
 
 impl<'a> Deliveries<'a> {
@@ -169,6 +183,7 @@ impl<'a> Deliveries<'a> {
             columns.received.push(row.received_at);
             columns.before.push(before.map(|(key, _)| key.as_str()));
             columns.since.push(before.map(|(_, since)| *since));
+            columns.about.push(dedupe.and_then(|dedupe| dedupe.about.as_deref()));
         }
         columns
     }

@@ -82,6 +82,26 @@ pub(crate) async fn of_triggers(
     .await
 }
 
+/// What hears of these tenants' own events, by source and then oldest first.
+pub(crate) async fn on_bus(tx: &mut SystemTx, tenants: &[Uuid]) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        r#"select t.tenant_id as "tenant_id: TenantId", t.source_id as "source_id: SourceId", t.system,
+                  t.credential_id as "credential_id: CredentialId", t.options as source_options,
+                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.input, t.flow,
+                  t.respond_seconds, t.active,
+                  (t.paused or exists (
+                      select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)) as "paused!",
+                  t.owner_id as "owner_id: UserId"
+           from eventsvc.trigger t
+           where t.tenant_id = any($1) and t.system = 'nats' and t.deleted_at is null
+           order by t.source_id, t.trigger_id"#,
+        tenants,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
 /// The triggers of a source, oldest first.
 pub(crate) async fn of_source(
     tx: &mut TenantTx,

@@ -322,6 +322,28 @@ pub(crate) async fn find(
     .await
 }
 
+/// The sources of all tenants whose owners have shown, within the last day, that one of these accounts is theirs.
+pub(crate) async fn of_accounts(
+    tx: &mut SystemTx,
+    system: &str,
+    accounts: &[String],
+) -> Result<Vec<(String, TenantId, SourceId)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select c.position->>'account' as "account!", c.tenant_id as "tenant: TenantId",
+                  c.source_id as "source: SourceId"
+           from eventsvc.source_cursor c join eventsvc.source s on s.source_id = c.source_id
+           where s.system = $1 and c.position->>'account' = any($2)
+             and s.options->'app'->>'account' = c.position->>'account'
+             and (c.position->>'proven_at')::timestamptz > eventsvc.db_now() - interval '1 day'
+           order by c.source_id"#,
+        system,
+        accounts,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.account, row.tenant, row.source)).collect())
+}
+
 /// The sources of all tenants whose cursor is at this mailbox.
 pub(crate) async fn of_mailbox(
     tx: &mut SystemTx,

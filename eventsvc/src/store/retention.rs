@@ -50,6 +50,21 @@ pub(crate) async fn forget_triggers(
     .map(|done| done.rows_affected())
 }
 
+/// Forgets up to `limit` of what deleted triggers have started: nothing waits for its end any more.
+pub(crate) async fn forget_running(tx: &mut SystemTx, limit: i64) -> Result<u64, sqlx::Error> {
+    sqlx::query!(
+        "delete from eventsvc.flow_running where event_id = any (array(
+             select r.event_id from eventsvc.flow_running r
+             where not exists (
+                 select from eventsvc.trigger t where t.trigger_id = r.trigger_id and t.deleted_at is null)
+             limit $1 for update of r skip locked))",
+        limit,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(|done| done.rows_affected())
+}
+
 /// Forgets up to `limit` sources that nothing listens to or tells of any more.
 pub(crate) async fn forget_sources(
     tx: &mut SystemTx,

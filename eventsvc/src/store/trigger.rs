@@ -21,6 +21,8 @@ pub(crate) struct Trigger {
     pub target_kind: String,
     pub target_id: Option<Uuid>,
     pub credential_id: Option<CredentialId>,
+    /// The one that was made for it alone.
+    pub own_credential_id: Option<CredentialId>,
     pub options: Value,
     pub filter: Option<String>,
     pub input: Option<Value>,
@@ -62,6 +64,8 @@ pub(crate) struct Saved {
     pub target_kind: String,
     pub target_id: Option<Uuid>,
     pub credential_id: Option<CredentialId>,
+    /// The one that was made for it alone.
+    pub own_credential_id: Option<CredentialId>,
     pub options: Value,
     pub filter: Option<String>,
     pub input: Option<Value>,
@@ -81,6 +85,7 @@ impl Saved {
             target_kind: row.target_kind.clone(),
             target_id: row.target_id,
             credential_id: row.credential_id,
+            own_credential_id: row.own_credential_id,
             options: row.options.clone(),
             filter: row.filter.clone(),
             input: row.input.clone(),
@@ -106,8 +111,9 @@ pub(crate) async fn insert(
     let tenant = tx.tenant();
     sqlx::query!(
         "insert into eventsvc.trigger (trigger_id, tenant_id, source_id, system, owner_id, name, target_kind, target_id,
-             credential_id, options, filter, active, paused, scope, team_id, input, flow, respond_seconds)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+             credential_id, options, filter, active, paused, scope, team_id, input, flow, respond_seconds,
+             own_credential_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         id as _,
         tenant as _,
         source as _,
@@ -126,6 +132,7 @@ pub(crate) async fn insert(
         new.input,
         new.flow,
         new.respond_seconds,
+        new.own_credential_id as _,
     )
     .execute(&mut **tx)
     .await
@@ -145,7 +152,7 @@ pub(crate) async fn update(
         "update eventsvc.trigger
          set source_id = $4, name = $5, target_kind = $6, target_id = $7, credential_id = $8, options = $9,
              filter = $10, active = $11, paused = $12, scope = $13, team_id = $14,
-             input = $15, flow = $16, respond_seconds = $17,
+             input = $15, flow = $16, respond_seconds = $17, own_credential_id = $18,
              paused_why = case when $12 and target_id is not distinct from $7 then paused_why end,
              version = version + 1, updated_at = now()
          where tenant_id = $1 and trigger_id = $2 and version = $3 and deleted_at is null",
@@ -166,6 +173,7 @@ pub(crate) async fn update(
         new.input,
         new.flow,
         new.respond_seconds,
+        new.own_credential_id as _,
     )
     .execute(&mut **tx)
     .await?;
@@ -183,7 +191,8 @@ pub(crate) async fn find(
         Trigger,
         r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
                   t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
-                  t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.input, t.flow,
+                  t.credential_id as "credential_id: CredentialId",
+                  t.own_credential_id as "own_credential_id: CredentialId", t.options, t.filter, t.input, t.flow,
                   t.respond_seconds, t.active, t.paused,
                   t.paused_why,
                   t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
@@ -233,7 +242,8 @@ pub(crate) async fn list_page(
         Trigger,
         r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
                   t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
-                  t.credential_id as "credential_id: CredentialId", t.options, t.filter, t.input, t.flow,
+                  t.credential_id as "credential_id: CredentialId",
+                  t.own_credential_id as "own_credential_id: CredentialId", t.options, t.filter, t.input, t.flow,
                   t.respond_seconds, t.active, t.paused,
                   t.paused_why,
                   t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,

@@ -167,3 +167,6 @@ fn expand(text: &str) -> String {
 #[cfg(test)]
 #[path = "cron_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "cron_zones.rs"]
+mod zones;

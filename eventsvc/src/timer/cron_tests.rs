@@ -195,4 +195,14 @@ proptest! {
             .find(|now| now.with_timezone(&zone).minute().is_multiple_of(step));
         prop_assert_eq!(Some(next), matching, "*/{} after {}", step, start);
     }
+
+    #[test]
+    fn no_text_breaks_the_reader_and_what_is_wrong_is_named(
+        text in prop_oneof!["[0-9*/,#?@A-Z -]{0,40}", "\\PC{0,60}", "([0-9]{1,3}|\\*|[0-9]-[0-9]|\\*/[0-9]|[A-Z]{3}|L|[0-9]W|[0-9]#[0-9])( (\\*|[0-9]{1,2}|[0-9]L|\\?)){4,5}"],
+    ) {
+        match Cron::parse(&text, Tz::UTC) {
+            Ok(cron) => drop(cron.next(at("2026-01-01T00:00:00Z"))),
+            Err(why) => prop_assert!(!why.is_empty()),
+        }
+    }
 }

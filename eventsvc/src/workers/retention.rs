@@ -2,7 +2,10 @@
 
 use dbutil::{Batches, SystemTx};
 
-use crate::{app::App, store::retention};
+use crate::{
+    app::App,
+    store::{recovery, retention},
+};
 
 const BATCH: i64 = 500;
 
@@ -26,6 +29,18 @@ pub async fn activate(app: &App) -> anyhow::Result<u64> {
         let mut tx = begin(app).await?;
         triggers.did(retention::forget_triggers(&mut tx, days, BATCH).await?);
         triggers.did(retention::forget_sources(&mut tx, days, BATCH).await?);
+        tx.commit().await?;
+    }
+    let mut running = Batches::default();
+    while running.more().await {
+        let mut tx = begin(app).await?;
+        running.did(retention::forget_running(&mut tx, BATCH).await?);
+        tx.commit().await?;
+    }
+    let mut recoveries = Batches::default();
+    while recoveries.more().await {
+        let mut tx = begin(app).await?;
+        recoveries.did(recovery::forget(&mut tx, days, BATCH).await?);
         tx.commit().await?;
     }
     metrics::counter!("eventsvc_deliveries_forgotten_total").increment(forgotten);

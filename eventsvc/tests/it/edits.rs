@@ -151,3 +151,28 @@ async fn a_trigger_can_be_stopped_although_its_agent_is_gone_or_nobody_can_be_as
     let stopped = world.mine().patch(&path, &json!({ "active": false })).await.expect(200);
     assert_eq!((&stopped["scope"], &stopped["agent_id"]), (&json!("user"), &json!(world.agent)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_made_for_a_trigger_goes_when_it_is_used_no_more() {
+    let world = World::start().await;
+    let (hook, _) = world.trigger(json!({})).await;
+    let stored = || world.vault.lock().unwrap().credentials.len();
+    assert_eq!(stored(), 1);
+
+    let path = format!("/v1/triggers/{hook}");
+    world.mine().post(&format!("{path}/rotate-secret"), &json!({})).await.expect(200);
+    assert_eq!(stored(), 1, "the new one, which holds the old");
+    let own = world.credential(json!({ "secret": "whsec_bXk=" }));
+    let patched = world.mine().patch(&path, &json!({ "credential_id": own })).await.expect(200);
+    assert_eq!((stored(), &patched["credential_id"]), (1, &json!(own)));
+    world.mine().patch(&path, &json!({ "credential_id": null })).await.expect(200);
+    assert_eq!(stored(), 2, "a new one, and the person's own");
+    assert_eq!(world.mine().delete(&path).await.status, 204);
+
+    let left = world.vault.lock().unwrap().credentials.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(left, [own], "what the person brought stays");
+    // Without the vault the trigger goes all the same.
+    let (hook, _) = world.trigger(json!({})).await;
+    world.vault.lock().unwrap().down = true;
+    assert_eq!(world.mine().delete(&format!("/triggers/{hook}")).await.status, 204);
+}

@@ -220,3 +220,44 @@ async fn a_system_that_is_paused_holds_everything_back_until_it_is_resumed() {
     let refused = world.api(&member).put(path, &switch("webhook", true)).await;
     assert_eq!(refused.refusal(), (403, "scope_missing"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_replayed_goes_as_the_batch_it_was() {
+    let world = World::start().await;
+    let batch = json!({ "batch": { "max": 2, "seconds": 3600 } });
+    let hook = world.open_trigger(json!({ "flow": batch })).await;
+    let first = world.send(hook, &json!({ "n": 0 })).await.expect(202);
+    world.send(hook, &json!({ "n": 1 })).await.expect(202);
+    let engine = world.engine().await;
+    let whole = Some(json!([{ "n": 0 }, { "n": 1 }]));
+    assert_eq!(engine.take(1).await[0].data.payload, whole);
+
+    let path = format!("/v1/deliveries/{}/replay", first["delivery_id"].as_str().unwrap());
+    world.mine().post(&path, &json!({})).await.expect(202);
+    let again = engine.take(1).await.remove(0).data;
+    assert_eq!((again.attempt, &again.payload), (2, &whole));
+    let many = json!({ "status": "fired", "trigger_id": hook, "dry_run": false });
+    world.mine().post("/v1/deliveries/replay", &many).await.expect(202);
+    let third = engine.take(1).await.remove(0).data;
+    assert_eq!((third.attempt, &third.payload), (3, &whole));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_trigger_leaves_nothing_running_behind() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({ "flow": { "concurrency": 1 } })).await;
+    world.send(hook, &json!({})).await.expect(202);
+    world.engine().await.take(1).await;
+    let running = "select count(*) from eventsvc.flow_running";
+    assert_eq!(world.count(running).await, 1);
+
+    world.mine().delete(&format!("/triggers/{hook}")).await;
+    assert_eq!(world.count(running).await, 0);
+    // One that was started at the same moment is found later.
+    let mut admin = world.db.admin().await;
+    let late = "insert into eventsvc.flow_running (event_id, tenant_id, trigger_id, key)
+        select gen_random_uuid(), tenant_id, trigger_id, '' from eventsvc.trigger";
+    sqlx::raw_sql(late).execute(&mut admin).await.unwrap();
+    eventsvc::forget_old(&world.app).await.unwrap();
+    assert_eq!(world.count(running).await, 0);
+}

@@ -10,8 +10,9 @@ use async_nats::jetstream::AckKind;
 use axum::Router;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use eventsvc::{
-    App, Config, Limits, Providers,
-    verify::{Scheme, Verify},
+    App, Apps, Config, Limits, Providers,
+    intake::System,
+    verify::{Scheme, Secret, Verify},
 };
 use futures::StreamExt as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -25,16 +26,26 @@ use shared_models::{
     events::{Envelope, Event, run::RunRef, trigger::TriggerFired},
 };
 use testkit::{
-    Api, Github, Gmail, GoogleKeys, Person, Reply, Stub, TestDb, TestNats, Trust, eventually,
+    Api, Github, Gmail, GoogleKeys, Hubspot, IMAP_CA, Person, Reply, Stub, TestDb, TestNats, Trust,
+    eventually,
 };
 
-use crate::peers::{engine_stub, vault_stub};
+use crate::peers::{accounts_stub, engine_stub, vault_stub};
 
 /// Where the world believes the platform to be.
 pub(crate) const PUBLIC_URL: &str = "https://hooks.example.com";
 
 /// The account that Google pushes as.
 pub(crate) const PUSH_ACCOUNT: &str = "push@project.iam.gserviceaccount.com";
+
+/// What the platform's apps sign with.
+pub(crate) const APP_SECRET: &str = "app-secret";
+
+fn apps() -> Apps {
+    let systems = [System::Hubspot, System::Slack, System::Github, System::Stripe];
+    let secret = || Secret { secret: APP_SECRET.into(), ..Secret::default() };
+    Apps { secrets: systems.into_iter().map(|system| (system, secret())).collect() }
+}
 
 /// What the vault's stand-in holds.
 #[derive(Debug, Default)]
@@ -67,6 +78,9 @@ pub(crate) struct World {
     pub google: GoogleKeys,
     pub gmail: Gmail,
     pub github: Github,
+    pub hubspot: Hubspot,
+    /// Slack's and Stripe's interfaces, as far as they say whose a token is.
+    _accounts: Stub,
     _engine: Stub,
 }
 
@@ -91,6 +105,8 @@ impl World {
         let engine = engine_stub(agents.clone()).await;
         let google = GoogleKeys::start().await;
         let github = Github::start().await;
+        let hubspot = Hubspot::start().await;
+        let accounts = accounts_stub().await;
         let gmail = Gmail::start("ann@example.com").await;
         let config = Config {
             service: ServiceConfig {
@@ -112,7 +128,12 @@ impl World {
             providers: Providers {
                 gmail: gmail.url().parse().unwrap(),
                 github: github.url().parse().unwrap(),
+                hubspot: hubspot.url().parse().unwrap(),
+                slack: format!("{}/api", accounts.url()).parse().unwrap(),
+                stripe: accounts.url().parse().unwrap(),
             },
+            apps: apps(),
+            imap_ca: Some(IMAP_CA.into()),
             gmail_push: Some(Verify {
                 scheme: Scheme::GoogleOidc,
                 audience: Some("switchyard".into()),
@@ -142,6 +163,8 @@ impl World {
             google,
             gmail,
             github,
+            hubspot,
+            _accounts: accounts,
             _engine: engine,
         };
         world.show_agent(agent, &owner, "user");
@@ -223,6 +246,11 @@ impl World {
         let id = CredentialId::mint().to_string();
         self.vault.lock().unwrap().credentials.insert(id.clone(), fields);
         id
+    }
+
+    /// The credential of a trigger.
+    pub(crate) async fn credential_of(&self, id: TriggerId) -> Value {
+        self.mine().get(&format!("/triggers/{id}")).await.expect(200)["credential_id"].take()
     }
 
     /// A number the database knows.

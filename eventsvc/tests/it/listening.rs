@@ -1,21 +1,20 @@
-//! Listeners that go and look: shared, moved, edited, fenced; documents, feeds and mailboxes.
+//! Listeners that go and look: shared, moved, edited, fenced; documents and feeds.
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::{DateTime, TimeDelta, Utc};
 use eventsvc::ListenerWorker;
-use http::Method;
 use serde_json::{Value, json};
 use shared_models::TriggerId;
 use sqlx::AssertSqlSafe;
-use testkit::{Answer, Api, GMAIL_TOKEN, Reply, Stub, eventually, push_token};
+use testkit::{Answer, Stub, eventually};
 
-use crate::harness::{PUSH_ACCOUNT, World};
+use crate::{harness::World, timers::now};
 
-async fn run(world: &World, sql: &str) {
+pub(crate) async fn run(world: &World, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
     sqlx::raw_sql(sql).execute(&mut world.db.admin().await).await.unwrap();
 }
@@ -52,17 +51,22 @@ async fn poll(world: &World, stub: &Stub, more: Value) -> TriggerId {
     world.trigger(json!({ "system": "poll", "options": options })).await.0
 }
 
-async fn listener(world: &World, id: TriggerId) -> Value {
+pub(crate) async fn listener(world: &World, id: TriggerId) -> Value {
     world.mine().get(&format!("/v1/triggers/{id}/listener")).await.expect(200)
 }
 
-async fn look(world: &World, id: TriggerId) {
+pub(crate) async fn look(world: &World, id: TriggerId) {
     let path = format!("/v1/triggers/{id}/listener/look");
     assert_eq!(world.mine().post(&path, &json!({})).await.status, 202);
 }
 
 /// Waits until a look has come this far.
-async fn until(world: &World, id: TriggerId, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn until(
+    world: &World,
+    id: TriggerId,
+    what: &str,
+    done: impl Fn(&Value) -> bool,
+) -> Value {
     eventually(what, async || {
         let listener = listener(world, id).await;
         done(&listener).then_some(listener)
@@ -70,7 +74,16 @@ async fn until(world: &World, id: TriggerId, what: &str, done: impl Fn(&Value) -
     .await
 }
 
-async fn payloads(world: &World) -> Vec<Value> {
+/// Waits until no look is under way or due for a while, so that what a test changes behind the listener's back stays.
+pub(crate) async fn rest(world: &World, id: TriggerId) -> Value {
+    until(world, id, "the listener to rest", |l| {
+        let next: DateTime<Utc> = l["next_at"].as_str().unwrap().parse().unwrap();
+        l["state"] == "waiting" && !l["cursor"].is_null() && next > now() + TimeDelta::minutes(5)
+    })
+    .await
+}
+
+pub(crate) async fn payloads(world: &World) -> Vec<Value> {
     let sql =
         "select convert_from(body, 'UTF8')::jsonb from eventsvc.delivery order by delivery_id";
     sqlx::query_scalar(sql).fetch_all(&mut world.db.admin().await).await.unwrap()
@@ -248,144 +261,69 @@ async fn what_a_look_found_and_its_cursor_are_one_commit() {
     assert_eq!(payloads(&world).await, [json!({ "id": 1 })]);
 }
 
-async fn mailbox(world: &World, more: Value) -> TriggerId {
-    let credential = world.credential(json!({ "access_token": GMAIL_TOKEN }));
-    let mut body = json!({ "system": "gmail", "credential_id": credential });
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let id = world.trigger(body).await.0;
-    until(world, id, "the first look", |l| !l["cursor"].is_null()).await;
-    id
-}
-
-fn now() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    now.as_secs().cast_signed()
-}
-
-async fn push(world: &World, news: &Value) -> Reply {
-    let body =
-        json!({ "message": { "data": STANDARD.encode(news.to_string()), "messageId": "1" } });
-    let token = push_token("switchyard", PUSH_ACCOUNT, now(), &json!({}));
-    let api = Api::router(world.router.clone()).token(&token);
-    api.raw(Method::POST, "/v1/hooks/gmail", body.to_string().into()).await
-}
-
-fn ids(payloads: &[Value]) -> Vec<&str> {
-    payloads.iter().map(|message| message["id"].as_str().unwrap()).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn mail_is_read_from_the_history_and_a_push_only_rings_the_bell() {
+async fn a_look_that_comes_home_after_its_lease_has_moved_brings_nothing() {
     let world = World::start().await;
-    world.gmail.receive("old", "INBOX", 0);
-    let id = mailbox(
-        &world,
-        json!({ "options": { "topic": "projects/p/topics/t", "interval_seconds": 3600 } }),
-    )
-    .await;
-    assert_eq!(world.gmail.watches(), 1);
-
-    let news = world.gmail.receive("m1", "INBOX", now() * 1000);
-    world.gmail.receive("m2", "SENT", now() * 1000);
-    world.gmail.receive("m3", "INBOX", now() * 1000);
-    world.gmail.receive("m4", "INBOX", now() * 1000);
-    world.gmail.remove("m4");
-    assert_eq!(push(&world, &news).await.expect(200), json!({ "status": "noted" }));
-    push(&world, &news).await.expect(200);
-
-    let listener = until(&world, id, "two messages", |l| l["found"] == 2).await;
-    assert_eq!(
-        ids(&payloads(&world).await),
-        ["m1", "m3"],
-        "in order, with the label, and still there"
-    );
-    assert_eq!(
-        (&listener["recovered"], &listener["cursor"]["email"]),
-        (&json!(0), &json!("ann@example.com"))
-    );
-    assert!(!listener["renew_at"].is_null());
-    let stranger = json!({ "emailAddress": "bob@example.com", "historyId": "1" });
-    push(&world, &stranger).await.expect(200);
-    let forged = Api::router(world.router.clone()).token("a.b.c");
-    let forged = forged.raw(Method::POST, "/v1/hooks/gmail", b"{}".to_vec()).await;
-    assert_eq!(forged.refusal(), (401, "bad_signature"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cursor_that_is_too_old_leads_to_a_resync_that_neither_misses_nor_repeats() {
-    let world = World::start().await;
-    let id = mailbox(&world, json!({})).await;
-    world.gmail.receive("m1", "INBOX", now() * 1000);
-    look(&world, id).await;
-    until(&world, id, "the first", |l| l["found"] == 1).await;
-
-    for n in 2..=6 {
-        world.gmail.receive(&format!("m{n}"), "INBOX", now() * 1000);
-    }
-    world.gmail.forget_history();
-    world.gmail.receive("m7", "INBOX", now() * 1000);
-    look(&world, id).await;
-
-    let listener = until(&world, id, "all of them", |l| l["found"] == 7).await;
-    let mut found = payloads(&world).await;
-    found.sort_by_key(|message| message["id"].to_string());
-    assert_eq!(ids(&found), ["m1", "m2", "m3", "m4", "m5", "m6", "m7"]);
-    assert!(listener["note"].as_str().unwrap().contains("the history had become too old"));
-    assert!(listener["recovered"].as_i64().unwrap() >= 5);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_becomes_of_pushes_and_answers_each_message_fires_once() {
-    let world = World::start().await;
-    let id = mailbox(
-        &world,
-        json!({ "options": { "topic": "projects/p/topics/t", "interval_seconds": 3600 } }),
-    )
-    .await;
-    // Some pushes are lost, some come twice, and they come in another order; in between Gmail fails and limits.
-    let mut pushes = Vec::new();
-    for n in 0..40 {
-        let news = world.gmail.receive(&format!("m{n:02}"), "INBOX", now() * 1000);
-        match n % 20 {
-            3 => {}
-            4 | 9 => pushes.extend([news.clone(), news]),
-            _ => pushes.push(news),
+    let (gate, opened) = std::sync::mpsc::channel::<()>();
+    let (opened, things) = (Mutex::new(opened), Arc::<Mutex<Vec<Value>>>::default());
+    let shelf = things.clone();
+    let stub = Stub::start(move |request| {
+        let held = request.header("x-held") == "yes";
+        let found = json!({ "data": *shelf.lock().unwrap() });
+        if held && shelf.lock().unwrap().len() == 1 {
+            // What was found is on its way until the test lets it go.
+            let _ = tokio::task::block_in_place(|| opened.lock().unwrap().recv());
         }
-        if n % 5 == 4 {
-            pushes.rotate_left(2);
-            for news in pushes.drain(..) {
-                push(&world, &news).await.expect(200);
-            }
-            world.gmail.fail_with(if n % 10 == 4 { &[500, 429] } else { &[503] });
-        }
-    }
-    look(&world, id).await;
-
-    eventually("all of them", async || {
-        run(&world, "update eventsvc.source_lease set due_at = least(due_at, now()) where looking_since is null").await;
-        (listener(&world, id).await["found"] == 40).then_some(())
+        Answer::Json(200, found)
     })
     .await;
-    let found = payloads(&world).await;
-    let different: BTreeSet<_> = ids(&found).into_iter().collect();
-    assert_eq!((found.len(), different.len()), (40, 40));
-    let fired = world.engine().await.take(40).await;
-    let events: BTreeSet<_> = fired.iter().map(|event| event.data.event_id.to_string()).collect();
-    assert_eq!(events.len(), 40);
+    let id = poll(&world, &stub, json!({ "headers": { "X-Held": "yes" } })).await;
+    until(&world, id, "the first look", |l| l["state"] == "waiting" && !l["cursor"].is_null())
+        .await;
+
+    things.lock().unwrap().push(json!({ "id": 1 }));
+    look(&world, id).await;
+    eventually("a look", async || (stub.requests().len() == 2).then_some(())).await;
+    run(&world, "update eventsvc.source_lease set owner = gen_random_uuid(), epoch = epoch + 1, until_at = now() + interval '1 hour'").await;
+    gate.send(()).unwrap();
+    drop(gate);
+    world.life.shutdown();
+    world.life.wait(Duration::from_secs(30)).await.unwrap();
+
+    assert_eq!(payloads(&world).await, Vec::<Value>::new());
+    let seen = "select count(*) from eventsvc.source_cursor where position->'seen' = '[]'";
+    assert_eq!(world.count(seen).await, 1, "and the cursor stays where it was");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_credential_that_is_refused_is_said_and_nothing_is_lost() {
+async fn what_no_text_can_hold_does_not_stop_a_listener() {
     let world = World::start().await;
-    let credential = world.credential(json!({ "access_token": "expired" }));
-    let (id, _) = world.trigger(json!({ "system": "gmail", "credential_id": credential })).await;
+    let body = r#"{"data":[{"id":"a\u0000b","text":"\u0000"},{"id":"c"}]}"#;
+    let stub = Stub::start(move |_| Answer::Raw(200, Vec::new(), body.into())).await;
 
-    let failing = until(&world, id, "a failure", |l| l["failures"] == 1).await;
+    let id = poll(&world, &stub, json!({ "backfill": true })).await;
 
-    let why = "the credential is refused: the provider answered HTTP 401";
-    assert_eq!(failing["last_error"], why);
-    assert!(!failing.to_string().contains("expired"));
-    let missing = json!({ "system": "gmail", "agent_id": world.agent });
-    let missing = world.mine().post("/v1/triggers", &missing).await;
-    assert_eq!(missing.body["errors"][0]["pointer"], "/credential_id");
+    until(&world, id, "both", |l| l["found"] == 2).await;
+    assert_eq!(payloads(&world).await[0], json!({ "id": "a\u{fffd}b", "text": "\u{fffd}" }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_its_system_is_paused_a_listener_rests() {
+    let world = World::start().await;
+    let (shelf, stub) = Shelf::start().await;
+    let id = poll(&world, &stub, json!({})).await;
+    until(&world, id, "the first look", |l| l["state"] == "waiting" && !l["cursor"].is_null())
+        .await;
+    let switch = |paused: bool| json!({ "system": "poll", "paused": paused });
+    let path = "/v1/triggers/systems";
+
+    world.mine().put(path, &switch(true)).await.expect(200);
+    shelf.put(1);
+    look(&world, id).await;
+    assert_eq!(ListenerWorker::new(&world.app).look_all().await.unwrap(), 0);
+    let asked = stub.requests().len();
+    world.mine().put(path, &switch(false)).await.expect(200);
+
+    until(&world, id, "what came meanwhile", |l| l["found"] == 1).await;
+    assert_eq!(asked, 1);
 }

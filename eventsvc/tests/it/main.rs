@@ -6,14 +6,22 @@
 )]
 
 mod agents;
+mod apps;
 mod bus;
+mod bus_triggers;
 mod edits;
 mod flow;
 mod group;
 mod harness;
+mod hubspot;
+mod imap;
 mod intake;
+mod leases;
+mod leaving;
 mod ledger;
 mod listening;
+mod losses;
+mod mail;
 mod options;
 mod peers;
 mod providers;

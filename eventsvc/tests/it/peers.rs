@@ -60,6 +60,12 @@ fn answer_as_vault(vault: &mut Vault, request: &Stubbed) -> Answer {
                 "credentials": fields, "ttl_seconds": 60 }),
             )
         }
+        ("DELETE", ["tenant", _, "credentials", id]) if for_a_person => {
+            match vault.credentials.remove(*id) {
+                Some(_) => Answer::Raw(204, Vec::new(), Vec::new()),
+                None => problem(404, "not_found"),
+            }
+        }
         ("DELETE", ["internal", "grants", "trigger", id]) => {
             vault.grants.retain(|(grantee, _)| grantee != id);
             Answer::Raw(204, Vec::new(), Vec::new())
@@ -97,4 +103,24 @@ fn person_of(token: &str) -> String {
     let claims = token.split('.').nth(1).unwrap_or_default();
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
     claims["user"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Says whose a token is: `slack-<team>`, `stripe-<account>`.
+pub(crate) async fn accounts_stub() -> Stub {
+    Stub::start(|request| {
+        let token = request.header("authorization").trim_start_matches("Bearer ");
+        match (request.path.as_str(), token.split_once('-')) {
+            ("/api/auth.test", Some(("slack", team))) => {
+                Answer::Json(200, json!({ "ok": true, "team_id": team }))
+            }
+            ("/api/auth.test", _) => {
+                Answer::Json(200, json!({ "ok": false, "error": "invalid_auth" }))
+            }
+            ("/v1/account", Some(("stripe", account))) => {
+                Answer::Json(200, json!({ "id": account }))
+            }
+            _ => problem(401, "unauthenticated"),
+        }
+    })
+    .await
 }

@@ -1,0 +1,258 @@
+//! Changes in HubSpot that its webhooks did not tell of: objects are searched for by when they were last modified, and
+//! what changed about them is read from the history of their properties. What a webhook says as well is told by what it is
+//! about (see [`about`]), so whichever comes second is a repetition.
+
+mod search;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Ask, Item, Listener, Look, LookError, Reconcile,
+    account::{self, AppSource, Proof},
+};
+use crate::trigger::System;
+
+const KINDS: [(&str, &str, &str); 6] = [
+    // In subscriptions, in paths, and by HubSpot's own number.
+    ("contact", "contacts", "0-1"),
+    ("company", "companies", "0-2"),
+    ("deal", "deals", "0-3"),
+    ("ticket", "tickets", "0-5"),
+    ("product", "products", "0-7"),
+    ("line_item", "line_items", "0-8"),
+];
+
+/// What a HubSpot app is told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    kind: &'static str,
+    /// None is the creation of an object.
+    property: Option<String>,
+}
+
+impl Subscription {
+    /// Reads `contact.creation` or `contact.propertyChange:email`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (kind, event) = text.split_once('.').unwrap_or((text, ""));
+        let known = KINDS.iter().find(|known| known.0 == kind);
+        let names: Vec<_> = KINDS.iter().map(|known| known.0).collect();
+        let kind = known.ok_or_else(|| format!("begins with one of {}", names.join(", ")))?.0;
+        if event == "creation" {
+            return Ok(Self { kind, property: None });
+        }
+        let property = event.strip_prefix("propertyChange:").filter(|name| {
+            let mut letters = name.chars();
+            (1..=100).contains(&name.len())
+                && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        });
+        match property {
+            Some(name) => Ok(Self { kind, property: Some(name.to_owned()) }),
+            None => Err(format!("say {kind}.creation or {kind}.propertyChange:<property>")),
+        }
+    }
+}
+
+/// What a change tells of: the same whether a webhook says it or a search finds it. None where a search could not find it.
+pub(crate) fn about(item: &Value) -> Option<String> {
+    let text = |name: &str| item.get(name).and_then(Value::as_str);
+    let (mut kind, event) = text("subscriptionType")?.split_once('.')?;
+    if kind == "object" {
+        kind = KINDS.iter().find(|known| Some(known.2) == text("objectTypeId"))?.0;
+    }
+    let object = item.get("objectId").and_then(Value::as_i64)?;
+    match event {
+        "creation" => Some(format!("{kind}.creation:{object}")),
+        "propertyChange" => {
+            let (property, at) = (text("propertyName")?, item.get("occurredAt")?.as_i64()?);
+            Some(format!("{kind}.propertyChange:{object}:{property}:{at}"))
+        }
+        _ => None,
+    }
+}
+
+/// What of a source's options this listener reads.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Hubspot {
+    #[serde(default)]
+    app: Option<AppSource>,
+    #[serde(default)]
+    reconcile: Option<Reconcile>,
+}
+
+/// How far it has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Position {
+    #[serde(flatten)]
+    proof: Proof,
+    /// What happened before this is not new.
+    begun_at: DateTime<Utc>,
+    /// Everything of a kind that was modified before has been read.
+    #[serde(default)]
+    read_until: BTreeMap<String, DateTime<Utc>>,
+    /// Kinds that are being read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    walks: BTreeMap<String, Walk>,
+}
+
+/// Reading a kind, page by page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Walk {
+    /// At its end, everything before this will have been read.
+    until: DateTime<Utc>,
+    /// When what comes next was last modified, in milliseconds.
+    at: i64,
+}
+
+/// What is wanted of a kind of object.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    creation: bool,
+    properties: BTreeSet<String>,
+}
+
+impl Hubspot {
+    async fn look_now(&self, ask: &Ask, position: Option<&Value>) -> Result<Look, LookError> {
+        let before: Option<Position> =
+            position.and_then(|at| serde_json::from_value(at.clone()).ok());
+        let claimed = self.app.as_ref().map(|app| app.account.as_str());
+        let mut position = match before {
+            Some(mut before) => {
+                if account::due(Some(&before.proof), ask.now) {
+                    before.proof = account::prove(ask, System::Hubspot, claimed).await?;
+                }
+                before
+            }
+            None => Position {
+                proof: account::prove(ask, System::Hubspot, claimed).await?,
+                begun_at: ask.now,
+                read_until: BTreeMap::new(),
+                walks: BTreeMap::new(),
+            },
+        };
+        let mut items = Vec::new();
+        let again = match &self.reconcile {
+            Some(reconcile) => self.reconcile(ask, reconcile, &mut position, &mut items).await?,
+            None => Duration::from_secs(60 * 60),
+        };
+        let position = serde_json::to_value(&position).unwrap_or_default();
+        Ok(Look { items, position, again, ..Look::default() })
+    }
+
+    /// Says when to go on. A limit that is met on the way costs nothing of what was read until then.
+    async fn reconcile(
+        &self,
+        ask: &Ask,
+        reconcile: &Reconcile,
+        position: &mut Position,
+        items: &mut Vec<Item>,
+    ) -> Result<Duration, LookError> {
+        let mut again = Duration::from_secs(reconcile.interval_seconds.into());
+        let mut came_on = false;
+        for (kind, wanted) in wanted(&reconcile.subscriptions) {
+            let before = position.clone();
+            match search::walk(ask, (kind, &wanted), reconcile.grace(), position, items).await {
+                Ok(true) => came_on = true,
+                Ok(false) => {
+                    again = Duration::ZERO;
+                    came_on = true;
+                }
+                Err(LookError::Later(_, Some(wait))) if came_on || *position != before => {
+                    return Ok(wait);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(again)
+    }
+}
+
+/// What is wanted, by kind.
+fn wanted(subscriptions: &[String]) -> BTreeMap<&'static str, Wanted> {
+    let mut all: BTreeMap<&'static str, Wanted> = BTreeMap::new();
+    for subscription in subscriptions.iter().filter_map(|text| Subscription::parse(text).ok()) {
+        let wanted = all.entry(subscription.kind).or_default();
+        match subscription.property {
+            Some(property) => {
+                wanted.properties.insert(property);
+            }
+            None => wanted.creation = true,
+        }
+    }
+    all
+}
+
+impl Listener for Hubspot {
+    fn look<'a>(
+        &'a self,
+        ask: &'a Ask,
+        position: Option<&'a Value>,
+    ) -> BoxFuture<'a, Result<Look, LookError>> {
+        Box::pin(self.look_now(ask, position))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::{search::Change, *};
+
+    #[test]
+    fn a_webhook_and_a_search_tell_of_the_same_change_in_the_same_words() {
+        let at: DateTime<Utc> = "2026-01-01T00:00:00.007Z".parse().unwrap();
+        let property = Some(("email".to_owned(), json!("a@example.com"), json!("CRM_UI")));
+        let found = Change { kind: "contact", object: 7, at, property }.item("62515");
+        let told = json!({ "eventId": 1, "subscriptionId": 2, "subscriptionType": "contact.propertyChange",
+            "objectId": 7, "propertyName": "email", "propertyValue": "a@example.com",
+            "occurredAt": at.timestamp_millis(), "attemptNumber": 3 });
+        let newer =
+            json!({ "subscriptionType": "object.creation", "objectTypeId": "0-1", "objectId": 7 });
+        let created = Change { kind: "contact", object: 7, at, property: None }.item("62515");
+
+        assert_eq!(about(&told), found.about);
+        assert_eq!(found.about.as_deref(), Some("contact.propertyChange:7:email:1767225600007"));
+        assert_eq!(about(&newer), created.about);
+        assert_eq!(found.payload["portalId"], 62515);
+        assert_eq!(about(&json!({ "subscriptionType": "contact.deletion", "objectId": 7 })), None);
+    }
+
+    #[test]
+    fn what_an_app_can_be_subscribed_to_is_told_by_its_words() {
+        let email = Subscription::parse("contact.propertyChange:email").unwrap();
+
+        assert_eq!(email.property.as_deref(), Some("email"));
+        assert_eq!(Subscription::parse("deal.creation").unwrap().kind, "deal");
+        for wrong in [
+            "",
+            "contact",
+            "contact.",
+            "lead.creation",
+            "contact.deletion",
+            "contact.propertyChange:",
+        ] {
+            assert!(Subscription::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_change_breaks_the_reader(
+            text in "[a-z.:A-Z]{0,40}",
+            number in any::<i64>(),
+            name in "\\PC{0,20}",
+        ) {
+            let _ = Subscription::parse(&text);
+            let _ = about(&json!({ "subscriptionType": text, "objectId": number, "propertyName": name,
+                "occurredAt": number, "objectTypeId": name }));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Changes in HubSpot that no webhook told of, found by searching.
+
+use http::Method;
+use serde_json::{Value, json};
+use shared_models::TriggerId;
+use testkit::{
+    Api, HUBSPOT_BATCH, HUBSPOT_PORTAL, HUBSPOT_TOKEN, Reply, eventually, hubspot_signature,
+};
+
+use crate::{
+    harness::{APP_SECRET, PUBLIC_URL, World},
+    listening::{listener, look, payloads, rest, run, until},
+    mail::now,
+};
+
+pub(crate) const SUBSCRIPTIONS: [&str; 2] = ["contact.creation", "contact.propertyChange:email"];
+
+/// A trigger at a hook of its own, whose listener has looked once.
+async fn hubspot(world: &World, more: Value) -> TriggerId {
+    let credential =
+        world.credential(json!({ "secret": APP_SECRET, "access_token": HUBSPOT_TOKEN }));
+    let reconcile =
+        json!({ "subscriptions": SUBSCRIPTIONS, "grace_seconds": 0, "interval_seconds": 3600 });
+    let mut body = json!({ "system": "hubspot", "credential_id": credential,
+        "options": { "reconcile": reconcile } });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    world.trigger(body).await.0
+}
+
+/// As if the listener had begun so long ago.
+pub(crate) async fn began(world: &World, id: TriggerId, ago: &str) {
+    rest(world, id).await;
+    run(
+        world,
+        &format!(
+            "update eventsvc.source_cursor set position = jsonb_set(position, '{{begun_at}}',
+                 to_jsonb((position->>'begun_at')::timestamptz - interval '{ago}')) - 'read_until'"
+        ),
+    )
+    .await;
+}
+
+/// Delivers changes as HubSpot does, in batches.
+pub(crate) async fn deliver(world: &World, hook: &str, changes: &[Value]) -> Vec<Reply> {
+    let mut replies = Vec::new();
+    for batch in changes.chunks(HUBSPOT_BATCH) {
+        let body = Value::from(batch.to_vec()).to_string();
+        let url = format!("{PUBLIC_URL}/v1/hooks/{hook}");
+        let headers = hubspot_signature(APP_SECRET, &url, &body, now() * 1000);
+        let api = Api::router(world.router.clone()).header("content-type", "application/json");
+        let api = headers.iter().fold(api, |api, (name, value)| api.header(name, value));
+        replies.push(api.raw(Method::POST, &format!("/v1/hooks/{hook}"), body.into()).await);
+    }
+    replies
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_no_webhook_told_of_is_found_once_and_written_down() {
+    let world = World::start().await;
+    let id = hubspot(&world, json!({})).await;
+    began(&world, id, "2 hours").await;
+    let before = (now() - 3600) * 1000;
+    let made = world.hubspot.create(1, before);
+    let changed = world.hubspot.set(1, "email", "a@example.com", before + 5);
+    world.hubspot.set(1, "email", "b@example.com", before + 9);
+    world.hubspot.set(1, "phone", "1", before + 10);
+
+    deliver(&world, &id.to_string(), &[made]).await.remove(0).expect(202);
+    look(&world, id).await;
+    let after = until(&world, id, "what was lost", |l| l["recovered"] == 2).await;
+
+    assert_eq!(after["note"], "2 events recovered");
+    assert_eq!(after["cursor"]["account"], HUBSPOT_PORTAL.to_string());
+    // Late, it is the same.
+    let late = deliver(&world, &id.to_string(), std::slice::from_ref(&changed))
+        .await
+        .remove(0)
+        .expect(202);
+    assert_eq!((&late["duplicates"], &late["delivery_ids"]), (&json!(1), &json!([])));
+    let found = payloads(&world).await;
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[1]["propertyValue"], "a@example.com");
+    for field in ["subscriptionType", "objectId", "propertyName", "occurredAt", "portalId"] {
+        assert_eq!(found[1][field], changed[field], "{field}");
+    }
+    let path = format!("/v1/triggers/{id}/recoveries");
+    let recoveries = world.mine().get(&path).await.expect(200);
+    assert_eq!(recoveries["items"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&recoveries["items"][0]["recovered"], &recoveries["items"][0]["note"]),
+        (&json!(2), &json!("2 events recovered"))
+    );
+    let engine = world.engine().await;
+    assert_eq!(engine.take(3).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_outage_is_read_page_by_page_and_a_limit_only_delays_it() {
+    let world = World::start().await;
+    let id = hubspot(&world, json!({})).await;
+    began(&world, id, "2 hours").await;
+    let before = (now() - 3600) * 1000;
+    for contact in 0..700 {
+        // Many at the same moment, as an import does it.
+        world.hubspot.create(contact, before + contact / 350);
+    }
+
+    world.hubspot.fail_with(&[429]);
+    look(&world, id).await;
+    eventually("all of them", async || {
+        let listener = listener(&world, id).await;
+        if listener["state"] == "failing" {
+            assert_eq!(listener["last_error"], "the provider answered HTTP 429");
+            look(&world, id).await;
+        }
+        (listener["recovered"] == 700).then_some(())
+    })
+    .await;
+
+    assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 700);
+    assert_eq!(world.count("select sum(recovered)::bigint from eventsvc.recovery").await, 700);
+    assert!(world.hubspot.searches() >= 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_reconciled_is_refused_by_name() {
+    let world = World::start().await;
+    let credential = world.credential(json!({ "secret": "k" }));
+    let body = json!({ "system": "hubspot", "agent_id": world.agent, "credential_id": credential,
+        "options": { "reconcile": { "subscriptions": ["contact.deletion"], "interval_seconds": 5 } } });
+
+    let refused = world.mine().post("/v1/triggers", &body).await;
+
+    let pointers: Vec<_> =
+        refused.body["errors"].as_array().unwrap().iter().map(|e| e["pointer"].clone()).collect();
+    assert_eq!(
+        pointers,
+        ["/options/reconcile/subscriptions/0", "/options/reconcile/interval_seconds"]
+    );
+    let without = world.credential(json!({ "secret": "k" }));
+    let (id, _) = world
+        .trigger(json!({ "system": "hubspot", "credential_id": without,
+            "options": { "reconcile": { "subscriptions": SUBSCRIPTIONS } } }))
+        .await;
+    let failing = until(&world, id, "a failure", |l| l["failures"] == 1).await;
+    assert!(failing["last_error"].as_str().unwrap().starts_with("the credential is refused"));
+}

@@ -1,0 +1,161 @@
+//! Mailboxes anywhere, read over IMAP.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use shared_models::TriggerId;
+use testkit::{IMAP_PASSWORD, IMAP_USER, Imap, eventually};
+
+use crate::{
+    harness::World,
+    listening::{listener, look, payloads, until},
+    timers::now,
+};
+
+fn mail(n: usize) -> Vec<u8> {
+    format!(
+        "From: Ann <ann@example.com>\r\nTo: bob@example.com\r\nSubject: number {n}\r\n\
+         Message-ID: <{n}@example.com>\r\n\r\nthe text of {n}\r\n"
+    )
+    .into_bytes()
+}
+
+async fn mailbox(world: &World, imap: &Imap, more: Value) -> TriggerId {
+    let credential = world.credential(json!({ "username": IMAP_USER, "password": IMAP_PASSWORD }));
+    let options = json!({ "host": "127.0.0.1", "port": imap.port(), "interval_seconds": 3600 });
+    let mut body = json!({ "system": "imap", "credential_id": credential, "options": options });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    world.trigger(body).await.0
+}
+
+async fn began(world: &World, id: TriggerId) {
+    until(world, id, "the first look", |l| !l["cursor"].is_null()).await;
+}
+
+fn subjects(payloads: &[Value]) -> Vec<&str> {
+    payloads.iter().map(|mail| mail["subject"].as_str().unwrap_or("?")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_mail_fires_once_in_order_and_what_was_there_does_not() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    imap.receive(now(), &mail(0));
+    let id = mailbox(&world, &imap, json!({})).await;
+    began(&world, id).await;
+
+    // More than are read in one look.
+    for n in 1..=45 {
+        imap.receive(now(), &mail(n));
+    }
+    look(&world, id).await;
+    let after =
+        until(&world, id, "all of it", |l| l["found"] == 45 && l["state"] == "waiting").await;
+    look(&world, id).await;
+    let sessions = imap.sessions();
+    eventually("one more look", async || (imap.sessions() > sessions).then_some(())).await;
+
+    let found = payloads(&world).await;
+    let expected: Vec<String> = (1..=45).map(|n| format!("number {n}")).collect();
+    assert_eq!(subjects(&found), expected);
+    assert_eq!(found[0]["from"], json!({ "name": "Ann", "address": "ann@example.com" }));
+    assert_eq!(found[0]["text"], "the text of 1\r\n");
+    assert_eq!(
+        (&after["cursor"]["uid"], &after["cursor"]["uid_validity"]),
+        (&json!(46), &json!(1))
+    );
+    assert_eq!(world.engine().await.take(45).await[0].data.system, "imap");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_that_is_numbered_anew_neither_misses_nor_repeats() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    let id = mailbox(&world, &imap, json!({})).await;
+    began(&world, id).await;
+    for n in 1..=3 {
+        imap.receive(now(), &mail(n));
+    }
+    look(&world, id).await;
+    until(&world, id, "the first three", |l| l["found"] == 3).await;
+
+    imap.receive(now(), &mail(4));
+    imap.renumber();
+    imap.receive(now(), &mail(5));
+    look(&world, id).await;
+    until(&world, id, "the other two", |l| l["found"] == 5).await;
+
+    let found = payloads(&world).await;
+    let mut subjects = subjects(&found);
+    subjects.sort_unstable();
+    assert_eq!(subjects, ["number 1", "number 2", "number 3", "number 4", "number 5"]);
+    let recoveries = world.mine().get(&format!("/v1/triggers/{id}/recoveries")).await.expect(200);
+    let note = recoveries["items"][0]["note"].as_str().unwrap();
+    assert!(note.contains("numbered anew") && note.contains("recovered"), "{note}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_mail_fires_as_what_can_be_read_of_it() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    let id = mailbox(&world, &imap, json!({})).await;
+    began(&world, id).await;
+    let old: DateTime<Utc> = "1970-01-01T00:00:00Z".parse().unwrap();
+
+    imap.receive(old, b"Subject: a\0b\r\n\r\n\0\0\r\n* 9 FETCH (UID 9)\r\na4 OK done\r\n");
+    imap.receive(old, b"");
+    imap.receive(old, &[0xff; 3000]);
+    imap.receive(old, &"Content-Type: message/rfc822\r\n\r\n".repeat(5000).into_bytes());
+    let mut large = mail(1);
+    large.resize(400 * 1024, b'x');
+    imap.receive(old, &large);
+    look(&world, id).await;
+
+    until(&world, id, "all of it", |l| l["found"] == 5).await;
+    let found = payloads(&world).await;
+    assert_eq!(found[0]["subject"], "a\u{fffd}b");
+    assert_eq!(found.iter().filter(|mail| mail["truncated"] == true).count(), 1);
+    assert_eq!(world.engine().await.take(5).await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_or_talks_nonsense_is_told_of_and_nothing_is_lost() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    let id = mailbox(&world, &imap, json!({})).await;
+    began(&world, id).await;
+    imap.receive(now(), &mail(1));
+
+    imap.talk(Some(b"* 1 FETCH (UID 2 BODY[]<0> {99999999}\r\n"));
+    look(&world, id).await;
+    let failing = until(&world, id, "nonsense", |l| l["failures"] == 1).await;
+    assert_eq!(failing["last_error"], "the server says more than can be taken in");
+    imap.talk(None);
+    imap.refuse(true);
+    look(&world, id).await;
+    let why = "the credential is refused: the mail server does not take it";
+    until(&world, id, "a refusal", |l| l["last_error"] == why).await;
+    assert!(!listener(&world, id).await.to_string().contains(IMAP_PASSWORD));
+    imap.refuse(false);
+    look(&world, id).await;
+
+    until(&world, id, "the mail", |l| l["found"] == 1 && l["failures"] == 0).await;
+    let body = json!({ "system": "imap", "agent_id": world.agent,
+        "options": { "host": "a/b", "port": 0, "mailbox": "\n", "interval_seconds": 1 } });
+    let refused = world.mine().post("/v1/triggers", &body).await;
+    let pointers: Vec<_> =
+        refused.body["errors"].as_array().unwrap().iter().map(|e| e["pointer"].clone()).collect();
+    assert_eq!(
+        pointers,
+        ["/options/host", "/options/port", "/options/mailbox", "/options/interval_seconds"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_at_an_address_that_may_not_be_reached_is_not_connected_to() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    let credential = world.credential(json!({ "username": IMAP_USER, "password": IMAP_PASSWORD }));
+    let options = json!({ "host": "127.0.0.2", "port": imap.port() });
+    let body = json!({ "system": "imap", "credential_id": credential, "options": options });
+
+    let (id, _) = world.trigger(body).await;
+
+    let failing = until(&world, id, "a refusal", |l| l["failures"] == 1).await;
+    assert_eq!(failing["last_error"], "127.0.0.2 is not a public address");
+    assert_eq!(imap.sessions(), 0);
+}

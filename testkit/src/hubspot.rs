@@ -1,0 +1,252 @@
+//! HubSpot, as its documents say: objects with the history of their properties, searched in pages of what was modified, no
+//! deeper than 10,000; webhooks in batches of up to 100, signed. It can be told to fail, and what it would send is the test's
+//! to deliver, lose, double, delay or reorder.
+
+use std::sync::{Arc, Mutex};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::{DateTime, SecondsFormat};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::{Answer, Stub, Stubbed};
+
+/// The token that may search the portal.
+pub const HUBSPOT_TOKEN: &str = "pat-test";
+/// The portal.
+pub const HUBSPOT_PORTAL: i64 = 62515;
+/// The most changes in one delivery.
+pub const HUBSPOT_BATCH: usize = 100;
+const DEEPEST: usize = 10_000;
+const HISTORIES: usize = 50;
+
+#[derive(Clone, Debug)]
+struct Object {
+    kind: &'static str,
+    id: i64,
+    created: i64,
+    modified: i64,
+    /// Property, value, when.
+    history: Vec<(String, String, i64)>,
+}
+
+#[derive(Debug, Default)]
+struct Portal {
+    objects: Vec<Object>,
+    events: i64,
+    /// Answers to give before anything else.
+    failing: Vec<u16>,
+    /// Nobody answers.
+    away: bool,
+    searches: usize,
+}
+
+/// A stand-in for HubSpot with one portal.
+pub struct Hubspot {
+    stub: Stub,
+    portal: Arc<Mutex<Portal>>,
+}
+
+impl Hubspot {
+    /// Starts it, with an empty portal.
+    pub async fn start() -> Self {
+        let portal = Arc::<Mutex<Portal>>::default();
+        let state = portal.clone();
+        let stub = Stub::start(move |request| {
+            answer(&mut state.lock().expect("no poisoned lock"), request)
+        })
+        .await;
+        Self { stub, portal }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        self.stub.url()
+    }
+
+    /// A contact is made; what the webhook would say is answered.
+    pub fn create(&self, id: i64, millis: i64) -> Value {
+        let mut portal = self.portal();
+        portal.objects.push(Object {
+            kind: "contacts",
+            id,
+            created: millis,
+            modified: millis,
+            history: Vec::new(),
+        });
+        event(
+            &mut portal,
+            json!({ "subscriptionType": "contact.creation", "objectId": id, "occurredAt": millis }),
+        )
+    }
+
+    /// A property of a contact changes; what the webhook would say is answered.
+    pub fn set(&self, id: i64, property: &str, value: &str, millis: i64) -> Value {
+        let mut portal = self.portal();
+        let object = portal.objects.iter_mut().find(|object| object.id == id);
+        let object = object.expect("a contact that was made");
+        object.history.push((property.into(), value.into(), millis));
+        object.modified = object.modified.max(millis);
+        event(
+            &mut portal,
+            json!({ "subscriptionType": "contact.propertyChange", "objectId": id, "propertyName": property,
+                "propertyValue": value, "changeSource": "CRM_UI", "occurredAt": millis }),
+        )
+    }
+
+    /// The next requests are answered so.
+    pub fn fail_with(&self, statuses: &[u16]) {
+        self.portal().failing = statuses.iter().rev().copied().collect();
+    }
+
+    /// Whether it answers at all.
+    pub fn set_away(&self, away: bool) {
+        self.portal().away = away;
+    }
+
+    /// How often it was searched.
+    pub fn searches(&self) -> usize {
+        self.portal().searches
+    }
+
+    fn portal(&self) -> std::sync::MutexGuard<'_, Portal> {
+        self.portal.lock().expect("no poisoned lock")
+    }
+}
+
+/// The headers of a delivery to an address, signed with an app's secret at a moment in milliseconds.
+pub fn hubspot_signature(
+    secret: &str,
+    url: &str,
+    body: &str,
+    millis: i64,
+) -> [(&'static str, String); 2] {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key");
+    let mac = mac.chain_update(format!("POST{url}{body}{millis}"));
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
+    [("x-hubspot-signature-v3", signature), ("x-hubspot-request-timestamp", millis.to_string())]
+}
+
+fn event(portal: &mut Portal, mut event: Value) -> Value {
+    portal.events += 1;
+    event["eventId"] = portal.events.into();
+    event["subscriptionId"] = 7.into();
+    event["portalId"] = HUBSPOT_PORTAL.into();
+    event["appId"] = 1.into();
+    event["attemptNumber"] = 0.into();
+    event
+}
+
+fn answer(portal: &mut Portal, request: &Stubbed) -> Answer {
+    if portal.away {
+        return Answer::Reset;
+    }
+    if request.header("authorization") != format!("Bearer {HUBSPOT_TOKEN}") {
+        return problem(401, "INVALID_AUTHENTICATION");
+    }
+    if let Some(status) = portal.failing.pop() {
+        return problem(status, "RATE_LIMITS");
+    }
+    let body = request.json();
+    let path: Vec<&str> = request.path.trim_matches('/').split('/').collect();
+    match (request.method.as_str(), path.as_slice()) {
+        ("GET", ["account-info", "v3", "details"]) => {
+            Answer::Json(200, json!({ "portalId": HUBSPOT_PORTAL, "timeZone": "UTC" }))
+        }
+        ("POST", ["crm", "v3", "objects", kind, "search"]) => {
+            portal.searches += 1;
+            search(portal, kind, &body)
+        }
+        ("POST", ["crm", "v3", "objects", kind, "batch", "read"]) => histories(portal, kind, &body),
+        _ => problem(404, "OBJECT_NOT_FOUND"),
+    }
+}
+
+fn search(portal: &Portal, kind: &str, body: &Value) -> Answer {
+    let modified = if kind == "contacts" { "lastmodifieddate" } else { "hs_lastmodifieddate" };
+    let filter = &body["filterGroups"][0]["filters"][0];
+    let since = filter["value"].as_str().and_then(|value| value.parse::<i64>().ok());
+    let asked = (&filter["propertyName"], &filter["operator"], &body["sorts"][0]["propertyName"]);
+    let (Some(since), true) = (since, asked == (&json!(modified), &json!("GTE"), &json!(modified)))
+    else {
+        return problem(400, "VALIDATION_ERROR");
+    };
+    let limit = body["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
+    let after = body["after"].as_str().map_or(Some(0), |after| after.parse::<usize>().ok());
+    let (Some(after), 1..=200) = (after, limit) else { return problem(400, "VALIDATION_ERROR") };
+    if after + limit > DEEPEST {
+        return problem(400, "VALIDATION_ERROR");
+    }
+    let mut found: Vec<&Object> = portal
+        .objects
+        .iter()
+        .filter(|object| object.kind == kind && object.modified >= since)
+        .collect();
+    found.sort_by_key(|object| (object.modified, object.id));
+    let page: Vec<Value> = found
+        .iter()
+        .skip(after)
+        .take(limit)
+        .map(|object| {
+            json!({ "id": object.id.to_string(), "createdAt": time(object.created), "updatedAt": time(object.modified),
+                "archived": false, "properties": { modified: time(object.modified) } })
+        })
+        .collect();
+    let mut body = json!({ "total": found.len(), "results": page });
+    if after + limit < found.len() {
+        body["paging"] = json!({ "next": { "after": (after + limit).to_string() } });
+    }
+    Answer::Json(200, body)
+}
+
+fn histories(portal: &Portal, kind: &str, body: &Value) -> Answer {
+    let ids: Vec<i64> = body["inputs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|input| input["id"].as_str()?.parse().ok())
+        .collect();
+    if ids.is_empty() || ids.len() > HISTORIES {
+        return problem(400, "VALIDATION_ERROR");
+    }
+    let wanted: Vec<&str> = body["propertiesWithHistory"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let results: Vec<Value> = portal
+        .objects
+        .iter()
+        .filter(|object| object.kind == kind && ids.contains(&object.id))
+        .map(|object| {
+            let mut histories = json!({});
+            for name in &wanted {
+                // The latest comes first.
+                let versions = object.history.iter().rev().filter(|version| version.0 == *name);
+                let versions: Vec<Value> = versions
+                    .map(|(_, value, at)| {
+                        json!({ "value": value, "timestamp": time(*at), "sourceType": "CRM_UI" })
+                    })
+                    .collect();
+                histories[*name] = versions.into();
+            }
+            json!({ "id": object.id.to_string(), "propertiesWithHistory": histories })
+        })
+        .collect();
+    Answer::Json(200, json!({ "status": "COMPLETE", "results": results }))
+}
+
+fn time(millis: i64) -> String {
+    let at = DateTime::from_timestamp_millis(millis).expect("a time");
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn problem(status: u16, category: &str) -> Answer {
+    let body = json!({ "status": "error", "category": category, "correlationId": "c" });
+    match status {
+        429 => Answer::Raw(429, vec![("retry-after".into(), "1".into())], body.to_string().into()),
+        _ => Answer::Json(status, body),
+    }
+}

@@ -1,0 +1,244 @@
+//! An IMAP server over TLS with one mailbox, as far as reading new mail goes. It can be told to refuse, to number its messages
+//! anew, and to answer with whatever a test likes.
+
+use std::sync::{Arc, Mutex};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::{DateTime, Utc};
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWrite, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+
+/// Who may read the mailbox.
+pub const IMAP_USER: &str = "ann@example.com";
+/// And with what.
+pub const IMAP_PASSWORD: &str = "pass \"w\\ord";
+/// The authority of the server's certificate, as PEM.
+pub const IMAP_CA: &str = include_str!("imap_ca.pem");
+const CERTIFICATE: &str = include_str!("imap_leaf.pem");
+/// Made for tests, and good for nothing else.
+const KEY: &str = include_str!("imap_key.b64");
+
+#[derive(Debug)]
+struct Mailbox {
+    validity: u32,
+    next: u32,
+    /// UID, when it arrived, what it says.
+    messages: Vec<(u32, DateTime<Utc>, Vec<u8>)>,
+    /// What is said in place of an answer to `UID FETCH`.
+    nonsense: Option<Vec<u8>>,
+    refusing: bool,
+    sessions: usize,
+}
+
+/// A stand-in for a mail server; stops when dropped.
+pub struct Imap {
+    port: u16,
+    mailbox: Arc<Mutex<Mailbox>>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Imap {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Imap {
+    /// Starts it, with an empty mailbox.
+    pub async fn start() -> Self {
+        let mailbox = Arc::new(Mutex::new(Mailbox {
+            validity: 1,
+            next: 1,
+            messages: Vec::new(),
+            nonsense: None,
+            refusing: false,
+            sessions: 0,
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let (acceptor, state) = (acceptor(), mailbox.clone());
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "a test server has no lifecycle but its test's"
+        )]
+        let server = tokio::spawn(async move {
+            let mut sessions = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, state) = (acceptor.clone(), state.clone());
+                // A client that hangs up ends its session.
+                sessions.spawn(async move { drop(serve(stream, &acceptor, &state).await) });
+            }
+        });
+        Self { port, mailbox, server }
+    }
+
+    /// The port it listens on, at 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A message comes; its UID is answered.
+    pub fn receive(&self, at: DateTime<Utc>, message: &[u8]) -> u32 {
+        let mut mailbox = self.mailbox();
+        let uid = mailbox.next;
+        mailbox.next += 1;
+        mailbox.messages.push((uid, at, message.to_vec()));
+        uid
+    }
+
+    /// All messages get new numbers.
+    pub fn renumber(&self) {
+        let mut mailbox = self.mailbox();
+        mailbox.validity += 1;
+        let count = mailbox.messages.len() as u32;
+        for (place, message) in mailbox.messages.iter_mut().enumerate() {
+            message.0 = place as u32 + 1;
+        }
+        mailbox.next = count + 1;
+    }
+
+    /// What is said from now on in place of messages; none for what is right.
+    pub fn talk(&self, nonsense: Option<&[u8]>) {
+        self.mailbox().nonsense = nonsense.map(<[u8]>::to_vec);
+    }
+
+    /// Whether nobody may log in.
+    pub fn refuse(&self, refusing: bool) {
+        self.mailbox().refusing = refusing;
+    }
+
+    /// How many sessions there were.
+    pub fn sessions(&self) -> usize {
+        self.mailbox().sessions
+    }
+
+    fn mailbox(&self) -> std::sync::MutexGuard<'_, Mailbox> {
+        self.mailbox.lock().expect("no poisoned lock")
+    }
+}
+
+fn acceptor() -> TlsAcceptor {
+    let key: String = KEY.split_ascii_whitespace().collect();
+    let key = PrivateKeyDer::Pkcs8(STANDARD.decode(key).expect("base64").into());
+    let certificate =
+        CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).expect("a certificate");
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions of TLS")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a key for the certificate");
+    TlsAcceptor::from(Arc::new(config))
+}
+
+async fn serve(
+    stream: TcpStream,
+    acceptor: &TlsAcceptor,
+    mailbox: &Mutex<Mailbox>,
+) -> std::io::Result<()> {
+    let mut stream = BufReader::new(acceptor.accept(stream).await?);
+    mailbox.lock().expect("no poisoned lock").sessions += 1;
+    say(stream.get_mut(), b"* OK ready\r\n").await?;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if (&mut stream).take(8192).read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        let (tag, command) = line.trim_end().split_once(' ').unwrap_or_default();
+        let (tag, command) = (tag.to_owned(), command.to_owned());
+        if command == "AUTHENTICATE PLAIN" {
+            say(stream.get_mut(), b"+ \r\n").await?;
+            line.clear();
+            stream.read_line(&mut line).await?;
+            let proof = STANDARD.decode(line.trim_end()).unwrap_or_default();
+            let right = proof == format!("\0{IMAP_USER}\0{IMAP_PASSWORD}").as_bytes();
+            let refusing = mailbox.lock().expect("no poisoned lock").refusing;
+            let word = if right && !refusing { "OK" } else { "NO [AUTHENTICATIONFAILED]" };
+            say(stream.get_mut(), format!("{tag} {word} said\r\n").as_bytes()).await?;
+            continue;
+        }
+        let (mut told, end) = answer(&mailbox.lock().expect("no poisoned lock"), &command);
+        told.extend_from_slice(format!("{tag} {end}\r\n").as_bytes());
+        say(stream.get_mut(), &told).await?;
+        if command == "LOGOUT" {
+            return stream.get_mut().shutdown().await;
+        }
+    }
+}
+
+async fn say(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
+    to.write_all(bytes).await?;
+    to.flush().await
+}
+
+fn answer(mailbox: &Mailbox, command: &str) -> (Vec<u8>, &'static str) {
+    if command.starts_with("EXAMINE ") {
+        let told = format!(
+            "* {} EXISTS\r\n* OK [UIDVALIDITY {}] ok\r\n* OK [UIDNEXT {}] ok\r\n",
+            mailbox.messages.len(),
+            mailbox.validity,
+            mailbox.next
+        );
+        return (told.into_bytes(), "OK [READ-ONLY] done");
+    }
+    if let Some(range) = command.strip_prefix("UID SEARCH UID ") {
+        let from: u32 = range.trim_end_matches(":*").parse().unwrap_or_default();
+        let mut found: Vec<u32> =
+            mailbox.messages.iter().map(|message| message.0).filter(|uid| *uid >= from).collect();
+        // `*` is the last one, whatever stands before it.
+        if found.is_empty() {
+            found.extend(mailbox.messages.last().map(|message| message.0));
+        }
+        return (list(&found), "OK done");
+    }
+    if let Some(day) = command.strip_prefix("UID SEARCH SINCE ") {
+        let day = chrono::NaiveDate::parse_from_str(day, "%d-%b-%Y").unwrap_or_default();
+        let since = mailbox.messages.iter().filter(|message| message.1.date_naive() >= day);
+        let found: Vec<u32> = since.map(|message| message.0).collect();
+        return (list(&found), "OK done");
+    }
+    if let Some(rest) = command.strip_prefix("UID FETCH ") {
+        if let Some(nonsense) = &mailbox.nonsense {
+            return (nonsense.clone(), "OK done");
+        }
+        let (set, _) = rest.split_once(' ').unwrap_or_default();
+        let uids: Vec<u32> = set.split(',').filter_map(|uid| uid.parse().ok()).collect();
+        let mut told = Vec::new();
+        for (place, (uid, at, message)) in mailbox.messages.iter().enumerate() {
+            if uids.contains(uid) {
+                let part = &message[..message.len().min(256 * 1024)];
+                let head = format!(
+                    "* {} FETCH (UID {uid} INTERNALDATE \"{}\" RFC822.SIZE {} BODY[]<0> {{{}}}\r\n",
+                    place + 1,
+                    at.format("%d-%b-%Y %H:%M:%S +0000"),
+                    message.len(),
+                    part.len()
+                );
+                told.extend_from_slice(head.as_bytes());
+                told.extend_from_slice(part);
+                told.extend_from_slice(b")\r\n");
+            }
+        }
+        return (told, "OK done");
+    }
+    match command {
+        "LOGOUT" => (b"* BYE\r\n".to_vec(), "OK done"),
+        _ => (Vec::new(), "BAD what"),
+    }
+}
+
+fn list(uids: &[u32]) -> Vec<u8> {
+    let words: Vec<String> =
+        ["* SEARCH".to_owned()].into_iter().chain(uids.iter().map(u32::to_string)).collect();
+    format!("{}\r\n", words.join(" ")).into_bytes()
+}

@@ -328,7 +328,8 @@ async fn an_agent_describes_itself_as_the_model_will_see_it() {
         described,
         json!({ "agent_id": agent["agent_id"], "version": 2, "name": "a", "model": "sim:echo",
             "description": "", "fallback_model": null, "temperature": 1.0, "max_tokens": null,
-            "output_schema": null, "instructions": "Hi.", "max_steps": 10, "tools": [{ "name": "weather",
+            "output_schema": null, "instructions": "Hi.", "variables": {}, "max_steps": 10,
+            "tools": [{ "name": "weather",
             "description": "The weather in a city.", "effect": "read",
             "schema": { "type": "function", "function": function } }] })
     );

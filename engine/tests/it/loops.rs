@@ -12,12 +12,12 @@ use crate::scene;
 
 #[tokio::test]
 async fn a_model_is_asked_as_its_agent_says_and_the_fallback_when_it_refuses() {
-    let model = Stub::start(|seen| match seen.json()["model"].as_str() {
-        Some("gpt-4o") => Answer::Json(400, json!({ "error": { "message": "not today" } })),
-        _ => {
-            let message = json!({ "role": "assistant", "content": "in its place" });
-            Answer::Json(200, json!({ "choices": [{ "index": 0, "message": message }] }))
+    let model = Stub::start(|seen| {
+        if seen.json()["model"] == "gpt-4o" {
+            return Answer::Json(400, json!({ "error": { "message": "not today" } }));
         }
+        let message = json!({ "role": "assistant", "content": "in its place" });
+        Answer::Json(200, json!({ "choices": [{ "index": 0, "message": message }] }))
     })
     .await;
     let url = format!("{}/v1", model.url());

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
+use crate::callbacks::CallbackKey;
 use crate::catalogue::Catalogue;
 use crate::clients::{credsvc::Credsvc, eventsvc::Eventsvc, gateway::Gateway};
 use crate::committer::Committer;
@@ -72,6 +73,8 @@ pub(crate) struct Parts {
     /// This process as an owner of runs.
     pub(crate) worker: WorkerId,
     pub(crate) lease: Arc<Lease>,
+    /// What tokens of calls are made of that others answer later.
+    pub(crate) callback_key: CallbackKey,
     /// Telling tenants of their runs.
     pub(crate) webhooks: Arc<Webhooks>,
     /// Rung when an agent has been deleted.

@@ -54,6 +54,15 @@ codes! {
     RUN_NOT_ENDED = "run_not_ended", 409, "The run is under way; only one that has ended is done over.";
     RUN_NOT_RETRYABLE = "run_not_retryable", 409, "A swarm's run is started anew, not done over.";
     RUN_ENDED = "run_ended", 409, "The run has ended; its status never changes again.";
+    APPROVAL_NOT_FOUND = "approval_not_found", 404, "There is no such approval, or it is not yours to see.";
+    APPROVAL_CLOSED = "approval_closed", 409, "It has been decided about the call, or the time for it is over.";
+    APPROVAL_CHANGED = "approval_changed", 409, "The arguments were edited after you looked; a vote counts for what it was cast on.";
+    APPROVAL_VOTED = "approval_voted", 409, "You have approved of the call as it is; a second vote adds nothing.";
+    NOT_A_VOTER = "not_a_voter", 403, "The rules that ask about the call do not let you vote on it.";
+    CALLBACK_NOT_FOUND = "callback_not_found", 404, "No call has this token.";
+    CALLBACK_CLOSED = "callback_closed", 409, "The call has been answered, its time is over, or its run has ended.";
+    RUN_PAUSED = "run_paused", 409, "The run is paused, or about to be.";
+    RUN_NOT_PAUSED = "run_not_paused", 409, "The run is not paused: there is nothing to resume.";
     QUESTION_NOT_FOUND = "question_not_found", 404, "The run asks no such question.";
     QUESTION_ANSWERED = "question_answered", 409, "Somebody has answered the question already.";
     EFFECT_NOT_FOUND = "effect_not_found", 404, "The run has made no such call.";

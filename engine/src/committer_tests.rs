@@ -109,6 +109,7 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         models: Vec::new(),
         unavailable: None,
         hooks: Vec::new(),
+        approvals: Vec::new(),
         history: Vec::new(),
         recalled: None,
         swarm: None,

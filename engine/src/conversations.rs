@@ -77,7 +77,7 @@ pub(crate) async fn stop(
         }
         let reason = reason.to_owned();
         signal::insert(tx, *run, &Signal::Cancel { by: Some(by), reason }).await?;
-        queue::wake(tx, *run).await?;
+        queue::rouse(tx, *run).await?;
         stopped.push(*run);
     }
     Ok(stopped)

@@ -6,10 +6,11 @@ use servicekit::FieldError;
 use shared_models::{AgentScope, AgentStatus, AgentType, CredentialId, TeamId};
 use utoipa::ToSchema;
 
+use crate::approvals::{self, Rule};
 use crate::hooks::{self, Hook};
 use crate::models;
-
 use crate::template;
+
 /// An agent as it can be edited. A patch is merged into this form and read back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +74,10 @@ pub(crate) struct AgentFields {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 16)]
     pub(crate) hooks: Vec<Hook>,
+    /// When people are asked before a tool is called, besides what the tools themselves say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 16)]
+    pub(crate) approvals: Vec<Rule>,
     #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
@@ -160,11 +165,6 @@ impl AgentFields {
             "at most 256 KiB",
         );
         let persona = self.custom_persona_prompt.as_deref().unwrap_or_default();
-        refuse(persona.len() > Self::LONGEST_PERSONA, "/custom_persona_prompt", "at most 64 KiB");
-        refuse(
-            self.use_custom_persona && persona.trim().is_empty(),
-            "/custom_persona_prompt",
-            "needed while `use_custom_persona` is set",
         for (pointer, text) in
             [("/instructions", self.instructions.as_str()), ("/custom_persona_prompt", persona)]
         {
@@ -172,6 +172,11 @@ impl AgentFields {
                 refuse(true, pointer, &why);
             }
         }
+        refuse(persona.len() > Self::LONGEST_PERSONA, "/custom_persona_prompt", "at most 64 KiB");
+        refuse(
+            self.use_custom_persona && persona.trim().is_empty(),
+            "/custom_persona_prompt",
+            "needed while `use_custom_persona` is set",
         );
         refuse(!(1..=1000).contains(&self.max_steps), "/max_steps", "from 1 to 1000");
         refuse(!(0.0..=2.0).contains(&self.temperature), "/temperature", "from 0 to 2");
@@ -196,6 +201,7 @@ impl AgentFields {
             refuse(most.is_some_and(|n| n < 1), pointer, "at least 1");
         }
         errors.extend(hooks::check(&self.hooks));
+        errors.extend(approvals::check(&self.approvals));
         if let Some(why) = self.output_schema.as_ref().and_then(not_a_schema) {
             errors.push(FieldError::new("/output_schema", why));
         }

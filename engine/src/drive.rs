@@ -5,7 +5,9 @@
 //! journal; all it does goes through the journal; and an append that is refused because somebody else owns the run
 //! now ends the task on the spot.
 
+mod approvals;
 pub(crate) mod artifacts;
+mod callbacks;
 mod deferral;
 mod doubt;
 mod finish;
@@ -13,6 +15,7 @@ mod hooks;
 mod interrupt;
 mod load;
 mod model;
+mod pause;
 mod tools;
 mod tree;
 mod waits;
@@ -36,7 +39,7 @@ use crate::live::Active;
 use crate::record::{ContentRef, Record};
 use crate::store::effect;
 use crate::store::queue::{self, Claimed, Counted};
-use crate::transcript::Waited;
+use crate::transcript::{Approved, Waited};
 
 /// What stays the same while a run is driven; in a tree, while one of its members is.
 #[derive(Clone)]
@@ -97,6 +100,10 @@ struct Run {
     lingering: BTreeMap<String, Instant>,
     /// Calls whose answer comes as a signal.
     waiting: BTreeMap<String, Waited>,
+    /// Calls that people have approved of, and of what.
+    approved: BTreeMap<String, Approved>,
+    /// Somebody wants it to stop for a while.
+    pausing: Option<pause::Pause>,
     /// Tools that were looked for and found, in that order.
     found: Vec<String>,
     /// Hooks that have let the run go on; none until that is looked up.
@@ -120,6 +127,8 @@ impl Run {
             doubts: BTreeMap::new(),
             lingering: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            approved: BTreeMap::new(),
+            pausing: None,
             found: Vec::new(),
             passed: None,
             vetoed: None,
@@ -206,10 +215,15 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
         if let Some(stop) = interrupt::take_signals(cx, run).await? {
             return finish::stopped(cx, run, stop).await;
         }
+        let next = due(&run.state).pop();
+        if let Some(pause) =
+            run.pausing.take().filter(|_| !matches!(next, Some(Command::Finish(_))))
+        {
+            return pause::begin(cx, pause).await;
+        }
         if cx.snapshot.waits_for_its_turn() {
             return wait(cx, run).await;
         }
-        let next = due(&run.state).pop();
         if cx.app.draining.is_cancelled() && !matches!(next, Some(Command::Finish(_))) {
             return release(cx).await;
         }

@@ -2,8 +2,8 @@
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
 use shared_models::{
-    AgentId, ConversationId, CredentialId, McpServerId, MessageId, ModelId, PriceId, RunId,
-    SwarmId, ToolId, WebhookEndpointId,
+    AgentId, ApprovalId, ConversationId, CredentialId, McpServerId, MessageId, ModelId, PriceId,
+    RunId, SwarmId, ToolId, WebhookEndpointId,
 };
 
 use crate::codes;
@@ -97,12 +97,30 @@ pub(crate) enum Error {
     RunNotRetryable,
     #[error("the run has ended")]
     RunEnded,
+    #[error("the run is paused, or about to be")]
+    RunPaused,
+    #[error("the run is not paused")]
+    RunNotPaused,
     #[error("there is no artifact `{0}`")]
     ArtifactNotFound(String),
     #[error("there is no conversation {0}")]
     ConversationNotFound(ConversationId),
     #[error("a run of the conversation is under way")]
     ConversationBusy,
+    #[error("no call has this token")]
+    CallbackNotFound,
+    #[error("{0}")]
+    CallbackClosed(&'static str),
+    #[error("there is no approval {0}")]
+    ApprovalNotFound(ApprovalId),
+    #[error("it is {0} already")]
+    ApprovalClosed(&'static str),
+    #[error("what would be sent has been changed in the meantime: look at it again")]
+    ApprovalChanged,
+    #[error("you have voted for this call as it is")]
+    ApprovalVoted,
+    #[error("{0}")]
+    NotAVoter(&'static str),
     #[error("the run asks no such question")]
     QuestionNotFound,
     #[error("the question has been answered")]
@@ -153,6 +171,13 @@ impl From<Error> for Problem {
             Error::ServerNotFound(_) => &codes::MCP_SERVER_NOT_FOUND,
             Error::ServerNameTaken(_) => &codes::MCP_SERVER_NAME_TAKEN,
             Error::ServerUnreachable(_) => &codes::MCP_SERVER_UNREACHABLE,
+            Error::CallbackNotFound => &codes::CALLBACK_NOT_FOUND,
+            Error::CallbackClosed(_) => &codes::CALLBACK_CLOSED,
+            Error::ApprovalNotFound(_) => &codes::APPROVAL_NOT_FOUND,
+            Error::ApprovalClosed(_) => &codes::APPROVAL_CLOSED,
+            Error::ApprovalChanged => &codes::APPROVAL_CHANGED,
+            Error::ApprovalVoted => &codes::APPROVAL_VOTED,
+            Error::NotAVoter(_) => &codes::NOT_A_VOTER,
             Error::QuestionNotFound => &codes::QUESTION_NOT_FOUND,
             Error::QuestionAnswered => &codes::QUESTION_ANSWERED,
             Error::ToolNameTaken(_) => &codes::TOOL_NAME_TAKEN,
@@ -175,6 +200,8 @@ impl From<Error> for Problem {
             Error::RunNotEnded => &codes::RUN_NOT_ENDED,
             Error::RunNotRetryable => &codes::RUN_NOT_RETRYABLE,
             Error::RunEnded => &codes::RUN_ENDED,
+            Error::RunPaused => &codes::RUN_PAUSED,
+            Error::RunNotPaused => &codes::RUN_NOT_PAUSED,
             Error::ArtifactNotFound(_) => &codes::ARTIFACT_NOT_FOUND,
             Error::ConversationNotFound(_) => &codes::CONVERSATION_NOT_FOUND,
             Error::ConversationBusy => &codes::CONVERSATION_BUSY,

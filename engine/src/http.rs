@@ -1,5 +1,7 @@
 //! The API, one file per verb on a noun.
 
+pub(crate) mod approvals;
+pub(crate) mod callbacks;
 pub(crate) mod conversations;
 pub(crate) mod edge;
 pub(crate) mod models;

@@ -7,8 +7,10 @@
 //! another one stopped: see [`drive`](crate::drive) for the order of things.
 
 mod app;
+mod approvals;
 mod bell;
 mod call_key;
+mod callbacks;
 mod catalogue;
 mod clients;
 mod codes;
@@ -27,9 +29,10 @@ mod journal;
 mod lease;
 mod listeners;
 mod live;
-mod models;
-mod prices;
 mod lost_tools;
+mod models;
+mod pauses;
+mod prices;
 mod reader;
 mod record;
 mod routes;
@@ -37,11 +40,11 @@ mod snapshot;
 mod start;
 mod store;
 mod swarm;
+mod template;
 mod toolbox;
 mod tools;
 mod transcript;
 mod visibility;
-mod template;
 mod webhooks;
 mod workers;
 

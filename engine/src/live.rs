@@ -52,6 +52,9 @@ impl RunEvent {
         if let Some(message) = self.data.get_mut("message") {
             *message = redacted(message);
         }
+        if let Some(arguments) = self.data.get_mut("arguments") {
+            *arguments = json!("redacted");
+        }
         for field in ["/error", "/reason", "/failure/message", "/question"] {
             if let Some(text) = self.data.pointer_mut(field).filter(|text| text.is_string()) {
                 *text = json!("redacted");
@@ -102,7 +105,7 @@ impl Live {
     pub(crate) fn settles(json: &[u8]) -> bool {
         let delta = json.starts_with(br#"{"delta""#);
         let other = json.starts_with(br#"{"record""#)
-            && !["finished", "waiting"].iter().any(|kind| {
+            && !["finished", "waiting", "paused"].iter().any(|kind| {
                 let kind = format!(r#","kind":"{kind}","data":"#);
                 json.windows(kind.len()).any(|window| window == kind.as_bytes())
             });

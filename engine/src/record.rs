@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared_models::{
-    AgentId, Effect, EventId, HookPoint, MicroUsd, RunId, RunStatus, SwarmId, TriggerId, Usage,
-    UserId, WaitReason, WorkerId,
+    AgentId, ApprovalId, Effect, EventId, HookPoint, MicroUsd, RunId, RunStatus, SwarmId,
+    TriggerId, Usage, UserId, WaitReason, WorkerId,
 };
 use uuid::Uuid;
 
@@ -133,6 +133,40 @@ pub(crate) enum Record {
     ToolAnswered { call_id: String, tool_name: String, message: ContentRef, error: bool },
     /// Somebody who knows said what became of a call in doubt.
     DoubtAnswered { call_id: String, happened: bool, by: UserId },
+    /// People are asked about a call before it is made.
+    ApprovalRequested {
+        call_id: String,
+        tool_name: String,
+        approval_id: ApprovalId,
+        /// The SHA-256 of what would be executed, in hex.
+        binding: String,
+    },
+    /// People have said what is to become of a call, or nobody has in time.
+    ApprovalDecided {
+        call_id: String,
+        tool_name: String,
+        approval_id: ApprovalId,
+        approved: bool,
+        /// What they approved of; no other call is made by it.
+        binding: String,
+        /// What is sent instead of what the model wrote, when they have changed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        arguments: Option<Value>,
+        /// Nobody when time has decided.
+        by: Vec<UserId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Somebody has stopped the run for a while.
+    Paused {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<UserId>,
+    },
+    /// Somebody has let it go on.
+    Unpaused {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<UserId>,
+    },
     /// The run holds no worker until something outside happens.
     Waiting { reason: WaitReason },
     /// A hook has let the run go on.
@@ -206,6 +240,10 @@ impl Record {
             | Self::ToolInDoubt { .. }
             | Self::DoubtAnswered { .. }
             | Self::Waiting { .. }
+            | Self::Paused { .. }
+            | Self::Unpaused { .. }
+            | Self::ApprovalRequested { .. }
+            | Self::ApprovalDecided { .. }
             | Self::HookPassed { .. }
             | Self::HookFailed { .. }
             | Self::Aborted { .. }

@@ -28,6 +28,10 @@ fn routes() -> OpenApiRouter<App> {
         .merge(http::conversations::routes())
         // runs
         .merge(http::runs::routes())
+        // calls that people are asked about
+        .merge(http::approvals::routes())
+        // answers to calls that were taken
+        .merge(http::callbacks::routes())
         // endpoints that are told of runs
         .merge(http::webhooks::routes())
 }

@@ -11,6 +11,7 @@ use shared_models::{
 };
 
 use crate::{
+    approvals::Rule,
     definition::{AgentFields, Limits},
     error::Error,
     hooks::Hook,
@@ -33,10 +34,10 @@ pub(crate) struct RunSnapshot {
     pub(crate) status: AgentStatus,
     /// With the persona in force before them, and filled in once there is a run.
     pub(crate) instructions: String,
-    pub(crate) model: String,
     /// What was said for the instructions when the run was started.
     #[serde(default, skip_serializing_if = "Variables::is_empty")]
     pub(crate) variables: Variables,
+    pub(crate) model: String,
     pub(crate) fallback_model: Option<String>,
     pub(crate) model_credential: Option<CredentialId>,
     pub(crate) temperature: f32,
@@ -55,6 +56,9 @@ pub(crate) struct RunSnapshot {
     pub(crate) unavailable: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) hooks: Vec<Hook>,
+    /// When people are asked before a tool is called, whichever it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) approvals: Vec<Rule>,
     /// What was said before the run's own input.
     #[serde(default)]
     pub(crate) history: Vec<Message>,
@@ -112,13 +116,13 @@ fn open<'a>(plan: &mut Plan, agents: &mut impl Iterator<Item = &'a RunSnapshot>)
 pub(crate) struct Recalled {
     pub(crate) conversation_id: ConversationId,
     pub(crate) range: Option<(i64, i64)>,
+    /// What an earlier run has made of those before them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) summary: Option<String>,
 }
 
 /// A tool as one agent has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    /// What an earlier run has made of those before them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) summary: Option<String>,
 pub(crate) struct SnapshotTool {
     pub(crate) tool_id: ToolId,
     pub(crate) version: i32,
@@ -134,6 +138,9 @@ pub(crate) struct SnapshotTool {
     /// The only hosts the credential goes to.
     #[serde(default)]
     pub(crate) credential_hosts: Vec<String>,
+    /// When people are asked before it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) approval: Option<Rule>,
 }
 
 /// The agent as a run would start with it now, or in one of its versions; none when there is no such agent or version.
@@ -169,6 +176,7 @@ pub(crate) async fn build(
         team_id: agent.fields.team_id,
         status: agent.fields.status,
         instructions,
+        variables: Variables::new(),
         model,
         fallback_model,
         model_credential: model_credential_id,
@@ -176,11 +184,11 @@ pub(crate) async fn build(
         max_tokens: fields.max_tokens,
         max_steps: fields.max_steps,
         limits: fields.limits,
-        variables: Variables::new(),
         output_schema,
         models,
         unavailable,
         hooks: fields.hooks,
+        approvals: fields.approvals,
         history: Vec::new(),
         recalled: None,
         tools,

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::app::{App, Parts};
 use crate::bell::Bell;
+use crate::callbacks::CallbackKey;
 use crate::catalogue::Catalogue;
 use crate::clients::{credsvc::Credsvc, eventsvc::Eventsvc, gateway::Gateway};
 use crate::committer::Committer;
@@ -87,6 +88,7 @@ async fn build(
     let committer = Committer::start(&service.db, &config.runs, relay_handle.clone(), life)?;
     Ok(Parts {
         verifier: Verifier::from_url(Service::Engine, service.auth.jwks_url.clone(), http.clone()),
+        callback_key: CallbackKey::new(&service.auth.service_key),
         models: Arc::new(Models::new(config.models.clone(), egress.clone())?),
         prices: Arc::default(),
         egress,

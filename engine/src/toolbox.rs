@@ -49,6 +49,8 @@ pub(crate) enum Waiting {
     },
     /// Another run's.
     Child(RunId),
+    /// The other side's, which has taken the call and brings the answer later.
+    Callback,
 }
 
 impl Waiting {
@@ -57,6 +59,7 @@ impl Waiting {
         match self {
             Self::Input { .. } => WaitReason::Input,
             Self::Child(_) => WaitReason::Child,
+            Self::Callback => WaitReason::Callback,
         }
     }
 }

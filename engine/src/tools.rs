@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 pub(crate) use config::ToolConfig;
 
+use crate::approvals::Rule;
 use crate::definition::unstorable;
 
 /// A tool as it can be edited. A patch is merged into this form and read back.
@@ -42,6 +43,10 @@ pub(crate) struct ToolFields {
     #[serde(default = "half_a_minute")]
     #[schema(minimum = 100, maximum = 600_000)]
     pub(crate) timeout_ms: u32,
+    /// When people are asked before a call is made: `{}` is always, by anybody who sees the run. Agents have rules of their
+    /// own besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) approval: Option<Rule>,
     #[schema(value_type = ToolConfig)]
     pub(crate) config: Value,
 }
@@ -79,6 +84,7 @@ impl ToolFields {
         if let Err(why) = agentcore::validate::check_schema(&self.parameters) {
             errors.push(FieldError::new("/parameters", why));
         }
+        errors.extend(self.approval.iter().flat_map(|rule| rule.check("/approval")));
         errors
     }
 

@@ -6,7 +6,8 @@ use agentcore::swarm::{AgentPlan, Path, Plan, SwarmState, Work, step};
 use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish};
 use anyhow::Context as _;
 use dbutil::TenantTx;
-use shared_models::{MicroUsd, RunId, Usage, WaitReason};
+use serde_json::Value;
+use shared_models::{ApprovalId, MicroUsd, RunId, Usage, WaitReason};
 
 use crate::call_key;
 use crate::error::Error;
@@ -36,6 +37,8 @@ pub(crate) struct Told {
     pub(crate) doubts: BTreeMap<String, String>,
     /// Calls whose answer comes as a signal, and what they wait for.
     pub(crate) waiting: BTreeMap<String, Waited>,
+    /// Calls that people have approved of.
+    pub(crate) approved: BTreeMap<String, Approved>,
     /// Tools that were looked for and found, in that order.
     pub(crate) found: Vec<String>,
     /// The last reply that said something.
@@ -47,6 +50,16 @@ pub(crate) struct Told {
 pub(crate) struct Waited {
     pub(crate) reason: WaitReason,
     pub(crate) child: Option<RunId>,
+    pub(crate) approval: Option<ApprovalId>,
+}
+
+/// What people have approved of.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Approved {
+    /// The SHA-256 of it, in hex.
+    pub(crate) binding: String,
+    /// What is sent instead of what the model wrote.
+    pub(crate) arguments: Option<Value>,
 }
 
 /// Reads a run back: what it was started with, and where it stands.
@@ -257,8 +270,19 @@ impl Told {
             }
             Record::ToolsFound { names, .. } => self.found.extend(names.iter().cloned()),
             Record::ToolWaiting { call_id, reason, child_run_id, .. } => {
-                let waited = Waited { reason: *reason, child: *child_run_id };
+                let waited = Waited { reason: *reason, child: *child_run_id, approval: None };
                 self.waiting.insert(call_id.clone(), waited);
+            }
+            Record::ApprovalRequested { call_id, approval_id, .. } => {
+                let (reason, approval) = (WaitReason::Approval, Some(*approval_id));
+                self.waiting.insert(call_id.clone(), Waited { reason, child: None, approval });
+            }
+            Record::ApprovalDecided { call_id, approved, binding, arguments, .. } => {
+                self.waiting.remove(call_id);
+                if *approved {
+                    let (binding, arguments) = (binding.clone(), arguments.clone());
+                    self.approved.insert(call_id.clone(), Approved { binding, arguments });
+                }
             }
             _ => {}
         }

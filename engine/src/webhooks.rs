@@ -23,8 +23,16 @@ pub(crate) use send::{Attempt, attempt};
 pub(crate) use sign::{check_secret, make_secret};
 
 /// The events there are. An endpoint that names none gets them all.
-pub(crate) const EVENT_TYPES: &[&str] =
-    &["run.created", "run.started", "run.waiting", "run.finished", "run.refused"];
+pub(crate) const EVENT_TYPES: &[&str] = &[
+    "run.created",
+    "run.started",
+    "run.waiting",
+    "run.finished",
+    "run.refused",
+    "approval.requested",
+    "approval.decided",
+    "approval.expired",
+];
 /// How many attempts at an endpoint may be under way at once in one process.
 pub(crate) const PER_ENDPOINT: i64 = 4;
 /// How many attempts of all.

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use shared_models::events::{
     Event,
     agent::AgentDeleted,
+    approval::{ApprovalDecided, ApprovalExpired, ApprovalRequested},
     credential::{
         CredentialCreated, CredentialDeleted, CredentialHealthChanged, CredentialHoneyUsed,
         CredentialUpdated,
@@ -28,6 +29,9 @@ pub fn event_schemas() -> Value {
             describe::<RunWaiting>(),
             describe::<RunFinished>(),
             describe::<RunRefused>(),
+            describe::<ApprovalRequested>(),
+            describe::<ApprovalDecided>(),
+            describe::<ApprovalExpired>(),
             describe::<AgentDeleted>(),
             describe::<SwarmDeleted>(),
             describe::<CredentialCreated>(),

@@ -4,6 +4,7 @@
 //! nobody filters on it.
 
 pub mod agent;
+pub mod approval;
 pub mod credential;
 pub mod run;
 pub mod swarm;

@@ -166,6 +166,8 @@ ids! {
     ToolImportId = "imp";
     /// Where a tenant wants to be told of its runs.
     WebhookEndpointId = "whe";
+    /// A call that people are asked about before it is made.
+    ApprovalId = "apr";
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use agentcore::{FinishReason, Happened, Outcome, Usage};
 use shared_models::events::run::RunFinished;
-use shared_models::{Effect, EffectState, MicroUsd, RunStatus, UserId};
+use shared_models::{Effect, EffectState, MicroUsd, RunStatus, UserId, WaitReason};
 
 use super::interrupt::Stop;
 use super::{Cx, Run, doubt, tools, waits};
@@ -75,6 +75,9 @@ pub(super) fn settle_calls(cx: &Cx<'_>, run: &mut Run, reason: &str) {
     for call in open.cloned().collect::<Vec<_>>() {
         let sent = run.flights.get(&call.id).is_some_and(tools::Flight::is_sent);
         let harmful = tools::class(cx, &call) == Effect::Unsafe;
+        let waited = run.waiting.get(&call.id).map(|waited| waited.reason);
+        // The other side is at it, whether we wait for it or not.
+        let sent = sent || waited == Some(WaitReason::Callback);
         if (sent && harmful) || lingering.contains(&call.id) {
             doubt::raise(cx, run, &call.id, "the run was stopped while the call was under way");
         } else if run.flights.contains_key(&call.id)

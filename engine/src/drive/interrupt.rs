@@ -2,7 +2,8 @@
 
 use shared_models::UserId;
 
-use super::{Cx, Run, doubt, waits};
+use super::pause::{self, Pause};
+use super::{Cx, Run, approvals, callbacks, doubt, waits};
 use crate::error::Error;
 use crate::store::signal::{self, Signal};
 
@@ -45,7 +46,13 @@ async fn cancelled(cx: &Cx<'_>) -> Result<Option<Stop>, sqlx::Error> {
     let signals = signal::open(&mut tx, cx.claimed.run).await?;
     Ok(signals.into_iter().find_map(|(_, signal)| match signal {
         Signal::Cancel { by, reason } => Some(Stop::Cancelled { by, reason }),
-        Signal::Doubt { .. } | Signal::Answered { .. } | Signal::ChildEnded { .. } => None,
+        Signal::Doubt { .. }
+        | Signal::Answered { .. }
+        | Signal::ChildEnded { .. }
+        | Signal::Pause { .. }
+        | Signal::Resume { .. }
+        | Signal::Decided { .. }
+        | Signal::CalledBack { .. } => None,
     }))
 }
 
@@ -63,6 +70,22 @@ pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<St
         match signal {
             Signal::Cancel { by, reason } => return Ok(Some(Stop::Cancelled { by, reason })),
             Signal::Doubt { .. } => doubt::answered(cx, run, &signal)?,
+            Signal::Pause { by } => run.pausing = Some(Pause { by }),
+            Signal::Resume { by } => {
+                run.pausing = None;
+                pause::resume_children(cx, by).await?;
+                pause::note_end(cx, by);
+            }
+            Signal::Decided { .. } => {
+                if let Some(decision) = approvals::look_up(cx, &signal).await? {
+                    approvals::decided(cx, run, decision)?;
+                }
+            }
+            Signal::CalledBack { .. } => {
+                if let Some(back) = callbacks::look_up(cx, &signal).await? {
+                    callbacks::take(cx, run, back)?;
+                }
+            }
             Signal::Answered { .. } | Signal::ChildEnded { .. } => {
                 if let Some(answer) = waits::answer(cx, &signal).await? {
                     waits::answered(cx, run, &signal, answer)?;

@@ -62,6 +62,7 @@ impl Run {
     pub(super) fn recall(&mut self, told: Told) {
         self.doubts = told.doubts;
         self.waiting = told.waiting;
+        self.approved = told.approved;
         self.found = told.found;
         self.output = told.output;
     }
@@ -73,7 +74,10 @@ impl Run {
             return;
         }
         let open: Vec<String> = self.state.unanswered().map(|call| call.id.clone()).collect();
-        for call in open.into_iter().filter(|call| !self.doubts.contains_key(call)) {
+        for call in open
+            .into_iter()
+            .filter(|call| !self.doubts.contains_key(call) && !self.waiting.contains_key(call))
+        {
             let Some(known) = self.known.get(&call_key::key(path, &call)) else { continue };
             if known.state() == EffectState::Sent && known.effect() == Effect::Unsafe {
                 self.lingering.insert(call, doubt::lingers(known, app.runs.lease));

@@ -16,6 +16,7 @@ use serde_json::Value;
 use shared_models::{Effect, EffectState};
 use sqlx::types::Uuid;
 
+use super::approvals::{self, Gate};
 use super::{Cx, Run, artifacts, deferral, doubt, waits};
 use crate::committer::{AppendError, EffectChange};
 use crate::error::Error;
@@ -57,8 +58,14 @@ pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
         }
         match prepare(cx, run, &call) {
             Ok((tool, arguments)) => {
-                intend(cx, run, &call, tool);
-                ready.push(Ready { call, tool, arguments });
+                match approvals::gate(cx, run, (&call, tool), arguments).await? {
+                    Gate::Open(arguments) => {
+                        intend(cx, run, &call, tool);
+                        ready.push(Ready { call, tool, arguments });
+                    }
+                    Gate::Asked => {}
+                    Gate::Refused(answer) => refuse(cx, run, &call, answer)?,
+                }
             }
             Err(answer) => refuse(cx, run, &call, answer)?,
         }
@@ -240,7 +247,12 @@ fn take(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, outcome: Outcome) -> Result
 }
 
 /// A call that is not made: the model is told why, or what it wanted to know.
-fn refuse(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, answer: Answer) -> Result<(), Error> {
+pub(super) fn refuse(
+    cx: &Cx<'_>,
+    run: &mut Run,
+    call: &ToolCall,
+    answer: Answer,
+) -> Result<(), Error> {
     note_answer(cx, run, call, answer)
 }
 

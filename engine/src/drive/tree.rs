@@ -22,7 +22,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use self::hear::Heard;
+use self::hear::{Heard, Pausing};
 use self::job::{Done, Flight};
 use self::member::Member;
 use super::interrupt::Stop;
@@ -76,6 +76,8 @@ struct Drive<'a> {
     deferred: bool,
     /// What was told is to be read again.
     look_again: bool,
+    /// Somebody wants it to stop for a while: nothing more is begun.
+    pausing: Option<Pausing>,
     /// Members that have ended, whose hooks are to be told. Nothing else is begun before they have been.
     ends: Vec<(Path, Outcome)>,
     /// Those whose hooks are just being told.
@@ -103,7 +105,10 @@ pub(super) async fn go(cx: &Cx<'_>, tree: Tree) -> Result<(), Error> {
         }
         // What was said before we came may be that all of it is over.
         if !drive.hearing {
-            if drive.closing.is_empty() {
+            if drive.is_ready_to_pause() {
+                return drive.pause().await;
+            }
+            if drive.closing.is_empty() && drive.pausing.is_none() {
                 drive.begin_due()?;
                 if drive.flights.is_empty() && drive.jobs.is_empty() {
                     return drive.wait().await;
@@ -133,6 +138,7 @@ impl<'a> Drive<'a> {
             hearing: false,
             deferred: false,
             look_again: false,
+            pausing: None,
             closing: HashSet::new(),
             vetoed: None,
         }

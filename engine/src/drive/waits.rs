@@ -17,11 +17,14 @@ use crate::transcript::Waited;
 /// What a run waits for whose conversations have nothing to do. Whatever needs a person is named before what does not.
 pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitReason {
     let doubts = runs.clone().any(|run| !run.doubts.is_empty());
-    let mut waiting = runs.flat_map(|run| run.waiting.values());
-    match (doubts, waiting.any(|waited| waited.reason == WaitReason::Input)) {
-        (true, _) => WaitReason::Doubt,
-        (false, true) => WaitReason::Input,
-        (false, false) => WaitReason::Child,
+    let waiting = runs.flat_map(|run| run.waiting.values());
+    let waits = |reason| waiting.clone().any(|waited| waited.reason == reason);
+    match () {
+        () if doubts => WaitReason::Doubt,
+        _ if waits(WaitReason::Approval) => WaitReason::Approval,
+        _ if waits(WaitReason::Input) => WaitReason::Input,
+        _ if waits(WaitReason::Callback) => WaitReason::Callback,
+        _ => WaitReason::Child,
     }
 }
 
@@ -31,6 +34,7 @@ pub(super) fn begin(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, waiting: Waitin
     let (question, answer, child_run_id) = match waiting {
         Waiting::Input { question, answer } => (Some(question), answer, None),
         Waiting::Child(child) => (None, None, Some(child)),
+        Waiting::Callback => (None, None, None),
     };
     cx.journal.note(Record::ToolWaiting {
         call_id: call.id.clone(),
@@ -41,7 +45,7 @@ pub(super) fn begin(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, waiting: Waitin
         child_run_id,
     });
     run.flights.remove(&call.id);
-    run.waiting.insert(call.id.clone(), Waited { reason, child: child_run_id });
+    run.waiting.insert(call.id.clone(), Waited { reason, child: child_run_id, approval: None });
 }
 
 /// The call that a signal answers, and with what; none for other signals.
@@ -56,7 +60,12 @@ pub(super) async fn answer(
             let end = child::end(&mut tx, (*child_id).into()).await?;
             end.map(|end| (call_id.clone(), end.answer()))
         }
-        Signal::Cancel { .. } | Signal::Doubt { .. } => None,
+        Signal::Cancel { .. }
+        | Signal::Doubt { .. }
+        | Signal::Pause { .. }
+        | Signal::Resume { .. }
+        | Signal::Decided { .. }
+        | Signal::CalledBack { .. } => None,
     })
 }
 
@@ -104,7 +113,7 @@ pub(super) async fn cancel(
         }
         let reason = format!("the run it works for was stopped: {reason}");
         signal::insert(&mut tx, *child, &Signal::Cancel { by: None, reason }).await?;
-        queue::wake(&mut tx, *child).await?;
+        queue::rouse(&mut tx, *child).await?;
     }
     tx.commit().await?;
     for child in children {

@@ -20,11 +20,16 @@ static BUSY: Semaphore = Semaphore::const_new(4);
 
 /// Reads a rule; the error is fit for the person who wrote it.
 pub(crate) fn compile(source: &str) -> Result<Program, String> {
+    compile_over(source, &VARIABLES)
+}
+
+/// The same for a rule that may name other things.
+pub(crate) fn compile_over(source: &str, known: &[&str]) -> Result<Program, String> {
     if source.len() > LONGEST {
         return Err(format!("longer than {LONGEST} bytes"));
     }
     let program = Program::compile(source).map_err(|errors| errors.to_string())?;
-    visit(program.expression(), &mut Vec::new())?;
+    visit(program.expression(), known, &mut Vec::new())?;
     Ok(program)
 }
 
@@ -34,24 +39,34 @@ pub(crate) async fn holds(
     seen: Map<String, Value>,
     timeout: Duration,
 ) -> Result<bool, String> {
-    let program = compile(source)?;
+    holds_over(source, &VARIABLES, seen, timeout).await
+}
+
+/// The same for a rule that may name other things.
+pub(crate) async fn holds_over(
+    source: &str,
+    known: &'static [&'static str],
+    seen: Map<String, Value>,
+    timeout: Duration,
+) -> Result<bool, String> {
+    let program = compile_over(source, known)?;
     let slow = || format!("it took longer than {} ms", timeout.as_millis());
     let work = async {
         let permit = BUSY.acquire().await.map_err(|_| slow())?;
         let done = tokio::task::spawn_blocking(move || {
             // Held until the thread is free, also when nobody waits any more.
             let _permit = permit;
-            evaluate(&program, &seen)
+            evaluate(&program, known, &seen)
         });
         done.await.map_err(|_| "it broke".to_owned())?
     };
     tokio::time::timeout(timeout, work).await.map_err(|_| slow())?
 }
 
-fn evaluate(program: &Program, seen: &Map<String, Value>) -> Result<bool, String> {
+fn evaluate(program: &Program, known: &[&str], seen: &Map<String, Value>) -> Result<bool, String> {
     let mut context = Context::default();
-    for name in VARIABLES {
-        context.add_variable_from_value(name, to_cel(seen.get(name).unwrap_or(&Value::Null)));
+    for name in known {
+        context.add_variable_from_value(*name, to_cel(seen.get(*name).unwrap_or(&Value::Null)));
     }
     match program.execute(&context) {
         Ok(Cel::Bool(holds)) => Ok(holds),
@@ -81,30 +96,32 @@ fn to_cel(value: &Value) -> Cel {
 }
 
 /// `names` are those of the loop around the place, which may be named besides the variables.
-fn visit(expression: &IdedExpr, names: &mut Vec<String>) -> Result<(), String> {
+fn visit(expression: &IdedExpr, known: &[&str], names: &mut Vec<String>) -> Result<(), String> {
     match &expression.expr {
         Expr::Call(call) => {
-            call.target.iter().try_for_each(|target| visit(target, names))?;
-            call.args.iter().try_for_each(|argument| visit(argument, names))
+            call.target.iter().try_for_each(|target| visit(target, known, names))?;
+            call.args.iter().try_for_each(|argument| visit(argument, known, names))
         }
-        Expr::Ident(name) if VARIABLES.contains(&name.as_str()) || names.contains(name) => Ok(()),
-        Expr::Ident(name) => {
-            Err(format!("`{name}` is unknown; there are {}", VARIABLES.join(", ")))
+        Expr::Ident(name) if known.contains(&name.as_str()) || names.contains(name) => Ok(()),
+        Expr::Ident(name) => Err(format!("`{name}` is unknown; there are {}", known.join(", "))),
+        Expr::List(list) => {
+            list.elements.iter().try_for_each(|element| visit(element, known, names))
         }
-        Expr::List(list) => list.elements.iter().try_for_each(|element| visit(element, names)),
-        Expr::Select(select) => visit(&select.operand, names),
-        Expr::Map(map) => map.entries.iter().try_for_each(|entry| visit_entry(&entry.expr, names)),
+        Expr::Select(select) => visit(&select.operand, known, names),
+        Expr::Map(map) => {
+            map.entries.iter().try_for_each(|entry| visit_entry(&entry.expr, known, names))
+        }
         Expr::Struct(made) => {
-            made.entries.iter().try_for_each(|entry| visit_entry(&entry.expr, names))
+            made.entries.iter().try_for_each(|entry| visit_entry(&entry.expr, known, names))
         }
         Expr::Comprehension(_) if !names.is_empty() => {
             Err("a loop inside a loop takes too long".into())
         }
         Expr::Comprehension(walked) => {
-            visit(&walked.iter_range, names)?;
+            visit(&walked.iter_range, known, names)?;
             names.extend([walked.iter_var.clone(), walked.accu_var.clone()]);
             let parts = [&walked.accu_init, &walked.loop_cond, &walked.loop_step, &walked.result];
-            parts.into_iter().try_for_each(|part| visit(part, names))?;
+            parts.into_iter().try_for_each(|part| visit(part, known, names))?;
             names.clear();
             Ok(())
         }
@@ -112,12 +129,12 @@ fn visit(expression: &IdedExpr, names: &mut Vec<String>) -> Result<(), String> {
     }
 }
 
-fn visit_entry(entry: &EntryExpr, names: &mut Vec<String>) -> Result<(), String> {
+fn visit_entry(entry: &EntryExpr, known: &[&str], names: &mut Vec<String>) -> Result<(), String> {
     match entry {
-        EntryExpr::StructField(field) => visit(&field.value, names),
+        EntryExpr::StructField(field) => visit(&field.value, known, names),
         EntryExpr::MapEntry(entry) => {
-            visit(&entry.key, names)?;
-            visit(&entry.value, names)
+            visit(&entry.key, known, names)?;
+            visit(&entry.value, known, names)
         }
     }
 }

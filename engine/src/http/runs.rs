@@ -8,13 +8,16 @@ mod create_run;
 mod follow_run;
 mod get_artifact;
 mod get_run;
+mod get_run_cost;
 mod get_run_tree;
 mod list_effects;
 mod list_messages;
 mod list_parked;
 mod list_questions;
 mod list_runs;
+mod pause_run;
 mod replay_parked;
+mod resume_runs;
 mod retry_run;
 mod start_run;
 pub(crate) mod watch;
@@ -35,9 +38,9 @@ use crate::create::{self, NewRun};
 use crate::error::Error;
 use crate::snapshot::{self, RunSnapshot};
 use crate::store::{self, run};
+use crate::template::Variables;
 use crate::visibility::Viewer;
 
-use crate::template::Variables;
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(create_run::create_run, list_runs::list_runs))
@@ -49,8 +52,12 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(answer_effect::answer_effect))
         .routes(routes!(list_questions::list_questions, answer_question::answer_question))
         .routes(routes!(get_run_tree::get_run_tree))
+        .routes(routes!(get_run_cost::get_run_cost))
         .routes(routes!(cancel_run::cancel_run))
         .routes(routes!(cancel_runs::cancel_runs))
+        .routes(routes!(pause_run::pause_run))
+        .routes(routes!(pause_run::resume_run))
+        .routes(routes!(resume_runs::resume_runs))
         .routes(routes!(retry_run::retry_run))
         .routes(routes!(retry_run::get_run_links))
         // firings that could not be taken
@@ -68,7 +75,7 @@ pub(crate) async fn visible<S>(
     if sees(&Viewer::of(caller), &row) { Ok(row) } else { Err(Error::RunNotFound(id)) }
 }
 
-fn sees(viewer: &Viewer, row: &run::Row) -> bool {
+pub(crate) fn sees(viewer: &Viewer, row: &run::Row) -> bool {
     let scope = row.agent_scope.parse().unwrap_or(AgentScope::User);
     let started_it = viewer.user.is_some() && viewer.user == row.initiator_id;
     started_it || viewer.sees(scope, row.agent_owner_id, row.team_id)
@@ -83,13 +90,13 @@ pub(crate) struct Start {
     /// What was said before.
     pub(crate) history: Vec<Message>,
     pub(crate) end_user: Option<String>,
+    /// What is said for the instructions.
+    pub(crate) variables: Variables,
     /// What was said there takes the place of the history.
     pub(crate) conversation: Option<ConversationId>,
     pub(crate) when_busy: WhenBusy,
     /// The form that the answer should have, unless the agent's has one of its own.
     pub(crate) output: Option<Arc<OutputForm>>,
-    /// What is said for the instructions.
-    pub(crate) variables: Variables,
 }
 
 /// Starts it; gives its row, and which runs it interrupts.
@@ -123,12 +130,12 @@ pub(crate) async fn start(
         deadline: None,
         end_user: start.end_user,
         place: None,
+        variables: start.variables,
     };
     let mut interrupted = Vec::new();
     if let Some(id) = start.conversation {
         let held = store::conversation::find_visible(tx, viewer, id).await?;
         if held.agent_id != agent_id {
-        variables: start.variables,
             let why = "the conversation is held with another agent";
             return Err(Error::Invalid(vec![FieldError::new("/conversation_id", why)]));
         }

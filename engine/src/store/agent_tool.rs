@@ -77,6 +77,7 @@ impl Link {
             config: config.to_value(),
             credential_id: self.credential_id,
             credential_hosts: self.credential_hosts.clone(),
+            approval: self.tool.approval.clone(),
         })
     }
 }
@@ -96,6 +97,7 @@ pub(crate) fn bare(tool: &Tool) -> Result<SnapshotTool, Error> {
         config: config.to_value(),
         credential_id: None,
         credential_hosts: Vec::new(),
+        approval: tool.fields.approval.clone(),
     })
 }
 

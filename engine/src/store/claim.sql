@@ -55,15 +55,18 @@ with recursive tenants as (
     from waiting w
     where w.agent_concurrency is null or w.nth_of_agent <= w.agent_concurrency - w.running
 ), ending as (
-    -- What was cancelled or is too late ends at once: no limit holds that back. Never more than fits.
+    -- What was cancelled or paused or is too late lets go at once: no limit holds that back. Never more than fits.
     (select r.run_id
      from engine.run_signal s join engine.run r on r.run_id = s.run_id and r.status = 'queued'
-     where s.drained_at is null and s.signal ->> 'signal' = 'cancel'
+     where s.drained_at is null and s.signal ->> 'signal' in ('cancel', 'pause')
+       and not exists (select from engine.run_signal l
+                       where l.run_id = s.run_id and l.drained_at is null and l.n > s.n
+                         and s.signal ->> 'signal' = 'pause' and l.signal ->> 'signal' = 'resume')
      limit $2::bigint)
     union all
     (select r.run_id
      from engine.run_timer t join engine.run r on r.run_id = t.run_id and r.status = 'queued'
-     where t.name = 'deadline' and t.due_at <= now()
+     where t.name = 'deadline' and t.due_at <= now() and r.held_at is null
      order by t.due_at limit $2::bigint)
 ), picked as (
     select a.run_id, a.turn, a.queued_at
@@ -72,14 +75,20 @@ with recursive tenants as (
     union all
     select e.run_id, 0, null::timestamptz from ending e
 ), locked as (
-    select r.run_id
+    select r.run_id, r.held_at
     from engine.run r
     where r.status = 'queued'
       and r.run_id = any (array(select p.run_id from picked p order by p.turn, p.queued_at limit $2::bigint))
     for update of r skip locked
+), shifted as (
+    -- A deadline's clock stood still while people held the run up.
+    update engine.run_timer t set due_at = t.due_at + (now() - l.held_at)
+    from locked l
+    where t.run_id = l.run_id and t.name = 'deadline' and l.held_at is not null
 )
 update engine.run r
-set status = 'running', worker_id = $1, epoch = r.epoch + 1, claims = r.claims + 1
+set status = 'running', worker_id = $1, epoch = r.epoch + 1, claims = r.claims + 1,
+    deadline_at = r.deadline_at + coalesce(now() - l.held_at, interval '0'), held_at = null
 from locked l
 where r.run_id = l.run_id
 returning r.run_id as "run: _", r.tenant_id as "tenant: _", r.root_run_id as "root: _", r.agent_id as "agent: _",

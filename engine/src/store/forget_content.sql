@@ -38,6 +38,16 @@ with due as (
     delete from engine.run_signal where run_id = any (array(select run_id from tree))
 ), timer as (
     delete from engine.run_timer where run_id = any (array(select run_id from tree))
+), approval as (
+    -- That people were asked and what they decided is kept with the run; what would have been sent is content.
+    update engine.approval set asked = null, arguments = null, reason = null
+    where run_id = any (array(select run_id from tree))
+    returning approval_id
+), vote as (
+    update engine.approval_vote set comment = null
+    where approval_id in (select approval_id from approval) and comment is not null
+), callback as (
+    delete from engine.callback where run_id = any (array(select run_id from tree))
 ), effect as (
     -- That the call was made, and how it ended, is kept with the run; what the other side said is content.
     update engine.effect set reason = null

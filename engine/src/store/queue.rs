@@ -111,3 +111,23 @@ pub(crate) async fn wake(tx: &mut TenantTx, run: RunId) -> Result<(), sqlx::Erro
     .await
     .map(drop)
 }
+
+/// The same for a run that is to end, also while it is paused.
+pub(crate) async fn rouse(tx: &mut TenantTx, run: RunId) -> Result<(), sqlx::Error> {
+    wake(tx, run).await?;
+    unpause(tx, run).await
+}
+
+/// Queues a run that was paused.
+pub(crate) async fn unpause(tx: &mut TenantTx, run: RunId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update engine.run set status = 'queued', queued_at = now()
+         where tenant_id = $1 and run_id = $2 and status = 'paused'",
+        tenant as _,
+        run as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}

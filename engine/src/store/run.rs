@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
+use shared_models::events::run::RunRef;
 use shared_models::{
     AgentId, ConversationId, EventId, RunId, RunStatus, SwarmId, TeamId, TenantId, TriggerId,
     UserId,
@@ -97,6 +98,18 @@ impl Row {
             swarm_version: None,
             swarm_name: None,
             in_doubt: Json(Vec::new()),
+        }
+    }
+
+    /// The run as events name it.
+    pub(crate) fn reference(&self) -> RunRef {
+        RunRef {
+            run_id: self.run_id,
+            agent_id: self.agent_id,
+            root_run_id: self.root_run_id,
+            trigger_id: self.trigger_id,
+            event_id: self.event_id,
+            attempt: self.attempt,
         }
     }
 

@@ -13,6 +13,20 @@ pub(crate) enum Signal {
         by: Option<UserId>,
         reason: String,
     },
+    /// Stop for a while.
+    Pause {
+        #[serde(default)]
+        by: Option<UserId>,
+    },
+    /// Go on.
+    Resume {
+        #[serde(default)]
+        by: Option<UserId>,
+    },
+    /// People have decided about a call, or have not in time; what is in the approval's row.
+    Decided { call_id: String, approval_id: uuid::Uuid },
+    /// The other side of a call has said what became of it, or has not in time; what is in the callback's row.
+    CalledBack { call_id: String },
     /// A person's answer to a question.
     Answered { call_id: String, text: String, by: UserId },
     /// A run that a call has started has ended. Written with the run's end itself; see `committer/group.sql`.

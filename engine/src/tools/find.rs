@@ -125,6 +125,7 @@ mod tests {
             config: json!({}),
             credential_id: None,
             credential_hosts: Vec::new(),
+            approval: None,
         }
     }
 

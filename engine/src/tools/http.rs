@@ -59,9 +59,27 @@ pub(crate) struct HttpConfig {
     /// The statuses that mean it worked; every 2xx unless said.
     #[serde(default)]
     pub(crate) success: Vec<u16>,
+    /// The other side may take a call with 202 and bring its answer later: each call then carries a token in the header
+    /// `Switchyard-Callback-Token`, for `POST /v1/callbacks/{token}`. Any other answer is one at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) callback: Option<Callback>,
     /// The header that carries the key of a `keyed` call.
     #[serde(default = "default_idempotency_header")]
     pub(crate) idempotency_header: String,
+}
+
+/// How long an answer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Callback {
+    /// After this an unsafe or keyed call is in doubt, and any other has failed. A day unless said.
+    #[serde(default = "a_day")]
+    #[schema(minimum = 1, maximum = 2_592_000)]
+    pub(crate) expires_seconds: u32,
+}
+
+fn a_day() -> u32 {
+    24 * 3600
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

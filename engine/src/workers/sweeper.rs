@@ -11,6 +11,8 @@ use shared_models::RunId;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
+use crate::approvals::expiry;
+use crate::callbacks;
 use crate::conversations;
 use crate::store::{queue, sweep, turn};
 
@@ -56,6 +58,8 @@ async fn sweep_for_all(app: &App) -> Result<(), sqlx::Error> {
             tracing::warn!(%error, conversation.id = %conversation, "a conversation stays behind for now");
         }
     }
+    expiry::sweep(app).await?;
+    callbacks::sweep(app).await?;
     if orphans > 0 {
         tracing::info!(orphans, "runs of dead workers are queued again");
         metrics::counter!("engine_runs_orphaned_total").increment(orphans);

@@ -6,14 +6,20 @@
 )]
 
 mod agents;
+mod approval_model;
+mod approval_runs;
+mod approvals;
 mod artifacts;
 mod buses;
+mod callbacks;
 mod cancel;
 mod chat;
 mod claims;
 mod control;
 mod conversations;
+mod costs;
 mod crash;
+mod crash_matrix;
 mod doubt;
 mod egress;
 mod events;
@@ -30,6 +36,8 @@ mod models;
 mod openai;
 mod outputs;
 mod pauses;
+mod pausing;
+mod pausing_many;
 mod plans;
 mod prices;
 mod retention;

@@ -41,6 +41,10 @@ async fn every_route_refuses_who_may_not_call_it() {
     let member = json!({ "kind": "agent", "agent_id": agent_id, "name": "a" });
     let swarm = json!({ "name": "walked", "members": [member] });
     let swarm = api.post("/v1/swarms", &swarm).await.expect(201);
+    let careful = crate::scene::scripted(&api, "careful", &crate::approvals::turns(&[7])).await;
+    crate::approvals::refund(&api, &careful, &server.url(), Some(json!({}))).await;
+    let asked = crate::scene::start(&api, &careful).await;
+    let asked = crate::approvals::asked(&api, &asked).await;
     let endpoint = crate::webhooks::endpoint(&api, "https://example.com", &[]).await;
 
     let parked = shared_models::MessageId::mint();
@@ -78,6 +82,8 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("call_id", call_id),
             ("consumer", "engine_trigger_fired".into()),
             ("message_id", parked.to_string()),
+            ("token", "cbk_x".into()),
+            ("approval_id", text(&asked["approval_id"])),
             ("endpoint_id", text(&endpoint["endpoint_id"])),
             ("model_id", text(&model["model_id"])),
             ("model", "agent:a".into()),
@@ -108,6 +114,10 @@ async fn every_route_refuses_who_may_not_call_it() {
             ),
             ("POST /v1/embeddings", json!({ "model": "sim:embed", "input": "hi" })),
             ("POST /v1/prices", price),
+            ("POST /v1/approvals/{approval_id}/approve", crate::approvals::yes(&asked)),
+            ("POST /v1/approvals/{approval_id}/reject", crate::approvals::yes(&asked)),
+            ("POST /v1/callbacks/{token}", json!({ "result": 1 })),
+            ("POST /v1/runs/resume", json!({ "since": "2100-01-01T00:00:00Z" })),
             ("POST /v1/runs/cancel", json!({ "since": "2100-01-01T00:00:00Z" })),
             ("POST /v1/webhook-endpoints", json!({ "url": "https://example.com" })),
             (
@@ -116,7 +126,8 @@ async fn every_route_refuses_who_may_not_call_it() {
             ),
             ("POST /v1/runs/{run_id}/effects/{call_id}/answer", json!({ "outcome": "happened" })),
         ]),
-        open: &[],
+        // The token is what its holder shows.
+        open: &["POST /v1/callbacks/{token}"],
         // Everybody in the tenant sees a tool; only its owner edits it.
         shared: BTreeMap::from([
             ("GET /v1/tools/{tool_id}", 200),

@@ -48,6 +48,8 @@ pub(crate) const TABLE: &[Entry] = &[
     keyed("/v1/tools", Engine),
     keyed("/v1/mcp-servers", Engine),
     keyed("/v1/runs", Engine),
+    keyed("/v1/approvals", Engine),
+    Entry { prefix: "/v1/callbacks", service: Engine, door: Door::Open },
     keyed("/v1/conversations", Engine),
     keyed("/v1/webhook-endpoints", Engine),
     // Models and money.

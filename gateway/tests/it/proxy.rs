@@ -23,6 +23,7 @@ async fn every_path_goes_to_its_service_and_nothing_else_goes_anywhere() {
         ("/v1/agents", "engine"),
         ("/v1/tools/tool_1", "engine"),
         ("/v1/runs/run_1/events", "engine"),
+        ("/v1/approvals/apr_1/approve", "engine"),
         ("/v1/models", "engine"),
         ("/v1/model-settings/mdl_1", "engine"),
         ("/v1/prices", "engine"),

@@ -4,11 +4,15 @@
 use agentcore::Answer;
 use agentcore::swarm::Path;
 use futures::FutureExt as _;
+use shared_models::UserId;
 
 use super::job::Done;
 use super::{Drive, Signals};
 use crate::call_key;
+use crate::drive::approvals::{self, Decision};
+use crate::drive::callbacks::{self, Back};
 use crate::drive::interrupt::Stop;
+use crate::drive::pause::{self, Pause};
 use crate::drive::{Cx, doubt, waits};
 use crate::error::Error;
 use crate::store::signal::{self, Signal};
@@ -17,7 +21,28 @@ use crate::store::signal::{self, Signal};
 pub(super) struct Heard {
     n: i64,
     signal: Signal,
-    answer: Option<(String, Answer)>,
+    word: Word,
+}
+
+/// What a signal says of a call, with what had to be looked up for it.
+enum Word {
+    Answer(String, Answer),
+    Decision(Decision),
+    Back(Back),
+    /// It says all there is to say itself.
+    Signal,
+}
+
+/// That somebody wants the tree to stop for a while.
+pub(super) struct Pausing {
+    n: i64,
+    by: Option<UserId>,
+    /// Everything that was said before is done with.
+    ready: bool,
+}
+
+fn about_pause(signal: &Signal) -> bool {
+    matches!(signal, Signal::Pause { .. } | Signal::Resume { .. })
 }
 
 /// Reads what the run was told and has not taken in.
@@ -27,13 +52,42 @@ async fn read(cx: &Cx<'_>) -> Result<Signals, Error> {
     drop(tx);
     let mut heard = Vec::with_capacity(signals.len());
     for (n, signal) in signals {
-        let answer = waits::answer(cx, &signal).await?;
-        heard.push(Heard { n, signal, answer });
+        let word = word(cx, &signal).await?;
+        heard.push(Heard { n, signal, word });
+    }
+    let last = heard.iter().rev().map(|heard| &heard.signal).find(|signal| about_pause(signal));
+    if let Some(Signal::Resume { by }) = last {
+        pause::resume_children(cx, *by).await?;
     }
     Ok(heard)
 }
 
+async fn word(cx: &Cx<'_>, signal: &Signal) -> Result<Word, Error> {
+    if let Some((call_id, answer)) = waits::answer(cx, signal).await? {
+        return Ok(Word::Answer(call_id, answer));
+    }
+    if let Some(decision) = approvals::look_up(cx, signal).await? {
+        return Ok(Word::Decision(decision));
+    }
+    let back = callbacks::look_up(cx, signal).await?;
+    Ok(back.map_or(Word::Signal, Word::Back))
+}
+
 impl Drive<'_> {
+    /// Whether everybody has come to rest for a pause, and nothing that was said before it is open.
+    pub(super) fn is_ready_to_pause(&self) -> bool {
+        self.pausing.as_ref().is_some_and(|pausing| pausing.ready)
+            && self.jobs.is_empty()
+            && self.flights.is_empty()
+    }
+
+    /// Lets go of the tree until somebody resumes it.
+    pub(super) async fn pause(self) -> Result<(), Error> {
+        let Some(Pausing { n, by, .. }) = self.pausing else { return Ok(()) };
+        self.cx.journal.drained(n);
+        pause::begin(self.cx, Pause { by }).await
+    }
+
     /// Looks at what the run was told, if it may have been told something.
     pub(super) fn hear(&mut self) {
         if self.hearing {
@@ -51,12 +105,23 @@ impl Drive<'_> {
     pub(super) fn heard(&mut self, signals: Signals) -> Result<Option<Stop>, Error> {
         let mut done_with = None;
         let mut gap = false;
-        for Heard { n, signal, answer } in signals {
+        let last = signals.iter().rposition(|heard| about_pause(&heard.signal));
+        self.pausing = None;
+        for (place, Heard { n, signal, word }) in signals.into_iter().enumerate() {
             if let Signal::Cancel { by, reason } = signal {
                 self.cx.journal.drained(n);
                 return Ok(Some(Stop::Cancelled { by, reason }));
             }
-            if self.deliver(&signal, answer)? && !gap {
+            if let (Signal::Pause { by }, true) = (&signal, last == Some(place)) {
+                // What came before it must be done with, and it itself is when the run is at rest.
+                self.pausing = Some(Pausing { n, by: *by, ready: !gap });
+                gap = true;
+                continue;
+            }
+            if self.deliver(&signal, word)? && !gap {
+                if let Signal::Resume { by } = signal {
+                    pause::note_end(self.cx, by);
+                }
                 done_with = Some(n);
             } else {
                 gap = true;
@@ -70,16 +135,16 @@ impl Drive<'_> {
     }
 
     /// Says whether the signal is done with.
-    fn deliver(
-        &mut self,
-        signal: &Signal,
-        answer: Option<(String, Answer)>,
-    ) -> Result<bool, Error> {
+    fn deliver(&mut self, signal: &Signal, word: Word) -> Result<bool, Error> {
         let key = match signal {
             Signal::Answered { call_id, .. }
             | Signal::ChildEnded { call_id, .. }
+            | Signal::Decided { call_id, .. }
+            | Signal::CalledBack { call_id }
             | Signal::Doubt { call_id, .. } => call_id,
-            Signal::Cancel { .. } => return Ok(true),
+            Signal::Cancel { .. } | Signal::Pause { .. } | Signal::Resume { .. } => {
+                return Ok(true);
+            }
         };
         let path: Path = call_key::names(call_key::split(key).0).into_iter().collect();
         if self.flights.contains_key(&path) {
@@ -94,9 +159,13 @@ impl Drive<'_> {
         if let Some(state) = self.tree.state.conversation(&path) {
             run.state = state.clone();
         }
-        match answer {
-            Some(answer) => waits::answered(&member.cx, &mut run, signal, answer)?,
-            None => doubt::answered(&member.cx, &mut run, signal)?,
+        match word {
+            Word::Answer(call_id, answer) => {
+                waits::answered(&member.cx, &mut run, signal, (call_id, answer))?;
+            }
+            Word::Back(back) => callbacks::take(&member.cx, &mut run, back)?,
+            Word::Decision(decision) => approvals::decided(&member.cx, &mut run, decision)?,
+            Word::Signal => doubt::answered(&member.cx, &mut run, signal)?,
         }
         drop(run);
         self.tell(&path)?;

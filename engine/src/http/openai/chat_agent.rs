@@ -171,6 +171,11 @@ impl Talk {
                 Word::Nothing
             }
             "waiting" => self.waiting(data),
+            "paused" => {
+                self.hangup.disarm();
+                let why = format!("the run {} is paused", self.run);
+                Word::Broken { code: &codes::RUN_WAITING, why }
+            }
             RunEvent::LAST => {
                 self.hangup.disarm();
                 ended(data, self.answer.take().unwrap_or_default())

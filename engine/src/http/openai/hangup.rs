@@ -49,7 +49,7 @@ async fn cancel(app: &App, tenant: TenantId, run: RunId, by: UserId) -> Result<(
     let mut tx = app.db.begin(tenant).await?;
     let reason = "its caller hung up".to_owned();
     signal::insert(&mut tx, run, &Signal::Cancel { by: Some(by), reason }).await?;
-    queue::wake(&mut tx, run).await?;
+    queue::rouse(&mut tx, run).await?;
     tx.commit().await?;
     app.bell.ring_for(run).await;
     Ok(())

@@ -26,7 +26,7 @@ pub(crate) async fn cancel_run(
     }
     let reason = "cancelled by a person".to_owned();
     signal::insert(&mut tx, run_id, &Signal::Cancel { by: caller.user(), reason }).await?;
-    queue::wake(&mut tx, run_id).await?;
+    queue::rouse(&mut tx, run_id).await?;
     tx.commit().await?;
     app.bell.ring_for(run_id).await;
     Ok((StatusCode::ACCEPTED, Json(RunView::new(row, caller.payloads))))

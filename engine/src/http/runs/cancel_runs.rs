@@ -13,7 +13,7 @@ use crate::store::{queue, run, uncancelled};
 use crate::visibility::Viewer;
 
 /// How many runs are stopped with one request.
-const MOST: i64 = 500;
+pub(super) const MOST: i64 = 500;
 
 /// Which runs: as the list of runs is narrowed, by one thing at least.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
@@ -71,7 +71,7 @@ pub(crate) async fn cancel_runs(
         }
         let reason = "cancelled by a person, with others".to_owned();
         signal::insert(&mut tx, id, &Signal::Cancel { by: caller.user(), reason }).await?;
-        queue::wake(&mut tx, id).await?;
+        queue::rouse(&mut tx, id).await?;
         tx.commit().await?;
         app.bell.ring_for(id).await;
         cancelled += 1;
@@ -80,7 +80,7 @@ pub(crate) async fn cancel_runs(
 }
 
 impl Which {
-    fn filter(&self) -> Result<uncancelled::Filter, Problem> {
+    pub(super) fn filter(&self) -> Result<uncancelled::Filter, Problem> {
         let Self { status, agent_id, swarm_id, trigger_id, conversation_id, since, until } = *self;
         let anything = status.is_some()
             || agent_id.is_some()

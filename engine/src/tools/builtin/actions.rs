@@ -44,6 +44,7 @@ impl Action {
             }),
             max_response_bytes: 64 * 1024,
             success: Vec::new(),
+            callback: None,
             idempotency_header: "Idempotency-Key".into(),
         }
     }

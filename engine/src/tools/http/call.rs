@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use servicekit::egress::{Answer, Call, EgressError};
 use shared_models::Effect;
@@ -11,10 +12,12 @@ use tokio::time::Instant;
 use super::{HttpConfig, credential, render};
 use crate::{
     app::App,
+    callbacks,
     clients::credsvc::{Secret, Wants},
     error::Error,
     snapshot::SnapshotTool,
-    toolbox::{CallCx, NotNow, Outcome},
+    store::callback,
+    toolbox::{CallCx, NotNow, Outcome, Waiting},
 };
 
 /// How much of an error's body a model needs.
@@ -52,11 +55,53 @@ pub(crate) async fn call(
         return Outcome::Refused("not sent: no time was left for it".into());
     }
     match app.egress.send(call).await {
-        Ok(answer) => sort(&config, &answer),
+        Ok(answer) => {
+            later(app, cx, &config, &answer).await.unwrap_or_else(|| sort(&config, &answer))
+        }
         Err(EgressError::Denied(why) | EgressError::Unreachable(why)) => Outcome::Refused(why),
         Err(EgressError::Misdirected(why)) => Outcome::Failed(why),
         Err(EgressError::Unknown(why)) => Outcome::Unknown(why),
     }
+}
+
+/// Whether the other side has taken the call and answers later; what it has said already, when it was quicker than we are.
+async fn later(app: &App, cx: &CallCx, config: &HttpConfig, answer: &Answer) -> Option<Outcome> {
+    config.callback?;
+    let taken = answer.status == StatusCode::ACCEPTED;
+    let look = async {
+        let mut tx = app.db.begin(cx.tenant).await?;
+        if !taken {
+            callback::close(&mut tx, cx.run, &cx.call_id).await?;
+            tx.commit().await?;
+            return Ok(None);
+        }
+        callback::find(&mut tx, cx.run, &cx.call_id).await
+    };
+    match look.await {
+        Ok(Some(said)) if said.answered => {
+            let text = said.result.unwrap_or_default();
+            Some(if said.failed { Outcome::Failed(text) } else { Outcome::Done(text) })
+        }
+        Ok(_) => taken.then_some(Outcome::Waits(Waiting::Callback)),
+        Err(error) => {
+            let error: sqlx::Error = error;
+            tracing::warn!(%error, "a callback cannot be looked up; its signal tells");
+            taken.then_some(Outcome::Waits(Waiting::Callback))
+        }
+    }
+}
+
+/// The token by which the other side answers later, and that it may.
+async fn token(app: &App, cx: &CallCx, config: &HttpConfig) -> Result<Option<HeaderValue>, Error> {
+    let Some(callback) = config.callback else { return Ok(None) };
+    let token = app.callback_key.token(cx.run, &cx.call_id)?;
+    let mut header = HeaderValue::from_str(token.expose_secret()).map_err(anyhow::Error::from)?;
+    header.set_sensitive(true);
+    let hash = callbacks::hash(token.expose_secret());
+    let mut tx = app.db.begin(cx.tenant).await?;
+    callback::open(&mut tx, (cx.run, &cx.call_id), &hash, callback.expires_seconds).await?;
+    tx.commit().await?;
+    Ok(Some(header))
 }
 
 /// Everything that can go wrong before the world is touched.
@@ -76,6 +121,9 @@ async fn prepare(
             return Err("the key fits no header".into());
         };
         rendered.headers.insert(name, value);
+    }
+    if let Some(token) = token(app, cx, config).await.map_err(|error| error.to_string())? {
+        rendered.headers.insert("switchyard-callback-token", token);
     }
     let attached = tool.credential_id.zip(config.credential.as_ref());
     // A credential goes where it was meant to go when it was attached, whatever the tool says since.

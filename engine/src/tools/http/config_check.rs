@@ -52,6 +52,10 @@ impl HttpConfig {
         if !(1..=MAX_RESPONSE_BYTES).contains(&self.max_response_bytes) {
             refuse("/config/max_response_bytes".into(), format!("from 1 to {MAX_RESPONSE_BYTES}"));
         }
+        let expires = self.callback.map(|callback| callback.expires_seconds);
+        if expires.is_some_and(|seconds| !(1..=2_592_000).contains(&seconds)) {
+            refuse("/config/callback/expires_seconds".into(), "from 1 second to 30 days".into());
+        }
         if self.success.iter().any(|status| !(200..=599).contains(status)) {
             refuse("/config/success".into(), "HTTP statuses".into());
         }

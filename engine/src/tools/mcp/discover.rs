@@ -165,6 +165,7 @@ fn fields(server: &McpServer, tool: &Tool) -> ToolFields {
         parameters: parameters(tool),
         effect: Some(effect(server, tool)),
         timeout_ms: server.fields.timeout_ms,
+        approval: None,
         config: ToolConfig::Mcp(config).to_value(),
     }
 }

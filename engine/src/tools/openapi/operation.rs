@@ -99,6 +99,7 @@ impl Place<'_> {
             parameters: parts.arguments.schema(),
             effect: parts.idempotency_header.map(|_| Effect::Keyed),
             timeout_ms: half_a_minute(),
+            approval: None,
             config,
         };
         fields.checked().map_err(|errors| {

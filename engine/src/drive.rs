@@ -16,6 +16,7 @@ mod interrupt;
 mod load;
 mod model;
 mod pause;
+mod reconnect;
 mod tools;
 mod tree;
 mod waits;
@@ -32,6 +33,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::catalogue::Pinned;
+use crate::clients::credsvc::Needed;
 use crate::committer::AppendError;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -100,6 +102,8 @@ struct Run {
     lingering: BTreeMap<String, Instant>,
     /// Calls whose answer comes as a signal.
     waiting: BTreeMap<String, Waited>,
+    /// Calls that wait until a credential is connected again; the model's is at [`reconnect::MODEL`].
+    needs: BTreeMap<String, Needed>,
     /// Calls that people have approved of, and of what.
     approved: BTreeMap<String, Approved>,
     /// Somebody wants it to stop for a while.
@@ -127,6 +131,7 @@ impl Run {
             doubts: BTreeMap::new(),
             lingering: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            needs: BTreeMap::new(),
             approved: BTreeMap::new(),
             pausing: None,
             found: Vec::new(),
@@ -154,6 +159,7 @@ impl Run {
         !self.doubts.contains_key(call_id)
             && !self.lingering.contains_key(call_id)
             && !self.waiting.contains_key(call_id)
+            && !self.needs.contains_key(call_id)
             && !self.delegated.contains(call_id)
     }
 }
@@ -258,17 +264,28 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
         if let Some(stop) = stop {
             return finish::stopped(cx, run, stop).await;
         }
+        if run.needs.contains_key(reconnect::MODEL) {
+            return wait(cx, run).await;
+        }
     }
 }
 
 /// Lets go of the run until something outside happens: somebody answers for the calls in doubt, or it is late enough
 /// to say that they are.
 async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
-    rest(cx, waits::reason([run].into_iter()), run.lingering.values().min().copied()).await
+    let until = run.lingering.values().min().copied();
+    rest(cx, waits::reason([run].into_iter()), until, reconnect::needs([run].into_iter())).await
 }
 
-/// Lets go of a run that has nothing to do; `until` is when it has something by itself.
-async fn rest(cx: &Cx<'_>, reason: WaitReason, until: Option<Instant>) -> Result<(), Error> {
+/// Lets go of a run that has nothing to do; `until` is when it has something by itself, `needs` what may give it something
+/// when it is connected again.
+async fn rest(
+    cx: &Cx<'_>,
+    reason: WaitReason,
+    until: Option<Instant>,
+    needs: Vec<Needed>,
+) -> Result<(), Error> {
+    reconnect::remember(cx, &needs).await?;
     let reason = match until {
         _ if cx.snapshot.waits_for_its_turn() => WaitReason::Turn,
         Some(_) => WaitReason::Timer,
@@ -278,7 +295,7 @@ async fn rest(cx: &Cx<'_>, reason: WaitReason, until: Option<Instant>) -> Result
         let millis = until.saturating_duration_since(Instant::now()).as_millis() as i64;
         cx.journal.set_timer(doubt::TIMER, millis + 1);
     }
-    cx.journal.note(Record::Waiting { reason });
+    cx.journal.note(Record::Waiting { reason, needs: needs.clone() });
     cx.journal.change(|change| {
         change.status = Some(shared_models::RunStatus::Waiting);
         change.wait_reason = Some(reason);
@@ -291,6 +308,7 @@ async fn rest(cx: &Cx<'_>, reason: WaitReason, until: Option<Instant>) -> Result
         // The turn may have come meanwhile.
         finish::settle_conversation(cx).await;
     }
+    reconnect::look_again(cx, &needs).await;
     tracing::info!(%reason, "the run waits");
     metrics::counter!("engine_runs_waiting_total", "reason" => reason.as_str()).increment(1);
     Ok(())

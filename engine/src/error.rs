@@ -6,6 +6,7 @@ use shared_models::{
     RunId, SwarmId, ToolId, WebhookEndpointId,
 };
 
+use crate::clients::credsvc::Needed;
 use crate::codes;
 use crate::committer::AppendError;
 use crate::creator::CreateError;
@@ -79,6 +80,8 @@ pub(crate) enum Error {
     PriceTaken(String),
     #[error("{0}")]
     CredentialRefused(String),
+    #[error("{}", .0.reason)]
+    NeedsReconnect(Needed),
     #[error("there is no webhook endpoint {0}")]
     WebhookEndpointNotFound(WebhookEndpointId),
     #[error("a tenant has {0} endpoints at most")]
@@ -190,7 +193,7 @@ impl From<Error> for Problem {
             Error::ModelTaken(_) => &codes::MODEL_TAKEN,
             Error::PriceNotFound(_) => &codes::PRICE_NOT_FOUND,
             Error::PriceTaken(_) => &codes::PRICE_TAKEN,
-            Error::CredentialRefused(_) => &codes::CREDENTIAL_REFUSED,
+            Error::CredentialRefused(_) | Error::NeedsReconnect(_) => &codes::CREDENTIAL_REFUSED,
             Error::WebhookEndpointNotFound(_) => &codes::WEBHOOK_ENDPOINT_NOT_FOUND,
             Error::WebhookEndpointsFull(_) => &codes::WEBHOOK_ENDPOINTS_FULL,
             Error::WebhookDeliveryNotFound(_) => &codes::WEBHOOK_DELIVERY_NOT_FOUND,

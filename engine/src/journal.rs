@@ -234,7 +234,7 @@ mod tests {
         let mut append = Append::new(TenantId::mint(), RunId::mint(), 1, 7);
         let body = br#"{"role":"user","content":"say \"message\""}"#.to_vec();
         let message = ContentRef::of(&body);
-        let waits = Record::Waiting { reason: shared_models::WaitReason::Doubt };
+        let waits = Record::Waiting { reason: shared_models::WaitReason::Doubt, needs: Vec::new() };
         append.records = vec![
             Record::Input { message }.into(),
             Record::Input { message: ContentRef::of(b"earlier") }.into(),

@@ -34,6 +34,7 @@ mod models;
 mod pauses;
 mod prices;
 mod reader;
+mod reconnect;
 mod record;
 mod routes;
 mod snapshot;

@@ -14,6 +14,8 @@ use shared_models::{
 };
 use uuid::Uuid;
 
+use crate::clients::credsvc::Needed;
+
 /// The version of the records this binary writes.
 pub(crate) const VERSION: i16 = 1;
 
@@ -110,7 +112,7 @@ pub(crate) enum Record {
     ModelFailed { failure: Failure },
     /// A tool is about to be called.
     ToolIntended { call_id: String, tool_name: String, effect: Effect, idempotency_key: Uuid },
-    /// A call whose outcome a crash has hidden is made again: that does no harm.
+    /// A call whose outcome a crash has hidden, or that waited for a credential, is made again: that does no harm.
     ToolRepeated { call_id: String, tool_name: String },
     /// Tools that the model has looked for; it may call them from now on.
     ToolsFound { call_id: String, names: Vec<String> },
@@ -168,7 +170,12 @@ pub(crate) enum Record {
         by: Option<UserId>,
     },
     /// The run holds no worker until something outside happens.
-    Waiting { reason: WaitReason },
+    Waiting {
+        reason: WaitReason,
+        /// Credentials that somebody has to connect again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        needs: Vec<Needed>,
+    },
     /// A hook has let the run go on.
     HookPassed { point: HookPoint, name: String, key: String },
     /// A hook has stopped the run, or could not be told of an error.
@@ -282,7 +289,7 @@ mod tests {
                 message,
                 error: true,
             },
-            Record::Waiting { reason: WaitReason::Doubt },
+            Record::Waiting { reason: WaitReason::Doubt, needs: Vec::new() },
         ];
 
         for record in records {

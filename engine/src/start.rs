@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use dbutil::Db;
-use pubsub::{Bus, Relay, listen_batch};
+use pubsub::{Bus, Ended, Relay, listen_batch};
 use servicekit::peer::internal_http;
 use servicekit::{Lifecycle, Minter, Peer, Probe, SigningKey, Verifier, egress::Egress, serve};
 use shared_models::{Service, WorkerId};
@@ -19,6 +19,7 @@ use crate::committer::Committer;
 use crate::config::Config;
 use crate::creator::{self, Creator};
 use crate::lease::Lease;
+use crate::listeners::credential_events::CredentialEventsListener;
 use crate::listeners::run_events::RunEventsListener;
 use crate::listeners::trigger_fired::TriggerFiredListener;
 use crate::live::Stage;
@@ -59,6 +60,9 @@ pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
     life.spawn("trigger.fired", listen_batch(app.db.clone(), app.bus.clone(), fired, life.soft()));
     let told = Arc::new(RunEventsListener::new(app.clone()));
     life.spawn("run events", listen_batch(app.db.clone(), app.bus.clone(), told, life.soft()));
+    let heard = Arc::new(CredentialEventsListener { app: app.clone() });
+    life.spawn("credentials", listen_batch(app.db.clone(), app.bus.clone(), heard, life.soft()));
+    life.spawn("reconnects", workers::reconnects::run(app.clone()));
     life.spawn("webhooks", workers::webhooks::run(app.clone()));
     let probes = probes(&app);
     Ok(Engine { router: routes::router(app, probes) })
@@ -84,6 +88,8 @@ async fn build(
     let peer =
         |url: &url::Url, callee| Peer::new(url.clone(), callee, minter.clone(), http.clone());
     let credsvc = Credsvc::new(peer(&config.credsvc_url, Service::Credsvc));
+    let (ended, hearing) = Ended::subscribe(bus.clone()).await?;
+    life.spawn("leases", hearing.run(life.soft()));
     let egress = Egress::new(config.egress.clone())?;
     let committer = Committer::start(&service.db, &config.runs, relay_handle.clone(), life)?;
     Ok(Parts {
@@ -93,7 +99,7 @@ async fn build(
         prices: Arc::default(),
         egress,
         mcp: Arc::new(McpPool::new(config.mcp_commands.clone())),
-        webhooks: Arc::new(Webhooks::new(config.webhooks.clone(), credsvc.clone())),
+        webhooks: Arc::new(Webhooks::new(config.webhooks.clone(), credsvc.clone(), ended)),
         credsvc,
         eventsvc: Eventsvc::new(peer(&config.eventsvc_url, Service::Eventsvc)),
         gateway: Gateway::new(peer(&config.gateway_url, Service::Gateway)),

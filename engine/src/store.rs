@@ -5,6 +5,7 @@ pub(crate) mod agent_grant;
 pub(crate) mod agent_tool;
 pub(crate) mod agent_version;
 pub(crate) mod approval;
+pub(crate) mod auth_wait;
 pub(crate) mod callback;
 pub(crate) mod child;
 pub(crate) mod content;

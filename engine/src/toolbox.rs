@@ -3,7 +3,13 @@
 use serde_json::Value;
 use shared_models::{AgentId, CredentialId, RunId, TenantId, ToolKind, UserId, WaitReason};
 
-use crate::{app::App, clients::credsvc::Wants, snapshot::SnapshotTool, tools};
+use crate::{
+    app::App,
+    clients::credsvc::{Needed, Wants},
+    error::Error,
+    snapshot::SnapshotTool,
+    tools,
+};
 
 /// On whose behalf a tool is called.
 #[derive(Clone, Debug)]
@@ -36,6 +42,48 @@ pub(crate) enum Outcome {
     Unknown(String),
     /// It goes on without us: its answer comes as a signal.
     Waits(Waiting),
+    /// Nothing was sent, and it is made when this credential is connected again.
+    Needs(Needed),
+}
+
+/// Why a call was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unready {
+    /// The model is told.
+    Refused(String),
+    /// The run waits.
+    Needs(Needed),
+}
+
+impl From<Unready> for Outcome {
+    fn from(why: Unready) -> Self {
+        match why {
+            Unready::Refused(why) => Self::Refused(why),
+            Unready::Needs(needed) => Self::Needs(needed),
+        }
+    }
+}
+
+impl From<String> for Unready {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<&str> for Unready {
+    fn from(why: &str) -> Self {
+        Self::Refused(why.to_owned())
+    }
+}
+
+/// Why there is no secret.
+impl From<Error> for Unready {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NeedsReconnect(needed) => Self::Needs(needed),
+            error => Self::Refused(error.to_string()),
+        }
+    }
 }
 
 /// Whose answer a call waits for.

@@ -12,6 +12,7 @@ mod secrets;
 mod send;
 mod sign;
 
+use pubsub::Ended;
 use tokio::sync::Notify;
 
 use crate::clients::credsvc::Credsvc;
@@ -48,7 +49,7 @@ pub(crate) struct Webhooks {
 }
 
 impl Webhooks {
-    pub(crate) fn new(config: WebhookConfig, credsvc: Credsvc) -> Self {
-        Self { config, secrets: Secrets::new(credsvc), due: Notify::new() }
+    pub(crate) fn new(config: WebhookConfig, credsvc: Credsvc, ended: Ended) -> Self {
+        Self { config, secrets: Secrets::new(credsvc, ended), due: Notify::new() }
     }
 }

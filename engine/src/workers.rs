@@ -5,6 +5,7 @@ pub(crate) mod claims;
 pub(crate) mod grants;
 pub(crate) mod heartbeat;
 pub(crate) mod questions;
+pub(crate) mod reconnects;
 pub(crate) mod retention;
 pub(crate) mod sweeper;
 pub(crate) mod webhooks;

@@ -1,6 +1,7 @@
 //! `credsvc` gives out secrets, to agents that were granted them.
 
 use std::fmt;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,9 @@ use shared_models::{
 };
 
 use crate::error::Error;
+
+/// The code of a refusal that ends when the credential is connected again.
+const NEEDS_RECONNECT: &str = "credential_needs_reconnect";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Credsvc(pub(super) Peer);
@@ -34,10 +38,20 @@ pub(crate) enum Grantee {
     Webhook(WebhookEndpointId),
 }
 
-/// A resolved credential. Lives as long as one call.
+/// A resolved credential. Lives as long as one call, where it is not kept for its lease.
 #[derive(Clone, Deserialize)]
 pub(crate) struct Secret {
     credentials: Map<String, Value>,
+    #[serde(default)]
+    ttl_seconds: u64,
+}
+
+/// A credential that nobody can use before somebody connects it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Needed {
+    pub(crate) credential_id: CredentialId,
+    /// In words for a person.
+    pub(crate) reason: String,
 }
 
 #[derive(Deserialize)]
@@ -75,7 +89,8 @@ impl Credsvc {
             fields.insert("host".into(), host.into());
         }
         let ask = Ask::new(wants.tenant, purpose).for_run(wants.run);
-        self.0.post(ask, &path, &body).await.map_err(refused)
+        let asked = self.0.post(ask, &path, &body).await;
+        asked.map_err(|error| needed(wants.credential, error))
     }
 
     /// Fetches a secret for a call that no run makes, by a model's right.
@@ -156,6 +171,11 @@ impl Credsvc {
 }
 
 impl Secret {
+    /// How long it may be kept in memory.
+    pub(crate) fn lives(&self) -> Duration {
+        Duration::from_secs(self.ttl_seconds)
+    }
+
     /// One field, as text.
     pub(crate) fn field(&self, name: &str) -> Option<SecretString> {
         as_text(self.credentials.get(name)?)
@@ -179,6 +199,16 @@ fn as_text(value: &Value) -> Option<SecretString> {
         Value::String(text) => Some(text.as_str().into()),
         Value::Number(number) => Some(number.to_string().into()),
         _ => None,
+    }
+}
+
+/// What of a refusal a run waits for, apart from the rest.
+fn needed(credential_id: CredentialId, error: PeerError) -> Error {
+    match error {
+        PeerError::Problem(_, problem) if problem.code == NEEDS_RECONNECT => {
+            Error::NeedsReconnect(Needed { credential_id, reason: problem.detail })
+        }
+        error => refused(error),
     }
 }
 

@@ -11,7 +11,8 @@ use futures::StreamExt as _;
 use shared_models::{MicroUsd, Usage};
 use tokio::time::Instant;
 
-use super::{Cx, Run, deferral};
+use super::{Cx, Run, deferral, reconnect};
+use crate::clients::credsvc::Needed;
 use crate::committer::Spent;
 use crate::error::Error;
 use crate::live::{Part, Stage};
@@ -46,7 +47,7 @@ async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error>
     Ok(())
 }
 
-async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<(Reply, Bound), ModelError> {
+async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<(Reply, Bound), Unanswered> {
     let (model, bound) = resolve(cx, &cx.snapshot.model).await?;
     let request = ModelRequest { model: bound.model.clone(), messages, ..ModelRequest::default() };
     let reply = complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await?;
@@ -68,12 +69,23 @@ async fn spend(cx: &Cx<'_>, bound: &Bound, usage: Usage) -> Option<MicroUsd> {
     cost
 }
 
-/// Asks until there is a reply or no hope, and takes it in.
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error(transparent)]
+    Failed(#[from] ModelError),
+    /// There may be one when the model's credential is connected again.
+    #[error("{}", .0.reason)]
+    Needs(Needed),
+}
+
+/// Asks until there is a reply or no hope, and takes it in. A model that cannot be asked before somebody connects its
+/// credential again is waited for, unless the fallback answers.
 async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
     let fallback = cx.snapshot.fallback_model.iter();
     let names: Vec<&String> = std::iter::once(&cx.snapshot.model).chain(fallback).collect();
     let mut attempt = 0;
-    let mut failure = None;
+    let (mut failure, mut needs) = (None, None);
     for (place, name) in names.iter().enumerate() {
         match ask(cx, run, name, &mut attempt).await? {
             Ok((reply, bound)) => return replied(cx, run, reply, &bound).await,
@@ -82,9 +94,16 @@ async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
                     retried(cx, run, attempt, error.to_string(), Duration::ZERO);
                     attempt += 1;
                 }
-                failure = Some(error);
+                match error {
+                    Unanswered::Failed(error) => failure = Some(error),
+                    Unanswered::Needs(needed) => needs = Some(needed),
+                }
             }
         }
+    }
+    if let Some(needed) = needs {
+        run.needs.insert(reconnect::MODEL.to_owned(), needed);
+        return Ok(());
     }
     let failure = failure.map_or_else(no_model, Failure::from);
     cx.journal.note(Record::ModelFailed { failure: failure.clone() });
@@ -137,7 +156,7 @@ async fn ask(
     run: &Run,
     name: &str,
     attempt: &mut u32,
-) -> Result<Result<(Reply, Bound), ModelError>, Error> {
+) -> Result<Result<(Reply, Bound), Unanswered>, Error> {
     let policy = RetryPolicy::default();
     let mut tried = 0;
     loop {
@@ -150,10 +169,11 @@ async fn ask(
         cx.journal.commit().await?;
         let error = match once(cx, run, name, block).await {
             Ok(reply) => return Ok(Ok(reply)),
-            Err(error) => error,
+            Err(Unanswered::Failed(error)) => error,
+            Err(needs) => return Ok(Err(needs)),
         };
         let Some(delay) = policy.delay(tried, &error, rand::random()) else {
-            return Ok(Err(error));
+            return Ok(Err(error.into()));
         };
         tracing::info!(%error, ?delay, "the model is asked again");
         retried(cx, run, *attempt, error.to_string(), delay);
@@ -168,7 +188,7 @@ async fn once(
     run: &Run,
     name: &str,
     block: i64,
-) -> Result<(Reply, Bound), ModelError> {
+) -> Result<(Reply, Bound), Unanswered> {
     let (model, bound) = resolve(cx, name).await?;
     let started = Instant::now();
     let mut events = model.stream(&request(cx, run, &bound));
@@ -194,13 +214,13 @@ async fn once(
             }
             None => {
                 let why = "the stream ended without a reply";
-                return Err(ModelError::new(ModelErrorKind::Cut, why));
+                return Err(ModelError::new(ModelErrorKind::Cut, why).into());
             }
         }
     }
 }
 
-async fn resolve(cx: &Cx<'_>, name: &str) -> Result<(Arc<dyn Model>, Bound), ModelError> {
+async fn resolve(cx: &Cx<'_>, name: &str) -> Result<(Arc<dyn Model>, Bound), Unanswered> {
     let (tenant, run) = (cx.claimed.tenant, cx.claimed.run);
     let resolved = if name == cx.snapshot.model {
         models::resolve(cx.app, tenant, run, &cx.snapshot).await
@@ -210,11 +230,14 @@ async fn resolve(cx: &Cx<'_>, name: &str) -> Result<(Arc<dyn Model>, Bound), Mod
         models::resolve(cx.app, tenant, run, &snapshot).await
     };
     resolved.map_err(|error| match error {
+        Error::NeedsReconnect(needed) => Unanswered::Needs(needed),
         Error::Peer(error) if error.passing() => {
-            ModelError::new(ModelErrorKind::Connection, error.to_string())
+            ModelError::new(ModelErrorKind::Connection, error.to_string()).into()
         }
-        Error::Db(error) => ModelError::new(ModelErrorKind::Connection, error.to_string()),
-        error => ModelError::new(ModelErrorKind::Invalid, error.to_string()).with_status(422),
+        Error::Db(error) => ModelError::new(ModelErrorKind::Connection, error.to_string()).into(),
+        error => {
+            ModelError::new(ModelErrorKind::Invalid, error.to_string()).with_status(422).into()
+        }
     })
 }
 

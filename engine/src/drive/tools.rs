@@ -230,6 +230,11 @@ fn take(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, outcome: Outcome) -> Result
             waits::begin(cx, run, call, waiting);
             return Ok(());
         }
+        Outcome::Needs(needed) => {
+            run.flights.remove(&call.id);
+            run.needs.insert(call.id.clone(), needed);
+            return Ok(());
+        }
         Outcome::Done(text) => (EffectState::Done, None, Answer::ok(text)),
         Outcome::Refused(why) | Outcome::Failed(why) => {
             (EffectState::Failed, Some(why.clone()), Answer::error(why))
@@ -319,5 +324,6 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Failed(_) => "failed",
         Outcome::Unknown(_) => "unknown",
         Outcome::Waits(_) => "waits",
+        Outcome::Needs(_) => "needs_reconnect",
     }
 }

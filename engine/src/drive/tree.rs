@@ -26,7 +26,7 @@ use self::hear::{Heard, Pausing};
 use self::job::{Done, Flight};
 use self::member::Member;
 use super::interrupt::Stop;
-use super::{Cx, rest, waits};
+use super::{Cx, reconnect, rest, waits};
 use crate::call_key;
 use crate::catalogue::Pinned;
 use crate::error::Error;
@@ -156,6 +156,9 @@ impl<'a> Drive<'a> {
             if let Some(state) = self.tree.state.conversation(&path) {
                 run.state = state.clone();
             }
+            if run.needs.contains_key(reconnect::MODEL) {
+                continue;
+            }
             if let Command::CallTools(ours) = &command {
                 let others = run.state.unanswered().filter(|call| !ours.contains(call));
                 run.delegated = others.map(|call| call.id.clone()).collect();
@@ -256,7 +259,8 @@ impl<'a> Drive<'a> {
         let until = self.lingering();
         let idle = self.idle()?;
         let reason = waits::reason(idle.iter().map(|run| &**run));
-        rest(self.cx, reason, until).await
+        let needs = reconnect::needs(idle.iter().map(|run| &**run));
+        rest(self.cx, reason, until, needs).await
     }
 
     /// When the first call can be declared in doubt that an owner before us may still be at.

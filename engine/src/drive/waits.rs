@@ -17,10 +17,12 @@ use crate::transcript::Waited;
 /// What a run waits for whose conversations have nothing to do. Whatever needs a person is named before what does not.
 pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitReason {
     let doubts = runs.clone().any(|run| !run.doubts.is_empty());
+    let needs = runs.clone().any(|run| !run.needs.is_empty());
     let waiting = runs.flat_map(|run| run.waiting.values());
     let waits = |reason| waiting.clone().any(|waited| waited.reason == reason);
-    match () {
-        () if doubts => WaitReason::Doubt,
+    match (doubts, needs) {
+        (true, _) => WaitReason::Doubt,
+        (_, true) => WaitReason::Auth,
         _ if waits(WaitReason::Approval) => WaitReason::Approval,
         _ if waits(WaitReason::Input) => WaitReason::Input,
         _ if waits(WaitReason::Callback) => WaitReason::Callback,

@@ -9,7 +9,7 @@ use shared_models::{
 };
 use utoipa::ToSchema;
 
-use crate::store::{effect::Doubt, run};
+use crate::store::{auth_wait::AuthWait, effect::Doubt, run};
 
 /// One durable execution of an agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -26,6 +26,9 @@ pub(crate) struct RunView {
     pub(crate) status: RunStatus,
     /// What a waiting run waits for.
     pub(crate) wait_reason: Option<WaitReason>,
+    /// Credentials that somebody has to connect again before the run goes on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) waits_for: Vec<AuthWait>,
     /// Who started it by hand.
     initiator_id: Option<UserId>,
     trigger_id: Option<TriggerId>,
@@ -96,6 +99,7 @@ impl RunView {
             swarm_version: row.swarm_version,
             status,
             wait_reason: row.wait_reason.and_then(|reason| reason.parse().ok()),
+            waits_for: Vec::new(),
             initiator_id: row.initiator_id,
             trigger_id: row.trigger_id,
             event_id: row.event_id,

@@ -28,7 +28,7 @@ use crate::{
     app::App,
     clients::credsvc::Wants,
     snapshot::SnapshotTool,
-    toolbox::{CallCx, NotNow, Outcome},
+    toolbox::{CallCx, NotNow, Outcome, Unready},
 };
 
 pub(crate) use pool::{Key, McpPool, Session};
@@ -95,7 +95,7 @@ pub(crate) async fn call(
     let prepared = tokio::time::timeout_at(until, prepare(app, cx, tool, &config)).await;
     let (key, session) = match prepared {
         Ok(Ok(prepared)) => prepared,
-        Ok(Err(why)) => return Outcome::Refused(why),
+        Ok(Err(why)) => return why.into(),
         Err(_) => return Outcome::Refused("the server could not be reached in time".into()),
     };
     if sent().await.is_err() {
@@ -131,11 +131,11 @@ async fn prepare(
     cx: &CallCx,
     tool: &SnapshotTool,
     config: &McpConfig,
-) -> Result<(Key, Session), String> {
+) -> Result<(Key, Session), Unready> {
     let attached = tool.credential_id.zip(config.connection.credential.as_ref());
     let hosts = config.connection.hosts();
     if attached.is_some() && !hosts.iter().all(|host| tool.credential_hosts.contains(host)) {
-        return Err(format!("{} is not among the allowed hosts", hosts.join(", ")));
+        return Err(format!("{} is not among the allowed hosts", hosts.join(", ")).into());
     }
     let injection = match attached {
         None => None,
@@ -164,8 +164,8 @@ pub(crate) async fn injection(
     purpose: &str,
     hosts: &[String],
     patience: Duration,
-) -> Result<Injection, String> {
+) -> Result<Injection, Unready> {
     let host = hosts.first().map(|host| host.split(':').next().unwrap_or(host).to_owned());
-    let secret = http::secret(app, wants, purpose, host, patience).await;
-    http::injection(place, &secret.map_err(|error| error.to_string())?)
+    let secret = http::secret(app, wants, purpose, host, patience).await?;
+    Ok(http::injection(place, &secret)?)
 }

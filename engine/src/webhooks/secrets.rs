@@ -1,10 +1,12 @@
-//! The secrets that webhooks are signed with, read from the vault and kept for a minute at most.
+//! The secrets that webhooks are signed with, read from the vault and kept for as long as their lease, a minute at most. A
+//! lease ends at once when its credential is changed, taken back or deleted; while that would not be heard, none is kept.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use moka::future::Cache;
+use pubsub::{Asked, Ended};
 use secrecy::{ExposeSecret as _, SecretString};
 use shared_models::{CredentialId, TenantId, UserId, WebhookEndpointId};
 
@@ -13,6 +15,9 @@ use crate::error::Error;
 
 /// The longest a secret is kept.
 const LIFE: Duration = Duration::from_secs(60);
+
+/// How often a secret is fetched for one message, while leases of it keep ending.
+const ATTEMPTS: u32 = 3;
 
 /// What a message is signed with.
 #[derive(Clone, Debug)]
@@ -43,13 +48,21 @@ impl Signing {
 #[derive(Debug)]
 pub(crate) struct Secrets {
     credsvc: Credsvc,
-    cache: Cache<CredentialId, Arc<Signing>>,
+    ended: Ended,
+    cache: Cache<CredentialId, Arc<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    signing: Arc<Signing>,
+    until: Instant,
+    asked: Asked,
 }
 
 impl Secrets {
-    pub(super) fn new(credsvc: Credsvc) -> Self {
+    pub(super) fn new(credsvc: Credsvc, ended: Ended) -> Self {
         let cache = Cache::builder().max_capacity(10_000).time_to_live(LIFE).build();
-        Self { credsvc, cache }
+        Self { credsvc, ended, cache }
     }
 
     /// The secrets of an endpoint.
@@ -60,11 +73,25 @@ impl Secrets {
         owner: UserId,
         credential: CredentialId,
     ) -> Result<Arc<Signing>, Arc<Error>> {
-        let read = async {
-            let found = self.credsvc.resolve_for_webhook(tenant, endpoint, owner, credential).await;
+        let read = async || {
+            let asked = self.ended.asked();
+            let found =
+                self.credsvc.resolve_for_webhook(tenant, endpoint, owner, credential).await?;
             let nothing = || Error::CredentialRefused("it has no field `secret`".into());
-            Signing::of(&found?).map(Arc::new).ok_or_else(nothing)
+            let signing = Signing::of(&found).map(Arc::new).ok_or_else(nothing)?;
+            Ok(Arc::new(Kept { signing, until: Instant::now() + found.lives().min(LIFE), asked }))
         };
-        self.cache.try_get_with(credential, read).await
+        // A lease may end while it is being fetched.
+        for _ in 0..ATTEMPTS {
+            if !self.ended.is_heard() {
+                break;
+            }
+            let kept = self.cache.try_get_with(credential, read()).await?;
+            if Instant::now() < kept.until && self.ended.holds(credential, &kept.asked) {
+                return Ok(kept.signing.clone());
+            }
+            self.cache.invalidate(&credential).await;
+        }
+        read().await.map(|read: Arc<Kept>| read.signing.clone()).map_err(Arc::new)
     }
 }

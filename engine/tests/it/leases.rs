@@ -17,10 +17,8 @@ async fn a_signing_secret_that_is_taken_back_signs_nothing_more() {
     let api = app.person(&owner);
     scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
     let endpoint = webhooks::endpoint(&api, &server.url(), &["run.finished"]).await;
-    let list = format!(
-        "/v1/webhook-endpoints/{}/deliveries",
-        endpoint["endpoint_id"].as_str().unwrap()
-    );
+    let list =
+        format!("/v1/webhook-endpoints/{}/deliveries", endpoint["endpoint_id"].as_str().unwrap());
     let credential = app.peers.newest();
     let path = format!("/internal/credentials/{credential}/resolve");
     let asked = || app.peers.requests(&path).len();
@@ -37,7 +35,8 @@ async fn a_signing_secret_that_is_taken_back_signs_nothing_more() {
 
     app.peers.forget(credential);
     let health = "revoked".into();
-    let event = CredentialHealthChanged { credential_id: credential, user_id: None, health, reason: None };
+    let event =
+        CredentialHealthChanged { credential_id: credential, user_id: None, health, reason: None };
     let at = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
     let row = OutboxRow::new(owner.tenant, (MessageId::mint().uuid(), 0), at, &event).unwrap();
     let bus = app.nats.bus(Service::Credsvc).await;

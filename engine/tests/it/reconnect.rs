@@ -92,10 +92,8 @@ async fn a_run_waits_for_a_broken_connection_and_goes_on_when_it_is_connected_ag
 
     // News of another kind, and of another credential, wake nobody.
     scene.tell(&scene.health("needs_reconnect")).await;
-    let other = CredentialHealthChanged {
-        credential_id: CredentialId::mint(),
-        ..scene.health("ok")
-    };
+    let other =
+        CredentialHealthChanged { credential_id: CredentialId::mint(), ..scene.health("ok") };
     scene.tell(&other).await;
     scene.app.peers.connect(scene.credential);
     scene.tell(&scene.health("ok")).await;
@@ -169,13 +167,17 @@ async fn a_run_that_waits_for_a_connection_can_be_cancelled_and_nothing_was_sent
 
     assert_eq!((&ended["in_doubt"], &ended["waits_for"]), (&Value::Null, &Value::Null));
     assert_eq!(scene.outside.hits("/act"), 0);
-    eventually("its wait to be forgotten", async || (waits(&scene.app).await == 0).then_some(())).await;
+    eventually("its wait to be forgotten", async || (waits(&scene.app).await == 0).then_some(()))
+        .await;
 }
 
 fn completion(text: &str) -> Answer {
     let choice = json!({ "index": 0, "finish_reason": "stop",
         "message": { "role": "assistant", "content": text } });
-    Answer::Json(200, json!({ "choices": [choice], "usage": { "prompt_tokens": 1, "completion_tokens": 1 } }))
+    Answer::Json(
+        200,
+        json!({ "choices": [choice], "usage": { "prompt_tokens": 1, "completion_tokens": 1 } }),
+    )
 }
 
 /// A model of the tenant's whose credential is broken, and an agent on it.

@@ -19,6 +19,7 @@ use crate::{
         self,
         mcp_server::{self, McpServer},
     },
+    toolbox::Unready,
     tools::mcp::{
         self,
         discover::{self, Refreshed},
@@ -80,9 +81,9 @@ pub(crate) async fn refresh_mcp_server(
     }
     let mut refreshed = discover::take(&mut tx, &now, &session, &tools).await?;
     tx.commit().await?;
-    Ok(Json(refreshed))
     let lost = std::mem::take(&mut refreshed.lost);
     lost_tools::note(&app, caller.tenant, now.owner, lost).await;
+    Ok(Json(refreshed))
 }
 
 async fn injection(
@@ -115,7 +116,10 @@ async fn injection(
     let purpose = format!("refresh of {}", server.fields.name);
     let hosts = server.fields.connection().hosts();
     let injection = mcp::injection(app, &wants, place, &purpose, &hosts, PATIENCE).await;
-    injection.map(Some).map_err(Error::CredentialRefused)
+    injection.map(Some).map_err(|why| match why {
+        Unready::Refused(why) => Error::CredentialRefused(why),
+        Unready::Needs(needed) => Error::NeedsReconnect(needed),
+    })
 }
 
 fn refused(pointer: &str, why: &str) -> Error {

@@ -1,10 +1,11 @@
 use axum::{Json, extract::State};
 use servicekit::{Caller, Path, Problem, scope::RunsRead};
-use shared_models::{ProblemBody, RunId};
+use shared_models::{ProblemBody, RunId, WaitReason};
 
 use super::visible;
 use crate::app::App;
 use crate::http::run_view::RunView;
+use crate::store::auth_wait;
 
 /// See a run: where it stands, what it said, what it used, and what it is in doubt about.
 #[utoipa::path(get, path = "/v1/runs/{run_id}", tag = "runs", security(("token" = ["runs:read"])),
@@ -17,5 +18,9 @@ pub(crate) async fn get_run(
 ) -> Result<Json<RunView>, Problem> {
     let mut tx = app.db.begin(caller.tenant).await?;
     let row = visible(&mut tx, &caller, run_id).await?;
-    Ok(Json(RunView::new(row, caller.payloads)))
+    let mut view = RunView::new(row, caller.payloads);
+    if view.wait_reason == Some(WaitReason::Auth) {
+        view.waits_for = auth_wait::of_run(&mut tx, run_id).await?;
+    }
+    Ok(Json(view))
 }

@@ -24,7 +24,7 @@ use super::{BuiltinConfig, text};
 use crate::{
     app::App,
     snapshot::SnapshotTool,
-    toolbox::{CallCx, NotNow, Outcome},
+    toolbox::{CallCx, NotNow, Outcome, Unready},
     tools::http::secret,
 };
 
@@ -118,7 +118,7 @@ pub(super) async fn call(
     };
     let (transport, redactor) = match prepare(app, cx, tool, smtp).await {
         Ok(prepared) => prepared,
-        Err(why) => return Outcome::Refused(why),
+        Err(why) => return why.into(),
     };
     if sent().await.is_err() {
         return Outcome::Refused("not sent: this worker no longer owns the run".into());
@@ -173,11 +173,11 @@ async fn prepare(
     cx: &CallCx,
     tool: &SnapshotTool,
     smtp: &Smtp,
-) -> Result<(AsyncSmtpTransport<Tokio1Executor>, Redactor), String> {
+) -> Result<(AsyncSmtpTransport<Tokio1Executor>, Redactor), Unready> {
     let attached = tool.credential_id;
     let place = smtp.place();
     if attached.is_some() && !tool.credential_hosts.contains(&place) {
-        return Err(format!("{place} is not among the allowed hosts"));
+        return Err(format!("{place} is not among the allowed hosts").into());
     }
     if attached.is_some() && smtp.security == Security::None {
         return Err("no credential over a connection that is not protected".into());
@@ -189,7 +189,7 @@ async fn prepare(
             | EgressError::Unreachable(why)
             | EgressError::Misdirected(why)
             | EgressError::Unknown(why),
-        ) => return Err(why),
+        ) => return Err(why.into()),
     };
     let tls = || TlsParameters::new(smtp.host.clone()).map_err(|error| error.to_string());
     let tls = match smtp.security {
@@ -208,8 +208,7 @@ async fn prepare(
         let purpose = format!("tool:{}", tool.name);
         let patience = Duration::from_millis(tool.timeout_ms.into()) / 2;
         let host = Some(smtp.host.clone());
-        let secret = secret(app, &cx.wants(credential), &purpose, host, patience).await;
-        let secret = secret.map_err(|error| error.to_string())?;
+        let secret = secret(app, &cx.wants(credential), &purpose, host, patience).await?;
         let field = |name: &str| {
             secret.field(name).ok_or_else(|| format!("the credential has no field `{name}`"))
         };

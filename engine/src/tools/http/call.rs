@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     snapshot::SnapshotTool,
     store::callback,
-    toolbox::{CallCx, NotNow, Outcome, Waiting},
+    toolbox::{CallCx, NotNow, Outcome, Unready, Waiting},
 };
 
 /// How much of an error's body a model needs.
@@ -44,7 +44,7 @@ pub(crate) async fn call(
         tokio::time::timeout_at(until, prepare(app, cx, tool, &config, &arguments)).await;
     let mut call = match prepared {
         Ok(Ok(call)) => call,
-        Ok(Err(why)) => return Outcome::Refused(why),
+        Ok(Err(why)) => return why.into(),
         Err(_) => return Outcome::Refused("the credential could not be fetched in time".into()),
     };
     if sent().await.is_err() {
@@ -111,7 +111,7 @@ async fn prepare(
     tool: &SnapshotTool,
     config: &HttpConfig,
     arguments: &Value,
-) -> Result<Call, String> {
+) -> Result<Call, Unready> {
     let arguments = arguments.as_object().ok_or("the arguments are not an object")?;
     let mut rendered = render::render(config, arguments)?;
     if tool.effect == Effect::Keyed {
@@ -122,7 +122,7 @@ async fn prepare(
         };
         rendered.headers.insert(name, value);
     }
-    if let Some(token) = token(app, cx, config).await.map_err(|error| error.to_string())? {
+    if let Some(token) = token(app, cx, config).await? {
         rendered.headers.insert("switchyard-callback-token", token);
     }
     let attached = tool.credential_id.zip(config.credential.as_ref());
@@ -143,8 +143,7 @@ async fn prepare(
         let purpose = format!("tool:{}", tool.name);
         let host = call.url.host_str().map(str::to_owned);
         let patience = Duration::from_millis(tool.timeout_ms.into()) / 2;
-        let secret = secret(app, &cx.wants(credential_id), &purpose, host, patience).await;
-        let secret = secret.map_err(|error| error.to_string())?;
+        let secret = secret(app, &cx.wants(credential_id), &purpose, host, patience).await?;
         call.injection = Some(credential::injection(place, &secret)?);
     }
     Ok(call)

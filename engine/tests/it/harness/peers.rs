@@ -57,6 +57,26 @@ impl Peers {
         self.credentials.lock().unwrap().insert(interrupted(&id.to_string()), Value::Null);
     }
 
+    /// Its fields are these from now on.
+    pub(crate) fn set(&self, id: CredentialId, fields: Value) {
+        self.credentials.lock().unwrap().insert(id.to_string(), fields);
+    }
+
+    /// From now on somebody has to connect it again.
+    pub(crate) fn break_connection(&self, id: CredentialId) {
+        self.credentials.lock().unwrap().insert(broken(&id.to_string()), Value::Null);
+    }
+
+    /// The same until the next question for it.
+    pub(crate) fn break_once(&self, id: CredentialId) {
+        self.credentials.lock().unwrap().insert(broken(&id.to_string()), json!("once"));
+    }
+
+    /// Somebody has.
+    pub(crate) fn connect(&self, id: CredentialId) {
+        self.credentials.lock().unwrap().remove(&broken(&id.to_string()));
+    }
+
     /// From now on the person is no member of any tenant.
     pub(crate) fn expel(&self, user: UserId) {
         self.credentials.lock().unwrap().insert(user.to_string(), Value::Null);
@@ -103,6 +123,22 @@ fn answer(request: &Stubbed, keys: &Value, credentials: &Credentials) -> Answer 
         {
             Answer::Reset
         }
+        ("GET", ["internal", "credentials", id, "standing"]) => {
+            let health = if fields(&broken(id)).is_some() { "needs_reconnect" } else { "ok" };
+            fields(id).map_or_else(refused, |_| {
+                Answer::Json(200, json!({ "credential_id": id, "health": health }))
+            })
+        }
+        ("POST", ["internal", "credentials", id, "resolve"]) if fields(&broken(id)).is_some() => {
+            if fields(&broken(id)) == Some(json!("once")) {
+                credentials.lock().unwrap().remove(&broken(id));
+            }
+            let code = "credential_needs_reconnect";
+            let body = json!({ "type": format!("/errors#{code}"), "code": code,
+                "title": "The provider no longer renews the connection.", "status": 409,
+                "detail": format!("the connection {id} has to be connected again") });
+            Answer::Json(409, body)
+        }
         ("POST", ["internal", "credentials", id, "resolve"]) => {
             fields(id).map_or_else(refused, |fields| {
                 let body = json!({ "credential_id": id, "version": 1, "type": "generic",
@@ -112,6 +148,10 @@ fn answer(request: &Stubbed, keys: &Value, credentials: &Credentials) -> Answer 
         }
         _ => refused(),
     }
+}
+
+fn broken(id: &str) -> String {
+    format!("{id} broken")
 }
 
 fn interrupted(id: &str) -> String {

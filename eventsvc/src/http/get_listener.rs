@@ -2,8 +2,9 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
+use pubsub::topology;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use servicekit::{Caller, Path, Problem, scope};
 use shared_models::{ProblemBody, SourceId, TriggerId, WorkerId, wire_time};
 use utoipa::ToSchema;
@@ -13,6 +14,7 @@ use crate::{
     app::App,
     error::{Error, NO_LISTENER},
     store::{self, lease},
+    trigger::System,
     viewer::Viewer,
 };
 
@@ -77,6 +79,10 @@ pub(crate) async fn get_listener(
     let mut tx = app.db.begin(caller.tenant).await?;
     let row = store::trigger::find(&mut tx, &Viewer::of(&caller), id).await?;
     let row = row.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?;
+    if row.system == System::Nats.as_str() {
+        tx.commit().await?;
+        return Ok(Json(on_bus(&app, &row).await?));
+    }
     let found = lease::find(&mut tx, row.source_id).await?.ok_or_else(|| nobody(id))?;
     Ok(Json(view(row.source_id, found)))
 }
@@ -104,6 +110,40 @@ pub(crate) async fn look_now(
     tx.commit().await?;
     app.listeners.notify_waiters();
     Ok(StatusCode::ACCEPTED)
+}
+
+/// The bus is heard by all replicas together, at once and without a lease.
+async fn on_bus(app: &App, row: &store::trigger::Trigger) -> Result<ListenerView, Problem> {
+    let consumer = &topology::EVENTSVC_BUS_TRIGGERS;
+    let heard = pubsub::consumer_ack_floor(&app.bus, consumer).await;
+    let told = pubsub::last_sequence(&app.bus, consumer.stream).await;
+    let (heard, told, error) = match (heard, told) {
+        (Ok(heard), Ok(told)) => (heard, told, None),
+        (Err(error), _) | (_, Err(error)) => (0, 0, Some(format!("NATS does not answer: {error}"))),
+    };
+    let cursor = error.is_none().then(|| {
+        json!({ "stream": consumer.stream.name(), "sequence": heard, "behind": told.saturating_sub(heard) })
+    });
+    Ok(ListenerView {
+        source_id: row.source_id,
+        triggers: 1,
+        state: if error.is_none() { "waiting" } else { "failing" },
+        owner: None,
+        epoch: 0,
+        lease_until: None,
+        next_at: app.clock.now(),
+        last_looked_at: None,
+        last_found_at: row.last_delivery_at,
+        found: row.fired + row.filtered + row.skipped + row.failed,
+        recovered: 0,
+        failures: i32::from(error.is_some()),
+        last_error: error,
+        last_error_at: None,
+        note: None,
+        renew_at: None,
+        cursor,
+        cursor_at: None,
+    })
 }
 
 fn nobody(id: TriggerId) -> Problem {

@@ -33,6 +33,8 @@ pub(crate) async fn join(tx: &mut TenantTx, key: &Key<'_>) -> Result<SourceId, s
 
 /// Changes a source in place when nobody else listens to it and no other has the new key, so that what it has already
 /// seen is still known. Says whether it did.
+///
+/// The source is locked first, so that what is asked next sees a trigger that joined it and whose commit was waited for.
 pub(crate) async fn change(
     tx: &mut TenantTx,
     source: SourceId,
@@ -40,6 +42,13 @@ pub(crate) async fn change(
     key: &Key<'_>,
 ) -> Result<bool, sqlx::Error> {
     let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        "select source_id from eventsvc.source where tenant_id = $1 and source_id = $2 for update",
+        tenant as _,
+        source as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
     let done = sqlx::query!(
         r#"update eventsvc.source s
            set credential_id = $4, options = $5, options_key = $6, updated_at = now()

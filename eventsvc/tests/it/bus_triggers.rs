@@ -65,6 +65,16 @@ async fn the_end_of_a_run_fires_once_however_often_it_is_told() {
     assert_eq!(payload["data"]["run_id"], json!(ended.run.run_id));
     let delivery = deliveries(&world, id).await;
     assert_eq!((delivery.len(), &delivery[0]["verified_by"]), (1, &json!("bus")));
+    let path = format!("/v1/triggers/{id}/listener");
+    let listener = eventually("all to be heard", async || {
+        let listener = world.mine().get(&path).await.expect(200);
+        (listener["cursor"]["behind"] == 0 && listener["found"] == 1).then_some(listener)
+    })
+    .await;
+    assert_eq!(
+        (&listener["state"], &listener["cursor"]["sequence"]),
+        (&json!("waiting"), &json!(2))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,3 +60,37 @@ async fn a_trigger_that_comes_while_the_last_one_leaves_is_listened_for() {
 
     assert_eq!(world.count("select count(*) from eventsvc.source_lease").await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_that_joins_while_another_is_edited_keeps_the_source_it_joined() {
+    let world = World::start().await;
+    let stub = Stub::start(|_| Answer::Json(200, json!([]))).await;
+    let options = json!({ "url": stub.url(), "interval_seconds": 3600 });
+    let id = world.trigger(json!({ "system": "poll", "options": options })).await.0;
+    let before = world.mine().get(&format!("/v1/triggers/{id}")).await.expect(200);
+    let mut admin = world.db.admin().await;
+    let joining = "begin; update eventsvc.source set updated_at = now();
+        create temporary table newcomer as select * from eventsvc.trigger;
+        update newcomer set trigger_id = gen_random_uuid();
+        insert into eventsvc.trigger select * from newcomer";
+    sqlx::raw_sql(joining).execute(&mut admin).await.unwrap();
+
+    let (api, path) = (world.mine(), format!("/v1/triggers/{id}"));
+    let patch = json!({ "options": { "interval_seconds": 60 } });
+    let release = async {
+        eventually("the edit to wait", async || {
+            let waiting = "select count(*) from pg_stat_activity where datname = current_database()
+                 and application_name = 'eventsvc' and wait_event_type = 'Lock'";
+            (world.count(waiting).await > 0).then_some(())
+        })
+        .await;
+        sqlx::raw_sql("commit").execute(&mut admin).await.unwrap();
+    };
+    let (patched, ()) = tokio::join!(api.patch(&path, &patch), release);
+
+    assert_ne!(patched.expect(200)["source_id"], before["source_id"]);
+    let as_it_was =
+        "select count(*) from eventsvc.source s join eventsvc.trigger t using (source_id)
+        where t.options = s.options";
+    assert_eq!(world.count(as_it_was).await, 2);
+}

@@ -3,11 +3,14 @@
 //!
 //! The hours are simulated: what happens is dated in the past, and the cursor begins there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use shared_models::TriggerId;
-use testkit::{Courier, HUBSPOT_PORTAL, HUBSPOT_TOKEN, eventually};
+use testkit::{Courier, HUBSPOT_PORTAL, HUBSPOT_TOKEN, eventually, eventually_within};
 
 use crate::{
     harness::World,
@@ -15,6 +18,9 @@ use crate::{
     listening::{listener, look, rest, run, until},
     mail::{mailbox, now, push},
 };
+
+/// What takes many requests may take a while on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How often each thing, told by a field of its payload, has fired each trigger.
 async fn fired(
@@ -107,7 +113,11 @@ async fn each_change_in_hubspot_fires_once_whatever_becomes_of_its_webhook() {
     // And when it is back, whoever looks first dies before the commit.
     killed_before_its_commit(&world, first).await;
 
-    let after = until(&world, first, "all that was lost", |l| l["recovered"] == 110).await;
+    let after = eventually_within(PATIENCE, "all that was lost", async || {
+        let listener = listener(&world, first).await;
+        (listener["recovered"] == 110).then_some(listener)
+    })
+    .await;
 
     assert_eq!(after["found"], 110);
     assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 300);
@@ -143,13 +153,16 @@ async fn each_message_in_gmail_fires_once_whatever_becomes_of_its_push() {
     // An hour in which most pushes come, at whatever point in time that is.
     let begin = now() - 7000;
     let mut sent = Vec::new();
-    for n in 0..100 {
-        sent.push(world.gmail.receive(&format!("m{n:03}"), "INBOX", (begin + n * 30) * 1000));
+    for n in 0..40 {
+        sent.push(world.gmail.receive(&format!("m{n:03}"), "INBOX", (begin + n * 80) * 1000));
     }
     for news in Courier::new(2).carry(&sent) {
         push(&world, &news).await.expect(200);
     }
-    until(&world, first, "the first hour", |l| l["found"] == 100).await;
+    eventually_within(PATIENCE, "the first hour", async || {
+        (listener(&world, first).await["found"] == 40).then_some(())
+    })
+    .await;
     rest(&world, first).await;
     // An hour in which nobody answers, at the end of which the history is gone.
     run(
@@ -159,8 +172,8 @@ async fn each_message_in_gmail_fires_once_whatever_becomes_of_its_push() {
     )
     .await;
     world.gmail.fail_with(&[503; 6]);
-    for n in 0..100 {
-        world.gmail.receive(&format!("n{n:03}"), "INBOX", (begin + 3600 + n * 30) * 1000);
+    for n in 0..40 {
+        world.gmail.receive(&format!("n{n:03}"), "INBOX", (begin + 3600 + n * 80) * 1000);
     }
     look(&world, first).await;
     until(&world, first, "nobody to answer", |l| l["failures"].as_i64() > Some(0)).await;
@@ -170,15 +183,15 @@ async fn each_message_in_gmail_fires_once_whatever_becomes_of_its_push() {
     killed_before_its_commit(&world, first).await;
 
     let found = "select count(*) from eventsvc.delivery";
-    eventually("all of it", async || {
+    eventually_within(PATIENCE, "all of it", async || {
         run(&world, "update eventsvc.source_lease set due_at = least(due_at, now()), until_at = null, owner = null
              where looking_since is null or until_at < now()").await;
-        (world.count(found).await == 201).then_some(())
+        (world.count(found).await == 81).then_some(())
     })
     .await;
-    let times = fired(&world, 402, |payload| payload["id"].to_string()).await;
-    assert_eq!(times.len(), 402);
-    assert_eq!(world.count("select count(*) from eventsvc.firing").await, 402);
+    let times = fired(&world, 162, |payload| payload["id"].to_string()).await;
+    assert_eq!(times.len(), 162);
+    assert_eq!(world.count("select count(*) from eventsvc.firing").await, 162);
     let recovered = world.count("select sum(recovered)::bigint from eventsvc.recovery").await;
-    assert!(recovered >= 101, "{recovered}");
+    assert!(recovered >= 41, "{recovered}");
 }

@@ -152,7 +152,7 @@ impl Case<'_> {
             self.until_closed().await;
         }
         let seen = self.see().await;
-        self.model.binding = seen["binding"].as_str().unwrap().to_owned();
+        seen["binding"].as_str().unwrap().clone_into(&mut self.model.binding);
         assert_eq!(seen["status"], self.model.status, "{deed:?}: {seen}");
         assert_eq!(seen["arguments"]["amount"], self.model.amount, "{deed:?}: {seen}");
         if self.model.status != "expired" {
@@ -183,7 +183,7 @@ impl Case<'_> {
             .into_iter()
             .find(|status| seen["status"] == *status)
             .unwrap();
-        model.binding = seen["binding"].as_str().unwrap().to_owned();
+        seen["binding"].as_str().unwrap().clone_into(&mut model.binding);
         model.amount = seen["arguments"]["amount"].as_i64().unwrap();
         model.approved.clear();
     }

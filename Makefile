@@ -6,7 +6,7 @@ RELEASE := $(TARGET)/release
 PEERS := $(TARGET)/bench-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos zones check ci fmt lint sqlx openapi deps bench bench-peers
+.PHONY: help up test chaos rotation zones check ci fmt lint sqlx openapi deps bench bench-peers
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,11 @@ test: deps ## every test, against a private Postgres and NATS
 chaos: deps ## kill everything at random while 1,000 events come in, and account for each (CHAOS_SEED=… repeats one)
 	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} cargo build -p switchyard -p e2e --bins
 	@SWITCHYARD_BIN=$(abspath $(BIN)) $(dir $(BIN))chaos
+
+rotation: deps ## exchange the keys of 10,000 credentials under load, with kill -9 at any moment (CREDENTIALS=… for another number)
+	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} cargo build --release -p switchyard
+	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} SWITCHYARD_BIN=$(abspath $(RELEASE)/switchyard) \
+		SWITCHYARD_TEST_CREDENTIALS=$${CREDENTIALS:-10000} cargo test -p e2e --test it -- --nocapture rotation::
 
 zones: ## compare the next fire of schedules with a slow reference, at every change of the clock in twenty years
 	cargo test -p eventsvc --lib -- --ignored --nocapture every_change_of_twenty_years

@@ -176,15 +176,33 @@ impl Fleet {
         service: Service,
         mock: SocketAddr,
     ) -> anyhow::Result<()> {
+        self.start_as(service, self.environment(service, mock)?)
+    }
+
+    fn start_as(&mut self, service: Service, vars: BTreeMap<String, String>) -> anyhow::Result<()> {
         let program = Program {
             path: &self.switchyard,
             arguments: vec!["serve".into(), service.name().into()],
-            vars: self.environment(service, mock)?,
+            vars,
             dir: &self.dir,
         };
         let process = program.start(service.name())?;
         self.services.insert(service, process);
         Ok(())
+    }
+
+    /// Stops one service and starts it with these settings besides the usual ones; waits until all are ready.
+    pub(crate) async fn restart_with(
+        &mut self,
+        service: Service,
+        mock: SocketAddr,
+        more: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        self.stop_service(service).await?;
+        let mut vars = self.environment(service, mock)?;
+        vars.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.start_as(service, vars)?;
+        self.ready().await
     }
 
     /// Stops the services, and then the servers.

@@ -43,6 +43,9 @@ pub(crate) enum Part {
     },
     /// Selects of one row by key over so many connections.
     Select {
+        /// Opens what the row has sealed, with AES-256-GCM and a key in memory.
+        #[arg(long)]
+        open: bool,
         #[arg(long)]
         database: String,
         #[arg(long)]
@@ -62,8 +65,8 @@ pub(crate) async fn play(part: Part) -> anyhow::Result<()> {
             let figure = nats::publish(&url, &user, &password, in_flight, millis).await?;
             say(&serde_json::to_string(&figure)?)
         }
-        Part::Select { database, connections, millis } => {
-            let figure = select::by_key(&database, connections, millis).await?;
+        Part::Select { open, database, connections, millis } => {
+            let figure = select::by_key(&database, connections, millis, open).await?;
             say(&serde_json::to_string(&figure)?)
         }
     }

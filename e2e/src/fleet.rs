@@ -160,6 +160,11 @@ impl Fleet {
         Api::at(self.url()).token(&self.key)
     }
 
+    /// A secret of the deployment, by the name of its variable.
+    pub fn secret(&self, name: &str) -> &str {
+        &self.secrets[name]
+    }
+
     /// Everything all services have logged.
     pub fn logs(&self) -> String {
         self.processes.values().map(Process::log).collect()

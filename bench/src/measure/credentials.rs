@@ -2,25 +2,50 @@ use serde_json::json;
 use servicekit::Minter;
 use shared_models::{RunId, Service};
 
-use super::scene::Scene;
+use super::{parts, scene::Scene};
 use crate::{
     bench::Bench,
     fleet::{Fleet, text},
     load::{Answer, Traffic, request},
 };
 
-/// Leases of a secret at credsvc's door, as the engine asks for them: each for a run of its own, all of one tenant.
-pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> anyhow::Result<()> {
-    let (path, body) = granted(bench, fleet, scene).await?;
+const CONNECTIONS: [u32; 2] = [1, 32];
+
+/// Leases of a secret at credsvc's door, as the engine asks for them: each for a run of its own, all of one tenant, each in
+/// the audit before it is answered. First with the tenant's key in memory, then with a credsvc that keeps none. Beside
+/// them the least that it could be: the row, and one opening.
+pub(super) async fn measure(
+    bench: &mut Bench,
+    fleet: &mut Fleet,
+    scene: &Scene,
+) -> anyhow::Result<()> {
+    let asked = granted(bench, fleet, scene).await?;
+    for connections in CONNECTIONS {
+        parts::select(bench, fleet, connections, true).await?;
+    }
+    leases(bench, fleet, scene, &asked, "lease of a credential").await?;
+    let without = [("SWITCHYARD_KEY_CACHE_SECONDS", "0")];
+    fleet.restart_with(Service::Credsvc, bench.mock_at, &without).await?;
+    leases(bench, fleet, scene, &asked, "lease of a credential, tenant key not in memory").await?;
+    fleet.restart_with(Service::Credsvc, bench.mock_at, &[]).await
+}
+
+async fn leases(
+    bench: &mut Bench,
+    fleet: &Fleet,
+    scene: &Scene,
+    (path, body): &(String, Vec<u8>),
+    what: &str,
+) -> anyhow::Result<()> {
     let minter = Minter::new(fleet.signing_key(Service::Engine)?);
     let processes = fleet.processes();
-    for connections in [1, 32] {
-        let name = format!("lease of a credential, {connections} connections");
+    for connections in CONNECTIONS {
+        let name = format!("{what}, {connections} connections");
         crate::progress(&name);
         let make = |count| Leases {
-            requests: (0..count).map(|_| lease(&minter, scene, &path, &body)).collect(),
+            requests: (0..count).map(|_| lease(&minter, scene, path, body)).collect(),
         };
-        let door = (fleet.door(Service::Credsvc), connections);
+        let door = (fleet.door(Service::Credsvc), connections as usize);
         let figure = bench.measure(door, bench.plan, &processes, make, async |f| Ok(f)).await?;
         bench.report.row("credentials", &name, figure);
     }

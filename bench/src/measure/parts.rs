@@ -45,21 +45,26 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet) -> anyhow::Result<
         clients(bench, &name, arguments.to_vec()).await?;
     }
     for connections in [1, 32] {
-        let name = format!("Postgres select by key, {connections} connections");
-        let arguments = [
-            "part",
-            "select",
-            "--database",
-            &database,
-            "--connections",
-            &connections.to_string(),
-            "--millis",
-            &millis,
-        ]
-        .map(str::to_owned);
-        clients(bench, &name, arguments.to_vec()).await?;
+        select(bench, fleet, connections, false).await?;
     }
     Ok(())
+}
+
+/// Rows by key, opened or not.
+pub(super) async fn select(
+    bench: &mut Bench,
+    fleet: &Fleet,
+    connections: u32,
+    open: bool,
+) -> anyhow::Result<()> {
+    let what = if open { "select by key + AES-GCM open" } else { "select by key" };
+    let name = format!("Postgres {what}, {connections} connections");
+    let (database, connections) = (fleet.database()?, connections.to_string());
+    let millis = bench.plan.measure.as_millis().to_string();
+    let mut arguments = vec!["part", "select", "--database", &database];
+    arguments.extend(["--connections", &connections, "--millis", &millis]);
+    arguments.extend(open.then_some("--open"));
+    clients(bench, &name, arguments.into_iter().map(str::to_owned).collect()).await
 }
 
 async fn doors(

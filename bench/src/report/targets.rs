@@ -48,8 +48,8 @@ fn wanted(group: &str, name: &str) -> Vec<Wanted> {
         ("live streams", name) if name.starts_with("1000") && name.ends_with("door") => {
             vec![AtMost("added p99 ms", 10.0)]
         }
-        ("credentials", name) if name.contains("32 connections") => {
-            vec![Share(0.25, "Postgres select by key, 32 connections"), P99(5.0)]
+        ("credentials", "lease of a credential, 32 connections") => {
+            vec![Share(0.25, "Postgres select by key + AES-GCM open, 32 connections"), P99(5.0)]
         }
         ("timers", name) if name.starts_with("idle") => vec![AtMost("eventsvc cpu %", 2.0)],
         ("timers", name) if name.starts_with("due") => vec![P99(250.0)],
@@ -65,7 +65,7 @@ pub(super) fn against(group: &str, name: &str) -> Option<String> {
     let tail = |name: &str| name.rsplit_once(", ").map(|(_, tail)| tail.to_owned());
     match group {
         "webhook intake" => Some(format!("axum + insert, {}", tail(name)?)),
-        "credentials" => Some(format!("Postgres select by key, {}", tail(name)?)),
+        "credentials" => Some(format!("Postgres select by key + AES-GCM open, {}", tail(name)?)),
         "durable runs" if name.contains(" 1 in flight") => {
             Some("axum + insert, 1 connections".into())
         }
@@ -131,6 +131,6 @@ mod tests {
         assert_eq!((seen[0].seen * 100.0).round() as u32, 30);
         assert_eq!(alone.len(), 1);
         let other = against("credentials", name);
-        assert_eq!(other.as_deref(), Some("Postgres select by key, 32 connections"));
+        assert_eq!(other.as_deref(), Some("Postgres select by key + AES-GCM open, 32 connections"));
     }
 }

@@ -7,13 +7,17 @@
 )]
 
 mod chaos;
+mod connections;
 mod crash;
 mod demo;
+mod keys;
 mod models;
 mod openai;
 mod paused;
 mod refusals;
+mod rotation;
 mod secrets;
+mod secrets_everywhere;
 mod streams;
 mod swarm;
 mod telemetry;

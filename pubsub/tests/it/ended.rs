@@ -5,11 +5,14 @@ use shared_models::{
     CredentialId, MessageId, Service, TenantId, events::credential::CredentialHealthChanged,
 };
 use testkit::{TestNats, eventually};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-async fn ear(nats: &TestNats, service: Service) -> Ended {
+type Tasks = JoinSet<anyhow::Result<()>>;
+
+async fn ear(nats: &TestNats, service: Service, tasks: &mut Tasks) -> Ended {
     let (ended, hearing) = Ended::subscribe(nats.bus(service).await).await.unwrap();
-    tokio::spawn(hearing.run(CancellationToken::new()));
+    tasks.spawn(hearing.run(CancellationToken::new()));
     ended
 }
 
@@ -25,11 +28,11 @@ async fn revoked(bus: &Bus, credential_id: CredentialId) {
 
 #[tokio::test]
 async fn what_was_asked_for_before_its_credential_ended_holds_no_longer_in_any_process() {
-    let nats = TestNats::start().await;
+    let (nats, mut tasks) = (TestNats::start().await, Tasks::new());
     let ears = [
-        ear(&nats, Service::Engine).await,
-        ear(&nats, Service::Engine).await,
-        ear(&nats, Service::Eventsvc).await,
+        ear(&nats, Service::Engine, &mut tasks).await,
+        ear(&nats, Service::Engine, &mut tasks).await,
+        ear(&nats, Service::Eventsvc, &mut tasks).await,
     ];
     let (ends, stays) = (CredentialId::mint(), CredentialId::mint());
     let asked = ears.each_ref().map(Ended::asked);
@@ -48,8 +51,8 @@ async fn what_was_asked_for_before_its_credential_ended_holds_no_longer_in_any_p
 
 #[tokio::test]
 async fn nothing_that_was_kept_outlives_a_lost_connection() {
-    let mut nats = TestNats::start().await;
-    let ear = ear(&nats, Service::Eventsvc).await;
+    let (mut nats, mut tasks) = (TestNats::start().await, Tasks::new());
+    let ear = ear(&nats, Service::Eventsvc, &mut tasks).await;
     let (credential, asked) = (CredentialId::mint(), ear.asked());
     assert!(ear.holds(credential, &asked));
 

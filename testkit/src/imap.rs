@@ -1,14 +1,15 @@
 //! An IMAP server over TLS with one mailbox, as far as reading new mail goes. It can be told to refuse, to number its messages
 //! anew, and to answer with whatever a test likes.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{
     ServerConfig,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    pki_types::{CertificateDer, PrivateKeyDer},
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt, AsyncWrite, AsyncWriteExt as _, BufReader},
@@ -21,11 +22,34 @@ use tokio_rustls::TlsAcceptor;
 pub const IMAP_USER: &str = "ann@example.com";
 /// And with what.
 pub const IMAP_PASSWORD: &str = "pass \"w\\ord";
-/// The authority of the server's certificate, as PEM.
-pub const IMAP_CA: &str = include_str!("imap_ca.pem");
-const CERTIFICATE: &str = include_str!("imap_leaf.pem");
-/// Made for tests, and good for nothing else.
-const KEY: &str = include_str!("imap_key.b64");
+
+/// The authority of the server's certificate, as PEM. Each process has one of its own.
+pub fn imap_ca() -> &'static str {
+    &IDENTITY.authority
+}
+
+struct Identity {
+    authority: String,
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
+    let named = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        CertificateParams::new(names).expect("names of hosts")
+    };
+    let mut params = named(&[]);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = KeyPair::generate().expect("a key");
+    let signed = params.self_signed(&authority).expect("a certificate");
+    let body = STANDARD.encode(signed.der());
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+    let key = KeyPair::generate().expect("a key");
+    let leaf = named(&["localhost", "127.0.0.1"]);
+    let leaf = leaf.signed_by(&key, &Issuer::new(params, authority)).expect("a certificate");
+    Identity { authority: pem, certificate: leaf.der().clone(), key: key.serialize_der() }
+});
 
 #[derive(Debug)]
 struct Mailbox {
@@ -127,15 +151,13 @@ impl Imap {
 }
 
 fn acceptor() -> TlsAcceptor {
-    let key: String = KEY.split_ascii_whitespace().collect();
-    let key = PrivateKeyDer::Pkcs8(STANDARD.decode(key).expect("base64").into());
-    let certificate =
-        CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).expect("a certificate");
+    let Identity { certificate, key, .. } = &*IDENTITY;
+    let key = PrivateKeyDer::Pkcs8(key.clone().into());
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions of TLS")
         .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
+        .with_single_cert(vec![certificate.clone()], key)
         .expect("a key for the certificate");
     TlsAcceptor::from(Arc::new(config))
 }

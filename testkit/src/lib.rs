@@ -35,7 +35,7 @@ pub use gmail::{GMAIL_TOKEN, Gmail};
 pub use google::{GoogleKeys, push_token};
 pub use hubspot::{HUBSPOT_BATCH, HUBSPOT_PORTAL, HUBSPOT_TOKEN, Hubspot, hubspot_signature};
 pub use idp::Idp;
-pub use imap::{IMAP_CA, IMAP_PASSWORD, IMAP_USER, Imap};
+pub use imap::{IMAP_PASSWORD, IMAP_USER, Imap, imap_ca};
 pub use people::{Person, Trust};
 pub use stub::{Answer, Stub, Stubbed};
 pub use wait::{eventually, eventually_within};

@@ -1,9 +1,7 @@
 //! Resolving: plaintext for services, inside a grant, and nothing when the stored row was touched.
 
 use serde_json::json;
-use shared_models::{
-    AgentId, CredentialId, ModelId, Role, RunId, Service, WebhookEndpointId,
-};
+use shared_models::{AgentId, CredentialId, ModelId, Role, RunId, Service, WebhookEndpointId};
 
 use crate::harness::{SECRET, TestApp, ask, resolve_path};
 

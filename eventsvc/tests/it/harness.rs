@@ -26,8 +26,8 @@ use shared_models::{
     events::{Envelope, Event, run::RunRef, trigger::TriggerFired},
 };
 use testkit::{
-    Api, Github, Gmail, GoogleKeys, Hubspot, IMAP_CA, Person, Reply, Stub, TestDb, TestNats, Trust,
-    eventually,
+    Api, Github, Gmail, GoogleKeys, Hubspot, Person, Reply, Stub, TestDb, TestNats, Trust,
+    eventually, imap_ca,
 };
 
 use crate::peers::{accounts_stub, engine_stub, vault_stub};
@@ -133,7 +133,7 @@ impl World {
                 stripe: accounts.url().parse().unwrap(),
             },
             apps: apps(),
-            imap_ca: Some(IMAP_CA.into()),
+            imap_ca: Some(imap_ca().into()),
             gmail_push: Some(Verify {
                 scheme: Scheme::GoogleOidc,
                 audience: Some("switchyard".into()),

@@ -111,10 +111,7 @@ pub(crate) async fn take(
 
 /// Makes the tenant's tools agree with what is now written down about the server, without asking it. Gives the agents that
 /// have lost one.
-pub(crate) async fn rewrite(
-    tx: &mut TenantTx,
-    server: &McpServer,
-) -> Result<Vec<AgentId>, Error> {
+pub(crate) async fn rewrite(tx: &mut TenantTx, server: &McpServer) -> Result<Vec<AgentId>, Error> {
     let mut lost = Vec::new();
     for tool in mcp_server::tools(tx, server.server_id).await? {
         let mut fields = tool.fields.0.clone();

@@ -34,7 +34,7 @@ impl Trust {
 #[cfg(test)]
 mod tests {
     use servicekit::egress::{Egress, EgressPolicy};
-    use testkit::{IMAP_CA, Imap};
+    use testkit::{Imap, imap_ca};
     use url::Url;
 
     use super::*;
@@ -59,7 +59,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_is_believed_whose_certificate_comes_from_a_known_authority() {
-        let (known, public) = (Trust::new(Some(IMAP_CA)).unwrap(), Trust::new(None).unwrap());
+        let (known, public) = (Trust::new(Some(imap_ca())).unwrap(), Trust::new(None).unwrap());
 
         assert_eq!(opens("127.0.0.1", known).await, Ok(()));
         let refused = opens("127.0.0.1", public).await.unwrap_err();

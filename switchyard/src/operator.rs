@@ -38,6 +38,6 @@ pub(crate) fn leave(home: &Path, vars: &BTreeMap<String, String>) -> anyhow::Res
     let ours = vars.iter().filter(|(name, value)| {
         (name.starts_with("SWITCHYARD_") || name.starts_with("AWS_")) && !value.contains('\n')
     });
-    let lines: String = ours.map(|(name, value)| format!("{name}={value}\n")).collect();
-    write_private(&home.join("credsvc.env"), &lines)
+    let lines: Vec<String> = ours.map(|(name, value)| format!("{name}={value}")).collect();
+    write_private(&home.join("credsvc.env"), &lines.join("\n"))
 }

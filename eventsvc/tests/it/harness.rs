@@ -38,6 +38,12 @@ pub(crate) const PUBLIC_URL: &str = "https://hooks.example.com";
 /// The account that Google pushes as.
 pub(crate) const PUSH_ACCOUNT: &str = "push@project.iam.gserviceaccount.com";
 
+/// How long fired triggers are waited for: so long, and a little more for each.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE_EACH: Duration = Duration::from_millis(200);
+/// How many are acknowledged at the same time.
+const ACKS: usize = 64;
+
 /// What the platform's apps sign with.
 pub(crate) const APP_SECRET: &str = "app-secret";
 
@@ -297,23 +303,26 @@ pub(crate) struct FakeEngine {
 }
 
 impl FakeEngine {
-    /// Takes the fired triggers that come within the deadline, until there are `wanted`.
+    /// Takes the fired triggers that come in time, until there are `wanted`. What the stream sends again is taken once.
     pub(crate) async fn take(&self, wanted: usize) -> Vec<Envelope<TriggerFired>> {
-        let mut taken = Vec::new();
+        let mut taken = BTreeMap::new();
         let consumer = self.bus.consumer(&topology::ENGINE_TRIGGER_FIRED).await.unwrap();
         let gather = async {
             while taken.len() < wanted {
-                let mut batch =
-                    consumer.fetch().max_messages(wanted - taken.len()).messages().await.unwrap();
-                while let Some(Ok(message)) = batch.next().await {
+                let batch = consumer.fetch().max_messages(wanted - taken.len());
+                let batch = batch.messages().await.unwrap().filter_map(async |next| next.ok());
+                let acked = batch.map(async |message| {
                     message.double_ack_with(AckKind::Ack).await.unwrap();
-                    taken.push(serde_json::from_slice(&message.payload).unwrap());
-                }
+                    let place = message.info().unwrap().stream_sequence;
+                    (place, serde_json::from_slice(&message.payload).unwrap())
+                });
+                taken.extend(acked.buffer_unordered(ACKS).collect::<Vec<_>>().await);
             }
         };
-        let done = tokio::time::timeout(Duration::from_secs(30), gather).await;
+        let patience = PATIENCE + PATIENCE_EACH * u32::try_from(wanted).unwrap();
+        let done = tokio::time::timeout(patience, gather).await;
         assert!(done.is_ok(), "waited in vain for {wanted} fired triggers");
-        taken
+        taken.into_values().collect()
     }
 
     /// Publishes an event of a run.

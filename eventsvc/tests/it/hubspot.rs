@@ -4,12 +4,13 @@ use http::Method;
 use serde_json::{Value, json};
 use shared_models::TriggerId;
 use testkit::{
-    Api, HUBSPOT_BATCH, HUBSPOT_PORTAL, HUBSPOT_TOKEN, Reply, eventually, hubspot_signature,
+    Api, HUBSPOT_BATCH, HUBSPOT_PORTAL, HUBSPOT_TOKEN, Reply, eventually_within, hubspot_signature,
 };
 
 use crate::{
     harness::{APP_SECRET, PUBLIC_URL, World},
     listening::{listener, look, payloads, rest, run, until},
+    losses::PATIENCE,
     mail::now,
 };
 
@@ -107,7 +108,7 @@ async fn a_long_outage_is_read_page_by_page_and_a_limit_only_delays_it() {
 
     world.hubspot.fail_with(&[429]);
     look(&world, id).await;
-    eventually("all of them", async || {
+    eventually_within(PATIENCE, "all of them", async || {
         let listener = listener(&world, id).await;
         if listener["state"] == "failing" {
             assert_eq!(listener["last_error"], "the provider answered HTTP 429");

@@ -10,9 +10,9 @@ use eventsvc::ListenerWorker;
 use serde_json::{Value, json};
 use shared_models::TriggerId;
 use sqlx::AssertSqlSafe;
-use testkit::{Answer, Stub, eventually};
+use testkit::{Answer, Stub, eventually, eventually_within};
 
-use crate::{harness::World, losses::killed_before_its_commit, timers::now};
+use crate::{harness::World, losses::{PATIENCE, killed_before_its_commit}, timers::now};
 
 pub(crate) async fn run(world: &World, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
@@ -67,7 +67,7 @@ pub(crate) async fn until(
     what: &str,
     done: impl Fn(&Value) -> bool,
 ) -> Value {
-    eventually(what, async || {
+    eventually_within(PATIENCE, what, async || {
         let listener = listener(world, id).await;
         done(&listener).then_some(listener)
     })

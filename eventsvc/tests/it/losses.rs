@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 use shared_models::TriggerId;
-use testkit::{Courier, HUBSPOT_PORTAL, HUBSPOT_TOKEN, eventually, eventually_within};
+use testkit::{Courier, HUBSPOT_PORTAL, HUBSPOT_TOKEN, eventually_within};
 
 use crate::{
     harness::World,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What takes many requests may take a while on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How often each thing, told by a field of its payload, has fired each trigger.
 async fn fired(
@@ -50,7 +50,7 @@ pub(crate) async fn killed_before_its_commit(world: &World, id: TriggerId) {
     let stored = "select count(*) from eventsvc.delivery";
     let before = world.count(stored).await;
     look(world, id).await;
-    eventually("a look that cannot be committed", async || {
+    eventually_within(PATIENCE, "a look that cannot be committed", async || {
         let tried = "select case when is_called then last_value else 0 end from eventsvc.tried";
         (world.count(tried).await > 0).then_some(())
     })

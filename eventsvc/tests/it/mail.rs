@@ -6,11 +6,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Method;
 use serde_json::{Value, json};
 use shared_models::TriggerId;
-use testkit::{Api, GMAIL_TOKEN, Reply, eventually, push_token};
+use testkit::{Api, GMAIL_TOKEN, Reply, eventually, eventually_within, push_token};
 
 use crate::{
     harness::{PUSH_ACCOUNT, World},
     listening::{listener, look, payloads, rest, run, until},
+    losses::PATIENCE,
 };
 
 pub(crate) async fn mailbox(world: &World, more: Value) -> TriggerId {
@@ -126,7 +127,7 @@ async fn whatever_becomes_of_pushes_and_answers_each_message_fires_once() {
     }
     look(&world, id).await;
 
-    eventually("all of them", async || {
+    eventually_within(PATIENCE, "all of them", async || {
         run(&world, "update eventsvc.source_lease set due_at = least(due_at, now()) where looking_since is null").await;
         (listener(&world, id).await["found"] == 40).then_some(())
     })

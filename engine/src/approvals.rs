@@ -192,6 +192,14 @@ impl Policy {
         self
     }
 
+    /// Whether what satisfies this one satisfies the other one too.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        self.votes >= other.votes
+            && other.voters.iter().all(|voters| self.voters.contains(voters))
+            && self.not_initiator >= other.not_initiator
+            && self.expires_seconds <= other.expires_seconds
+    }
+
     /// Why this person may not vote, if they may not.
     pub(crate) fn refusal(
         &self,

@@ -94,7 +94,10 @@ async fn ask(
 ) -> Result<Gate, Error> {
     let binding = subject.binding(&arguments);
     let mut tx = cx.app.db.begin(cx.claimed.tenant).await?;
-    if let Some(sticky) = approval::sticky(&mut tx, cx.claimed.run, &subject.scope()).await? {
+    if let Some(sticky) =
+        approval::sticky(&mut tx, cx.claimed.run, &subject.scope(), &policy).await?
+    {
+        let votes = approval::votes(&mut tx, sticky.approval_id).await?;
         drop(tx);
         let decision = Decision {
             approval_id: sticky.approval_id,
@@ -102,7 +105,7 @@ async fn ask(
             approved: sticky.approved,
             binding: hex::encode(binding),
             arguments: None,
-            by: Vec::new(),
+            by: by(&votes, sticky.revision, sticky.approved),
             reason: sticky.reason,
         };
         return Ok(match settle(cx, run, call, decision) {
@@ -233,14 +236,19 @@ fn settle(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, decision: Decision) -> Op
     refusal
 }
 
+/// Whose votes have decided.
+fn by(votes: &[Vote], revision: i32, approved: bool) -> Vec<UserId> {
+    let kinds: &[&str] = if approved { &["approve", "edit"] } else { &["reject"] };
+    let counted = votes
+        .iter()
+        .filter(|vote| vote.revision == revision && kinds.contains(&vote.kind.as_str()));
+    counted.map(|vote| vote.user_id).collect()
+}
+
 impl Decision {
     fn of(row: Row, votes: &[Vote]) -> Self {
         let approved = row.status == "approved";
-        let kinds: &[&str] = if approved { &["approve", "edit"] } else { &["reject"] };
-        let counted = votes
-            .iter()
-            .filter(|vote| vote.revision == row.revision && kinds.contains(&vote.kind.as_str()));
-        let by = counted.map(|vote| vote.user_id).collect();
+        let by = by(votes, row.revision, approved);
         let reason = match row.status.as_str() {
             "expired" => Some("nobody decided about it in time".to_owned()),
             _ => row.reason,

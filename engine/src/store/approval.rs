@@ -162,28 +162,35 @@ pub(crate) async fn list_page(
 pub(crate) struct Sticky {
     pub(crate) approval_id: ApprovalId,
     pub(crate) approved: bool,
+    /// What was wanted of those who made it.
+    pub(crate) policy: Json<Policy>,
+    pub(crate) revision: i32,
     pub(crate) reason: Option<String>,
 }
 
-/// The last decision that holds for all calls of a scope.
+/// The last decision for all calls of a scope that holds for one of this policy. A yes does when it took as much as the call
+/// needs, a no always does.
 pub(crate) async fn sticky(
     tx: &mut TenantTx,
     run: RunId,
     scope: &[u8; 32],
+    policy: &Policy,
 ) -> Result<Option<Sticky>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_as!(
+    let all = sqlx::query_as!(
         Sticky,
-        r#"select approval_id as "approval_id: ApprovalId", status = 'approved' as "approved!", reason
+        r#"select approval_id as "approval_id: ApprovalId", status = 'approved' as "approved!",
+                  policy as "policy: Json<Policy>", revision, reason
            from engine.approval
            where tenant_id = $1 and run_id = $2 and scope = $3 and sticky and status in ('approved', 'rejected')
-           order by decided_at desc, approval_id desc limit 1"#,
+           order by decided_at desc, approval_id desc"#,
         tenant as _,
         run as _,
         scope.as_slice(),
     )
-    .fetch_optional(&mut **tx)
-    .await
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(all.into_iter().find(|sticky| !sticky.approved || sticky.policy.covers(policy)))
 }
 
 /// Somebody has changed what would be sent.

@@ -313,10 +313,52 @@ async fn a_decision_for_the_run_holds_for_later_calls_of_the_tool() {
 
         scene::until(&api, &run, "succeeded").await;
         assert_eq!(server.requests().len() - before, made, "{verb}");
+        let query = "select data->'by' from engine.journal where run_id = $1::uuid and kind = 'approval_decided'";
+        let by: Vec<Value> = sqlx::query_scalar(query)
+            .bind(scene::bare(&run))
+            .fetch_all(&mut app.db.admin().await)
+            .await
+            .unwrap();
+        assert_eq!(by.len(), 2);
+        assert!(by.iter().all(|by| by.as_array().unwrap().len() == 1), "{by:?}");
         let all = api.get(&format!("/v1/approvals?run_id={run}")).await.expect(200);
         assert_eq!(all["items"].as_array().unwrap().len(), 1, "nobody was asked again");
         let another = scene::start(&api, &agent).await;
         self::asked(&api, &another).await;
         api.post(&format!("/v1/runs/{another}/cancel"), &json!({})).await.expect(202);
     }
+}
+
+#[tokio::test]
+async fn a_yes_for_the_run_does_not_hold_for_a_call_that_needs_more() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let server = shop().await;
+    let script = scene::script(&turns(&[1, 2, 100_000, 200_000, 3]));
+    let body = json!({ "name": "a", "model": "sim:script", "instructions": script,
+        "approvals": [{ "when": "args.amount > 0" }, { "when": "args.amount > 100", "votes": 2, "role": "admin" }] });
+    let agent = scene::agent(&api, &body).await;
+    refund(&api, &agent, &server.url(), None).await;
+    let run = scene::start(&api, &agent).await;
+    let small = asked(&api, &run).await;
+    let mut vote = yes(&small);
+    vote["for_run"] = true.into();
+    api.post(&path(&small, "/approve"), &vote).await.expect(200);
+
+    let large = asked(&api, &run).await;
+
+    assert_eq!(
+        (&large["arguments"]["amount"], &large["policy"]["votes"]),
+        (&json!(100_000), &json!(2))
+    );
+    assert_eq!(sent(&server), [json!({ "amount": 1 }), json!({ "amount": 2 })]);
+    let mut vote = yes(&large);
+    vote["for_run"] = true.into();
+    api.post(&path(&large, "/approve"), &vote).await.expect(200);
+    assert_eq!(server.requests().len(), 2, "one is not enough");
+    let admin = app.person(&owner.colleague(Role::Admin));
+    admin.post(&path(&large, "/approve"), &vote).await.expect(200);
+    scene::until(&api, &run, "succeeded").await;
+    assert_eq!(server.requests().len(), 5, "what took more holds for what needs less");
 }

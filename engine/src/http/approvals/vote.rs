@@ -37,8 +37,8 @@ pub(super) struct Approve {
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
     arguments: Option<Value>,
-    /// Whether later calls of the same tool in this run are made without asking, whatever their arguments. Holds when all
-    /// whose votes count say so, and nobody has edited.
+    /// Whether later calls of the same tool in this run are made without asking, whatever their arguments, unless a rule wants
+    /// more of such a call than was wanted of this one. Holds when all whose votes count say so, and nobody has edited.
     #[serde(default)]
     for_run: bool,
     #[serde(default)]

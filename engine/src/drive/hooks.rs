@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use agentcore::{Command, Failure, FailureCode, Happened, Message, Outcome};
+use agentcore::{Command, Failure, FailureCode, Happened, Message, Outcome, ToolCall};
 use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::{Map, Value, json};
 use servicekit::egress::{Call, HostPattern};
@@ -138,12 +138,9 @@ fn moments(run: &Run, next: &Command) -> Vec<Moment> {
             let asked = json!({ "messages": run.state.prompt() });
             moments.push(Moment::new(HookPoint::PreLlmCall, (steps + 1).to_string(), asked));
         }
-        Command::CallTools(_) => moments.extend(run.callable().iter().map(|call| {
-            let read = serde_json::from_str(&call.arguments);
-            let arguments: Value = read.unwrap_or_else(|_| call.arguments.clone().into());
-            let data = json!({ "tool_name": call.name, "arguments": arguments });
-            Moment::new(HookPoint::PreToolCall, call.id.clone(), data)
-        })),
+        Command::CallTools(_) => {
+            moments.extend(run.callable().iter().map(|call| before_call(run, call)));
+        }
         Command::Finish(Outcome { error: Some(failure), .. }) => moments.push(errors(failure)),
         Command::Finish(_) => {
             moments.push(Moment::new(HookPoint::Finished, String::new(), json!({})));
@@ -151,6 +148,23 @@ fn moments(run: &Run, next: &Command) -> Vec<Moment> {
         Command::Summarise { .. } => {}
     }
     moments
+}
+
+/// What people have put in place of the model's arguments is another call, which the hooks have not let pass yet.
+fn before_call(run: &Run, call: &ToolCall) -> Moment {
+    let edited = run
+        .approved
+        .get(&call.id)
+        .and_then(|approved| Some((approved.arguments.clone()?, &approved.binding)));
+    let (subject, arguments) = match edited {
+        Some((arguments, binding)) => (format!("{}:{binding}", call.id), arguments),
+        None => {
+            let read = serde_json::from_str(&call.arguments);
+            (call.id.clone(), read.unwrap_or_else(|_| call.arguments.clone().into()))
+        }
+    };
+    let data = json!({ "tool_name": call.name, "arguments": arguments });
+    Moment::new(HookPoint::PreToolCall, subject, data)
 }
 
 fn errors(failure: &Failure) -> Moment {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use testkit::{Answer, Api, Stub, eventually};
 
+use crate::approvals::{asked, path, refund, sent, shop, turns, yes};
 use crate::harness::TestApp;
 use crate::scene;
 
@@ -203,4 +204,33 @@ async fn hooks_are_part_of_an_agents_versions_and_what_cannot_be_so_is_refused()
         api.patch(&path, &json!({ "hooks": [{ "point": "start", "rule": "nobody" }] })).await;
     assert_eq!(refused.refusal(), (422, "validation_failed"));
     assert_eq!(refused.body["errors"][0]["pointer"], "/hooks/0/rule");
+}
+
+#[tokio::test]
+async fn what_people_send_instead_is_shown_to_the_hooks_too() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let server = shop().await;
+    let body = json!({ "name": "a", "model": "sim:script", "instructions": scene::script(&turns(&[7])),
+        "hooks": [{ "point": "pre_tool_call", "rule": "arguments.amount <= 500", "message": "too much" }] });
+    let agent = scene::agent(&api, &body).await;
+    refund(&api, &agent, &server.url(), Some(json!({}))).await;
+    let send_instead = async |amount: i64| {
+        let run = scene::start(&api, &agent).await;
+        let asked = asked(&api, &run).await;
+        let mut edit = yes(&asked);
+        edit["arguments"] = json!({ "amount": amount });
+        api.post(&path(&asked, "/approve"), &edit).await.expect(200);
+        run
+    };
+
+    let run = send_instead(100_000).await;
+    let ended = scene::until(&api, &run, "failed").await;
+    assert_eq!(ended["error"]["code"], "hook_failed");
+    assert!(ended["error"]["message"].as_str().unwrap().contains("too much"), "{ended}");
+    assert_eq!(server.requests().len(), 0);
+
+    let run = send_instead(500).await;
+    scene::until(&api, &run, "succeeded").await;
+    assert_eq!(sent(&server), [json!({ "amount": 500 })]);
 }

@@ -261,3 +261,22 @@ async fn a_run_that_waits_keeps_its_deadline_and_one_that_ends_leaves_nothing_op
         assert_eq!(runs, [waits.run], "{open}");
     }
 }
+
+#[tokio::test]
+async fn a_signal_that_was_committed_after_a_later_one_was_read_stays_open() {
+    let scene = Scene::start().await;
+    let mut append = scene.run().await;
+    let mut admin = scene.test.admin().await;
+    let told = "insert into engine.run_signal (run_id, tenant_id, signal)
+                select run_id, tenant_id, '{\"signal\":\"resume\"}' from engine.run, generate_series(1, 2)
+                returning n";
+    let mut numbers: Vec<i64> = sqlx::query_scalar(told).fetch_all(&mut admin).await.unwrap();
+    numbers.sort_unstable();
+    append.drained.push(numbers[1]);
+
+    scene.commit(vec![append]).await.remove(0).unwrap();
+
+    let open = "select n from engine.run_signal where drained_at is null";
+    let left: Vec<i64> = sqlx::query_scalar(open).fetch_all(&mut admin).await.unwrap();
+    assert_eq!(left, [numbers[0]]);
+}

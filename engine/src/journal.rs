@@ -106,9 +106,9 @@ impl Journal {
         self.noted().spent.push(spent);
     }
 
-    /// Signals up to `n` are taken in.
+    /// Signal `n` is taken in.
     pub(crate) fn drained(&self, n: i64) {
-        self.noted().drained = Some(n);
+        self.noted().drained.push(n);
     }
 
     pub(crate) fn set_timer(&self, name: &'static str, millis: i64) {

@@ -24,8 +24,8 @@ pub(crate) struct Append {
     /// Each call at most once.
     pub(crate) effects: Vec<EffectChange>,
     pub(crate) change: Change,
-    /// Signals up to this one have been taken in.
-    pub(crate) drained: Option<i64>,
+    /// The signals that have been taken in: just these, as one with a smaller number may be committed after they were read.
+    pub(crate) drained: Vec<i64>,
     /// Wake the run after so many milliseconds, under this name.
     pub(crate) timer: Option<(&'static str, i64)>,
     pub(crate) outbox: Vec<pubsub::OutboxRow>,
@@ -69,7 +69,7 @@ impl Append {
             content: Vec::new(),
             effects: Vec::new(),
             change: Change::default(),
-            drained: None,
+            drained: Vec::new(),
             timer: None,
             outbox: Vec::new(),
             spent: Vec::new(),
@@ -92,7 +92,7 @@ impl Append {
         self.records.is_empty()
             && self.effects.is_empty()
             && self.change.status.is_none()
-            && self.drained.is_none()
+            && self.drained.is_empty()
             && self.timer.is_none()
     }
 }

@@ -95,6 +95,7 @@ struct Columns {
     timers: Timers,
     outbox: Outbox,
     spending: Spending,
+    signals: Signals,
 }
 
 macro_rules! columns {
@@ -108,7 +109,7 @@ columns! {
         run: Uuid, tenant: Uuid, epoch: i32, seq: i64, records: i64, progress: bool,
         status: Option<String>, wait_reason: Option<String>, output: Option<String>,
         finish_reason: Option<String>, error_code: Option<String>, error: Option<String>,
-        usage: Option<String>, steps: Option<i32>, drained: Option<i64>,
+        usage: Option<String>, steps: Option<i32>,
         priced: bool, cost: Option<i64>,
     }
     Spending {
@@ -121,6 +122,7 @@ columns! {
         run: Uuid, call: String, tool: String, class: String, key: Uuid, timeout: i64,
         state: String, reason: Option<String>, answered_by: Option<Uuid>,
     }
+    Signals { n: i64, }
     Timers { run: Uuid, name: String, millis: i64, }
     Outbox { run: Uuid, message: Uuid, event: Uuid, attempt: i32, subject: String, envelope: String, }
 }
@@ -137,6 +139,7 @@ impl Columns {
     fn push(&mut self, append: &Append) -> Result<(), serde_json::Error> {
         let run = append.run.uuid();
         self.push_run(append)?;
+        self.signals.n.extend(&append.drained);
         for (hash, body) in &append.content {
             self.content.run.push(run);
             self.content.hash.push(hash.0.to_vec());
@@ -213,7 +216,6 @@ impl Columns {
         runs.error.push(change.error.as_deref().map(printable));
         runs.usage.push(change.usage.map(|usage| serde_json::to_string(&usage)).transpose()?);
         runs.steps.push(change.steps.map(|steps| steps as i32));
-        runs.drained.push(append.drained);
         runs.priced.push(change.cost.is_some());
         runs.cost.push(change.cost.flatten().map(|cost| cost.0));
         Ok(())
@@ -225,7 +227,7 @@ async fn execute(
     columns: Columns,
     slot: i16,
 ) -> Result<Times, sqlx::Error> {
-    let Columns { runs, content, journal, effects, timers, outbox, spending } = columns;
+    let Columns { runs, content, journal, effects, timers, outbox, spending, signals } = columns;
     let moved = sqlx::query_file!(
         "src/committer/group.sql",
         &runs.run,
@@ -242,7 +244,7 @@ async fn execute(
         &runs.error as _,
         &runs.usage as _,
         &runs.steps as _,
-        &runs.drained as _,
+        &signals.n,
         &content.run,
         &content.hash,
         &content.body,

@@ -6,10 +6,10 @@
 with asked as (
     select *
     from unnest($1::uuid[], $2::uuid[], $3::int[], $4::bigint[], $5::bigint[], $6::bool[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int[], $15::bigint[],
+                $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::int[],
                 $42::bool[], $43::bigint[])
         as a (run_id, tenant_id, epoch, seq, records, progress, status, wait_reason,
-              output, finish_reason, error_code, error, usage, steps, drained, priced, cost)
+              output, finish_reason, error_code, error, usage, steps, priced, cost)
 ), moved as (
     update engine.run r
     set next_seq = r.next_seq + a.records,
@@ -32,7 +32,7 @@ with asked as (
     -- which would tempt it to read a whole partial index instead.
     where r.run_id = any ($1::uuid[]) and r.run_id = a.run_id and r.tenant_id = a.tenant_id
       and r.epoch = a.epoch and r.next_seq = a.seq and r.worker_id is not null
-    returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.drained, a.finish_reason is not null as ended,
+    returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.finish_reason is not null as ended,
               r.parent_run_id, r.parent_call_id
 ), said as (
     insert into engine.content (root_run_id, hash, tenant_id, body)
@@ -61,7 +61,7 @@ with asked as (
     set drained_at = now()
     from moved m
     where s.run_id = any (array(select o.run_id from moved o)) and s.run_id = m.run_id and s.tenant_id = m.tenant_id and s.drained_at is null
-      and (m.ended or s.n <= m.drained)
+      and (m.ended or s.n = any ($15::bigint[]))
 ), set_timer as (
     insert into engine.run_timer (run_id, name, tenant_id, due_at)
     select m.run_id, t.name, m.tenant_id, now() + t.millis * interval '1 millisecond'

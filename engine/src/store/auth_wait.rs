@@ -69,7 +69,8 @@ pub(crate) async fn of_run(tx: &mut TenantTx, run: RunId) -> Result<Vec<AuthWait
     .await
 }
 
-/// Queues the runs that wait for a credential. One that is not at rest yet keeps its row: it looks once more when it is.
+/// Queues the runs that wait for a credential. One that is not at rest yet keeps its row: it looks once more when it is. So
+/// does one that somebody else has in hand: the next sweep sees to it.
 pub(crate) async fn wake(
     tx: &mut TenantTx,
     credential: CredentialId,
@@ -80,7 +81,7 @@ pub(crate) async fn wake(
                select r.run_id
                from engine.auth_wait w join engine.run r on r.run_id = w.run_id and r.tenant_id = w.tenant_id
                where w.tenant_id = $1 and w.credential_id = $2 and r.status = 'waiting'
-               order by r.run_id for update of r
+               order by r.run_id for update of r skip locked
            ), woken as (
                update engine.run set status = 'queued', wait_reason = null, queued_at = now()
                where tenant_id = $1 and run_id in (select run_id from held)

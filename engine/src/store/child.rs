@@ -146,12 +146,12 @@ pub(crate) async fn parent(tx: &mut TenantTx, run: RunId) -> Result<Option<RunId
     Ok(parent.flatten())
 }
 
-/// The runs that work for calls of this one and have not ended.
+/// The runs that work for calls of this one and have not ended, in the order in which several are locked.
 pub(crate) async fn under_way(tx: &mut TenantTx, run: RunId) -> Result<Vec<RunId>, sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query_scalar!(
         r#"select run_id as "run: RunId" from engine.run
-           where tenant_id = $1 and parent_run_id = $2 and finish_reason is null"#,
+           where tenant_id = $1 and parent_run_id = $2 and finish_reason is null order by run_id"#,
         tenant as _,
         run as _,
     )

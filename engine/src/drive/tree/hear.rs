@@ -103,7 +103,6 @@ impl Drive<'_> {
 
     /// Takes in what was told; gives the first reason to stop.
     pub(super) fn heard(&mut self, signals: Signals) -> Result<Option<Stop>, Error> {
-        let mut done_with = None;
         let mut gap = false;
         let last = signals.iter().rposition(|heard| about_pause(&heard.signal));
         self.pausing = None;
@@ -122,13 +121,10 @@ impl Drive<'_> {
                 if let Signal::Resume { by } = signal {
                     pause::note_end(self.cx, by);
                 }
-                done_with = Some(n);
+                self.cx.journal.drained(n);
             } else {
                 gap = true;
             }
-        }
-        if let Some(n) = done_with {
-            self.cx.journal.drained(n);
         }
         self.deferred |= gap;
         Ok(None)

@@ -16,7 +16,7 @@ pub(crate) struct Row {
     pub(crate) over: bool,
 }
 
-/// Lets the other side answer a call. Asked again for the same call it stays as it is.
+/// Lets the other side answer a call. When the call is made again it has all its time again, unless it was answered.
 pub(crate) async fn open(
     tx: &mut TenantTx,
     (run, key): (RunId, &str),
@@ -27,7 +27,9 @@ pub(crate) async fn open(
     sqlx::query!(
         "insert into engine.callback (run_id, call_key, tenant_id, token_hash, expires_at)
          values ($1, $2, $3, $4, now() + make_interval(secs => $5))
-         on conflict (run_id, call_key) do update set token_hash = excluded.token_hash",
+         on conflict (run_id, call_key) do update
+         set token_hash = excluded.token_hash, expires_at = excluded.expires_at, expired_at = null
+         where callback.answered_at is null",
         run as _,
         key,
         tenant as _,

@@ -124,6 +124,48 @@ async fn expire(app: &TestApp) {
         .unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_made_again_has_all_its_time_again() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    let (server, gate) = gated_by(0, || Answer::Json(202, json!("taken"))).await;
+    let agent = agent(&api, "a", &server.url(), "read").await;
+    let node = app.node().await;
+    let run = scene::start(&api, &agent).await;
+    calls(&server, 1).await;
+    node.kill();
+    sqlx::query(
+        "update engine.callback set expires_at = now() - interval '1 second', expired_at = now()",
+    )
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
+    gate.0.open();
+
+    let _node = app.node().await;
+    calls(&server, 2).await;
+    waiting(&api, &run).await;
+
+    assert_eq!(app.api.post(&path(&server), &json!({ "result": "now" })).await.status, 202);
+    assert_eq!(scene::until(&api, &run, "succeeded").await["output"], "told: now");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_one_whatever_the_next_attempt_is_told() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let (server, gate) =
+        gated_by(0, || Answer::Json(409, json!("you have asked that before"))).await;
+    let agent = agent(&api, "a", &server.url(), "keyed").await;
+    let run = scene::start(&api, &agent).await;
+    calls(&server, 1).await;
+
+    assert_eq!(app.api.post(&path(&server), &json!({ "result": "it is done" })).await.status, 202);
+    gate.0.open();
+
+    assert_eq!(scene::until(&api, &run, "succeeded").await["output"], "told: it is done");
+}
+
 #[tokio::test]
 async fn an_unsafe_call_that_nobody_answers_in_time_is_in_doubt_and_a_read_has_failed() {
     let app = TestApp::start().await;

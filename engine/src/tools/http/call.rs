@@ -54,39 +54,41 @@ pub(crate) async fn call(
     if call.timeout.is_zero() {
         return Outcome::Refused("not sent: no time was left for it".into());
     }
-    match app.egress.send(call).await {
-        Ok(answer) => {
-            later(app, cx, &config, &answer).await.unwrap_or_else(|| sort(&config, &answer))
+    let outcome = match app.egress.send(call).await {
+        Ok(answer) if config.callback.is_some() && answer.status == StatusCode::ACCEPTED => {
+            Outcome::Waits(Waiting::Callback)
         }
+        Ok(answer) => sort(&config, &answer),
         Err(EgressError::Denied(why) | EgressError::Unreachable(why)) => Outcome::Refused(why),
         Err(EgressError::Misdirected(why)) => Outcome::Failed(why),
         Err(EgressError::Unknown(why)) => Outcome::Unknown(why),
-    }
+    };
+    if config.callback.is_none() { outcome } else { called_back(app, cx, outcome).await }
 }
 
-/// Whether the other side has taken the call and answers later; what it has said already, when it was quicker than we are.
-async fn later(app: &App, cx: &CallCx, config: &HttpConfig, answer: &Answer) -> Option<Outcome> {
-    config.callback?;
-    let taken = answer.status == StatusCode::ACCEPTED;
+/// What the other side has said already, when it was quicker than we are: it took an attempt at the call, whatever became of
+/// this one. Otherwise it is let answer only while one may have been taken.
+async fn called_back(app: &App, cx: &CallCx, outcome: Outcome) -> Outcome {
+    let open = matches!(outcome, Outcome::Waits(_) | Outcome::Unknown(_));
     let look = async {
         let mut tx = app.db.begin(cx.tenant).await?;
-        if !taken {
+        if !open {
+            // Not what is answered already, which is what is found then.
             callback::close(&mut tx, cx.run, &cx.call_id).await?;
-            tx.commit().await?;
-            return Ok(None);
         }
-        callback::find(&mut tx, cx.run, &cx.call_id).await
+        let found = callback::find(&mut tx, cx.run, &cx.call_id).await?;
+        tx.commit().await?;
+        Ok::<_, sqlx::Error>(found.filter(|said| said.answered))
     };
     match look.await {
-        Ok(Some(said)) if said.answered => {
+        Ok(Some(said)) => {
             let text = said.result.unwrap_or_default();
-            Some(if said.failed { Outcome::Failed(text) } else { Outcome::Done(text) })
+            if said.failed { Outcome::Failed(text) } else { Outcome::Done(text) }
         }
-        Ok(_) => taken.then_some(Outcome::Waits(Waiting::Callback)),
+        Ok(None) => outcome,
         Err(error) => {
-            let error: sqlx::Error = error;
             tracing::warn!(%error, "a callback cannot be looked up; its signal tells");
-            taken.then_some(Outcome::Waits(Waiting::Callback))
+            outcome
         }
     }
 }

@@ -124,6 +124,9 @@ pub(crate) async fn ring(tx: &mut TenantTx, source: SourceId) -> Result<bool, sq
 
 /// Claims the source that has been due longest and nobody else holds, for so many seconds. Its epoch rises when it changes
 /// hands.
+///
+/// While a system is paused its sources rest, but for those of an app: that their account is theirs is shown all the same, or
+/// what is delivered meanwhile would be nobody's. What a look finds there is held like a delivery.
 pub(crate) async fn claim(
     tx: &mut SystemTx,
     replica: Uuid,
@@ -134,14 +137,15 @@ pub(crate) async fn claim(
         r#"with due as (
                select l.source_id
                from eventsvc.source_lease l
+               join eventsvc.source s on s.source_id = l.source_id
                where l.due_at <= eventsvc.db_now()
                  and (l.until_at is null or l.until_at < eventsvc.db_now() or (l.owner = $1 and l.looking_since is null))
                  and exists (
                      select from eventsvc.trigger t
                      where t.source_id = l.source_id and t.deleted_at is null and t.active
-                       and not exists (
+                       and (s.options->>'app' is not null or not exists (
                            select from eventsvc.system_pause p
-                           where p.tenant_id = t.tenant_id and p.system = t.system))
+                           where p.tenant_id = t.tenant_id and p.system = t.system)))
                order by l.due_at limit 1
                for update of l skip locked
            )
@@ -208,26 +212,36 @@ pub(crate) async fn release(tx: &mut SystemTx, replica: Uuid) -> Result<(), sqlx
 }
 
 /// Locks the lease if it is still this replica's, under this epoch, and the source is still what was looked at.
+///
+/// The source is locked first, as an edit does it: what it is now is read once an edit's commit was waited for.
 pub(crate) async fn confirm(
     tx: &mut TenantTx,
     claimed: &Claimed,
     replica: Uuid,
 ) -> Result<bool, sqlx::Error> {
     let tenant = tx.tenant();
-    let found = sqlx::query_scalar!(
-        r#"select s.options = $5 as "same!" from eventsvc.source_lease l
-           join eventsvc.source s on s.source_id = l.source_id
-           where l.tenant_id = $1 and s.tenant_id = $1 and l.source_id = $2 and l.owner = $3 and l.epoch = $4
-           for update of l"#,
+    let source = sqlx::query!(
+        r#"select options, credential_id as "credential_id: CredentialId" from eventsvc.source
+           where tenant_id = $1 and source_id = $2 for key share"#,
+        tenant as _,
+        claimed.source_id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    let lease = sqlx::query_scalar!(
+        "select epoch from eventsvc.source_lease
+         where tenant_id = $1 and source_id = $2 and owner = $3 and epoch = $4 for update",
         tenant as _,
         claimed.source_id as _,
         replica,
         claimed.epoch,
-        claimed.options,
     )
     .fetch_optional(&mut **tx)
     .await?;
-    Ok(found == Some(true))
+    let same = source.is_some_and(|source| {
+        source.options == claimed.options && source.credential_id == claimed.credential_id
+    });
+    Ok(same && lease.is_some())
 }
 
 /// Writes down how far the source has come.

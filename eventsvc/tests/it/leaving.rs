@@ -1,10 +1,15 @@
-//! The last trigger of a source leaves while somebody else commits there.
+//! The last trigger of a source leaves, or an edit changes it, while somebody else commits there.
+
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 use testkit::{Answer, Stub, eventually};
 
-use crate::harness::World;
+use crate::{
+    harness::World,
+    listening::{look, until},
+};
 
 /// Deletes the only trigger of a source while a transaction holds the source's lease and does this before it commits.
 async fn deleted_during(world: &World, stub: &Stub, then: &str) {
@@ -93,4 +98,36 @@ async fn a_trigger_that_joins_while_another_is_edited_keeps_the_source_it_joined
         "select count(*) from eventsvc.source s join eventsvc.trigger t using (source_id)
         where t.options = s.options";
     assert_eq!(world.count(as_it_was).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_look_found_with_a_credential_that_an_edit_replaced_meanwhile_is_not_stored() {
+    let world = World::start().await;
+    let looks = AtomicI64::new(0);
+    // Each look finds one thing more.
+    let stub = Stub::start(move |_| {
+        let seen = looks.fetch_add(1, Ordering::Relaxed);
+        Answer::Json(200, (0..=seen).map(|id| json!({ "id": id })).collect())
+    })
+    .await;
+    let options = json!({ "url": stub.url(), "interval_seconds": 3600 });
+    let id = world.trigger(json!({ "system": "poll", "options": options })).await.0;
+    until(&world, id, "it to rest", |l| !l["cursor"].is_null() && l["state"] == "waiting").await;
+    let mut admin = world.db.admin().await;
+    let edit = "begin; select from eventsvc.source for update;
+        update eventsvc.source set credential_id = gen_random_uuid()";
+    sqlx::raw_sql(edit).execute(&mut admin).await.unwrap();
+
+    look(&world, id).await;
+    eventually("the look to wait", async || {
+        let waiting = "select count(*) from pg_stat_activity where datname = current_database()
+             and application_name = 'eventsvc' and wait_event_type = 'Lock'";
+        (world.count(waiting).await > 0).then_some(())
+    })
+    .await;
+    sqlx::raw_sql("commit").execute(&mut admin).await.unwrap();
+
+    // The next look is refused the new credential.
+    until(&world, id, "the next look", |l| l["failures"].as_i64() > Some(0)).await;
+    assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 0);
 }

@@ -29,7 +29,7 @@ use crate::{
 };
 
 use credential::{check_address, check_app, check_heard, credential, grant, no_credential};
-pub(crate) use credential::{discard, keep, make_secret};
+pub(crate) use credential::{discard, keep, make_secret, unused};
 
 const LONGEST_NAME: usize = 200;
 const RESPOND_USUALLY: u32 = 25;

@@ -88,7 +88,7 @@ impl Credsvc {
         credential: CredentialId,
     ) -> Result<(), PeerError> {
         let ask = Ask::new(tenant, "trigger.delete").on_behalf(subject);
-        // What it was granted to is gone, but perhaps not told of yet.
+        // What it was granted to is gone or has another, but the vault was perhaps not told of that yet.
         let path = format!("/tenant/{tenant}/credentials/{credential}?force=true");
         match self.0.delete(ask, &path).await {
             Err(error) if error.status() != Some(404) => Err(error),

@@ -9,7 +9,7 @@ use crate::{app::App, error::Error, save, store, viewer::Viewer};
 
 /// Delete a trigger.
 ///
-/// Its hook answers 404 from now on, its clock stops, its listener too unless other triggers share it, and its credential is no longer granted to it. A signing secret that was made for it goes as well.
+/// Its hook answers 404 from now on, its clock stops, its listener too unless other triggers share it, and its credential is no longer granted to it. A signing secret that was made for it goes as well, unless other triggers use it.
 #[utoipa::path(delete, path = "/triggers/{trigger_id}", tag = "triggers", security(("token" = ["triggers:write"])),
     params(("trigger_id" = TriggerId, Path)),
     responses((status = 204), (status = "default", body = ProblemBody)))]
@@ -27,13 +27,14 @@ pub(crate) async fn delete_trigger(
     store::timer::delete(&mut tx, id).await?;
     store::flow::forget(&mut tx, id).await?;
     store::lease::leave(&mut tx, row.source_id).await?;
+    let unused = save::unused(&mut tx, row.own_credential_id).await?;
     tx.commit().await?;
     app.hooks.forget();
     if let Some(credential) = row.credential_id {
         app.secrets.forget(credential, id).await;
     }
     app.bell.notify_one();
-    if let Some(own) = row.own_credential_id {
+    if let Some(own) = unused {
         save::discard(&app, &caller, own).await;
     }
     Ok(StatusCode::NO_CONTENT)

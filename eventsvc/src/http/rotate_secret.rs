@@ -164,13 +164,14 @@ async fn change_over(
     if !store::trigger::update(&mut tx, id, row.version, source, &saved).await? {
         return Err(Problem::new(&codes::CONFLICT, "the trigger was changed at the same moment"));
     }
+    let unused = save::unused(&mut tx, row.own_credential_id).await?;
     tx.commit().await?;
     app.hooks.forget();
     if let Some(before) = row.credential_id {
         app.secrets.forget(before, id).await;
     }
     // What it was believed for is in the new one as well.
-    if let Some(own) = row.own_credential_id {
+    if let Some(own) = unused {
         save::discard(app, caller, own).await;
     }
     Ok(row.version + 1)

@@ -128,6 +128,7 @@ async fn update(
     }
     save::timer(&mut tx, id, Some(&row), &ready).await?;
     save::listen(&mut tx, source, Some(&row), &ready).await?;
+    let unused = save::unused(&mut tx, row.own_credential_id.filter(|_| kept.is_none())).await?;
     let changed = store::trigger::find(&mut tx, &viewer, id).await?;
     let trigger = Trigger::from(changed.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?);
     tx.commit().await?;
@@ -138,7 +139,7 @@ async fn update(
         app.secrets.forget(credential, id).await;
     }
     app.bell.notify_one();
-    if let Some(own) = row.own_credential_id.filter(|_| kept.is_none()) {
+    if let Some(own) = unused {
         save::discard(app, caller, own).await;
     }
 

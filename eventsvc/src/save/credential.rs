@@ -1,6 +1,7 @@
 //! The credential of a trigger: checked, granted, or made and shown once; and what it means to hear of the platform itself.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use dbutil::TenantTx;
 use rand::RngExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use crate::{
     error::Error,
     options::{Scheme, WebhookOptions},
     secrets,
+    store::trigger as stored,
     trigger::System,
 };
 
@@ -149,8 +151,16 @@ pub(super) async fn check_heard<S>(
     Ok(())
 }
 
-/// Deletes the secret that was made for a trigger alone, when nothing uses it any more. That may fail without harm: nobody
-/// is granted it then.
+/// The secret that was made for a trigger, once the trigger uses it no more, unless others were given it as well.
+pub(crate) async fn unused(
+    tx: &mut TenantTx,
+    own: Option<CredentialId>,
+) -> Result<Option<CredentialId>, sqlx::Error> {
+    let Some(own) = own else { return Ok(None) };
+    Ok(if stored::uses(tx, own).await? { None } else { Some(own) })
+}
+
+/// Deletes a secret that no trigger uses any more (see [`unused`]). That may fail without harm: nobody is granted it then.
 pub(crate) async fn discard<S>(app: &App, caller: &Caller<S>, own: CredentialId) {
     let done = app.credsvc.delete(caller.tenant, caller.token(), own).await;
     if let Err(error) = done {

@@ -340,6 +340,19 @@ pub(crate) async fn delete(tx: &mut TenantTx, id: TriggerId) -> Result<bool, sql
     Ok(done.rows_affected() == 1)
 }
 
+/// Whether a trigger uses a credential.
+pub(crate) async fn uses(tx: &mut TenantTx, credential: CredentialId) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"select exists (select from eventsvc.trigger
+           where tenant_id = $1 and credential_id = $2 and deleted_at is null) as "uses!""#,
+        tenant as _,
+        credential as _,
+    )
+    .fetch_one(&mut **tx)
+    .await
+}
+
 /// Deleted triggers whose credential the vault has not been told about.
 pub(crate) async fn unrevoked(
     tx: &mut SystemTx,

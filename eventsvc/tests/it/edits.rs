@@ -176,3 +176,28 @@ async fn a_secret_that_was_made_for_a_trigger_goes_when_it_is_used_no_more() {
     world.vault.lock().unwrap().down = true;
     assert_eq!(world.mine().delete(&format!("/triggers/{hook}")).await.status, 204);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_another_trigger_was_given_as_well_stays_when_its_first_one_goes() {
+    let world = World::start().await;
+    let (first, secret) = world.trigger(json!({})).await;
+    let made = world.mine().get(&format!("/v1/triggers/{first}")).await.expect(200);
+    let shared = &made["credential_id"];
+    let (second, _) = world.trigger(json!({ "credential_id": shared })).await;
+    let kept = || world.vault.lock().unwrap().credentials.contains_key(shared.as_str().unwrap());
+
+    let path = format!("/v1/triggers/{first}/rotate-secret");
+    world.mine().post(&path, &json!({})).await.expect(200);
+    assert!(kept());
+    world.mine().delete(&format!("/v1/triggers/{first}")).await.expect(204);
+    assert!(kept());
+    world.deliver(second, &secret, "m1", "{}").await.expect(202);
+
+    let (third, _) = world.trigger(json!({})).await;
+    let made = world.mine().get(&format!("/v1/triggers/{third}")).await.expect(200);
+    let also = world.trigger(json!({ "credential_id": made["credential_id"] })).await.0;
+    let stored = world.vault.lock().unwrap().credentials.len();
+    world.mine().delete(&format!("/v1/triggers/{third}")).await.expect(204);
+    assert_eq!(world.vault.lock().unwrap().credentials.len(), stored);
+    world.mine().delete(&format!("/v1/triggers/{also}")).await.expect(204);
+}

@@ -102,6 +102,17 @@ struct Position {
     walks: BTreeMap<String, Walk>,
 }
 
+impl Position {
+    /// A kind that an edit brings begins now, as if it had never been wanted before.
+    fn want(&mut self, all: &BTreeMap<&'static str, Wanted>, now: DateTime<Utc>) {
+        self.read_until.retain(|kind, _| all.contains_key(kind.as_str()));
+        self.walks.retain(|kind, _| all.contains_key(kind.as_str()));
+        for kind in all.keys().filter(|kind| !self.walks.contains_key(**kind)) {
+            self.read_until.entry((*kind).into()).or_insert(now);
+        }
+    }
+}
+
 /// Reading a kind, page by page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Walk {
@@ -140,7 +151,11 @@ impl Hubspot {
         let mut items = Vec::new();
         let again = match &self.reconcile {
             Some(reconcile) => self.reconcile(ask, reconcile, &mut position, &mut items).await?,
-            None => Duration::from_secs(60 * 60),
+            None => {
+                position.read_until.clear();
+                position.walks.clear();
+                Duration::from_secs(60 * 60)
+            }
         };
         let position = serde_json::to_value(&position).unwrap_or_default();
         Ok(Look { items, position, again, ..Look::default() })
@@ -156,7 +171,9 @@ impl Hubspot {
     ) -> Result<Duration, LookError> {
         let mut again = Duration::from_secs(reconcile.interval_seconds.into());
         let mut came_on = false;
-        for (kind, wanted) in wanted(&reconcile.subscriptions) {
+        let all = wanted(&reconcile.subscriptions);
+        position.want(&all, ask.now);
+        for (kind, wanted) in all {
             let before = position.clone();
             match search::walk(ask, (kind, &wanted), reconcile.grace(), position, items).await {
                 Ok(true) => came_on = true,
@@ -241,6 +258,32 @@ mod tests {
         ] {
             assert!(Subscription::parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_kind_that_is_added_begins_when_it_is_first_seen_and_one_that_left_is_forgotten() {
+        let time = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+        let (begun, read, now) = (
+            time("2026-01-01T00:00:00Z"),
+            time("2026-02-01T00:00:00Z"),
+            time("2026-03-01T00:00:00Z"),
+        );
+        let all =
+            |texts: &[&str]| wanted(&texts.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let mut position = Position {
+            proof: Proof { account: "1".into(), proven_at: begun },
+            begun_at: begun,
+            read_until: BTreeMap::from([("contact".into(), read), ("deal".into(), read)]),
+            walks: BTreeMap::from([("company".into(), Walk { until: read, at: 1 })]),
+        };
+
+        position.want(&all(&["contact.creation", "ticket.creation", "company.creation"]), now);
+        let known = BTreeMap::from([("contact".into(), read), ("ticket".into(), now)]);
+        assert_eq!((&position.read_until, position.walks.len()), (&known, 1));
+
+        position.want(&all(&["deal.creation"]), now);
+        assert_eq!(position.read_until, BTreeMap::from([("deal".into(), now)]));
+        assert!(position.walks.is_empty());
     }
 
     proptest! {

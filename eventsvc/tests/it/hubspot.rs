@@ -34,8 +34,10 @@ pub(crate) async fn began(world: &World, id: TriggerId, ago: &str) {
     run(
         world,
         &format!(
-            "update eventsvc.source_cursor set position = jsonb_set(position, '{{begun_at}}',
-                 to_jsonb((position->>'begun_at')::timestamptz - interval '{ago}')) - 'read_until'"
+            "update eventsvc.source_cursor set position = position || (
+                 select jsonb_build_object('begun_at', at, 'read_until', (
+                     select jsonb_object_agg(kind, at) from jsonb_object_keys(position->'read_until') kind))
+                 from (select (position->>'begun_at')::timestamptz - interval '{ago}' as at) so)"
         ),
     )
     .await;

@@ -62,3 +62,27 @@ fn rules_that_nobody_could_follow_are_refused() {
     }
     assert_eq!(check(&vec![Rule { votes: 1, ..Rule::default() }; 17])[0].pointer, "/approvals");
 }
+
+#[tokio::test]
+async fn a_policy_covers_another_one_when_it_wants_as_much_of_everything() {
+    let (ann, bob) = (UserId::mint(), UserId::mint());
+    let least = Policy::of(&rule(json!({})));
+    let strict =
+        json!({ "votes": 2, "role": "admin", "not_initiator": true, "expires_seconds": 60 });
+    let strict = Policy::of(&rule(strict));
+
+    assert!(strict.covers(&least) && strict.covers(&strict) && !least.covers(&strict));
+    for more in [
+        json!({ "votes": 2 }),
+        json!({ "users": [ann] }),
+        json!({ "not_initiator": true }),
+        json!({ "expires_seconds": 60 }),
+    ] {
+        assert!(!least.covers(&Policy::of(&rule(more.clone()))), "{more}");
+    }
+    let voters = |users: [UserId; 1]| Policy::of(&rule(json!({ "users": users })));
+    let (one, other) = (voters([ann]), voters([bob]));
+    assert!(!one.covers(&other));
+    let both = |one: &Policy, other: &Policy| one.clone().stricter(Some(other.clone()));
+    assert!(both(&one, &other).covers(&both(&other, &one)), "in any order");
+}

@@ -117,16 +117,10 @@ pub(crate) async fn update_credential(
     if changed.health != current.health {
         pubsub::emit(&mut tx, &changed.health_changed()).await?;
     }
-    // Leases end with what they were given on.
-    let terms = |c: &Credential| (c.expires_at, c.allowed_hosts.clone());
-    if changed.version > current.version || terms(&changed) != terms(&current) {
-        let event = CredentialUpdated {
-            credential_id: id,
-            user_id: changed.user_id,
-            version: changed.version,
-        };
-        pubsub::emit(&mut tx, &event).await?;
-    }
+    // Any change ends the leases under way, as the list of leases says.
+    let event =
+        CredentialUpdated { credential_id: id, user_id: changed.user_id, version: changed.version };
+    pubsub::emit(&mut tx, &event).await?;
     audit::append(&mut tx, entry).await?;
     tx.commit().await?;
     Ok(Tagged(changed.revision, CredentialView::masked(changed)).into_response())

@@ -85,6 +85,10 @@ async fn slack(ask: &Ask) -> Result<Option<String>, LookError> {
         let why = answer["error"].as_str().unwrap_or("no reason given").to_owned();
         return Err(LookError::Credential(why));
     }
+    // A bot is there because its app was installed; a token of their own any member may have.
+    if id(&answer["bot_id"]).is_none() {
+        return Err(LookError::Credential("it is a person's token, not a bot's".into()));
+    }
     Ok(id(&answer["team_id"]))
 }
 

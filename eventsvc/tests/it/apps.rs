@@ -227,3 +227,33 @@ async fn what_makes_no_sense_with_an_app_is_refused_by_name() {
     let unknown = post(&world, "timer", &[], "{}").await;
     assert_eq!(unknown.refusal(), (404, "not_found"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_persons_token_shows_no_workspace() {
+    let world = World::start().await;
+    let id = of_app(&world, "slack", "T1", "person-T1").await;
+
+    let refused = until(&world, id, "a refusal", |l| l["failures"] == 1).await;
+
+    let why = "the credential is refused: it is a person's token, not a bot's";
+    assert_eq!(refused["last_error"], why);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_is_shown_while_its_system_is_paused_so_that_what_comes_is_held() {
+    let world = World::start().await;
+    let pause = format!(
+        "insert into eventsvc.system_pause (tenant_id, system, why, paused_by)
+             values ('{}', 'slack', 'they have an outage', 'user:ann')",
+        world.owner.tenant.uuid()
+    );
+    run(&world, &pause).await;
+    let id = of_app(&world, "slack", "T1", "slack-T1").await;
+    proven(&world, id).await;
+
+    let event = json!({ "type": "event_callback", "event_id": "Ev1", "team_id": "T1" });
+    slack(&world, &event).await.expect(200);
+
+    let held = "select count(*) from eventsvc.firing where status = 'held'";
+    assert_eq!(world.count(held).await, 1);
+}

@@ -12,7 +12,11 @@ use shared_models::TriggerId;
 use sqlx::AssertSqlSafe;
 use testkit::{Answer, Stub, eventually, eventually_within};
 
-use crate::{harness::World, losses::{PATIENCE, killed_before_its_commit}, timers::now};
+use crate::{
+    harness::World,
+    losses::{PATIENCE, killed_before_its_commit},
+    timers::now,
+};
 
 pub(crate) async fn run(world: &World, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());

@@ -105,12 +105,15 @@ fn person_of(token: &str) -> String {
     claims["user"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Says whose a token is: `slack-<team>`, `stripe-<account>`.
+/// Says whose a token is: `slack-<team>`, `person-<team>`, `stripe-<account>`.
 pub(crate) async fn accounts_stub() -> Stub {
     Stub::start(|request| {
         let token = request.header("authorization").trim_start_matches("Bearer ");
         match (request.path.as_str(), token.split_once('-')) {
             ("/api/auth.test", Some(("slack", team))) => {
+                Answer::Json(200, json!({ "ok": true, "team_id": team, "bot_id": "B1" }))
+            }
+            ("/api/auth.test", Some(("person", team))) => {
                 Answer::Json(200, json!({ "ok": true, "team_id": team }))
             }
             ("/api/auth.test", _) => {

@@ -156,12 +156,11 @@ fn before_call(run: &Run, call: &ToolCall) -> Moment {
         .approved
         .get(&call.id)
         .and_then(|approved| Some((approved.arguments.clone()?, &approved.binding)));
-    let (subject, arguments) = match edited {
-        Some((arguments, binding)) => (format!("{}:{binding}", call.id), arguments),
-        None => {
-            let read = serde_json::from_str(&call.arguments);
-            (call.id.clone(), read.unwrap_or_else(|_| call.arguments.clone().into()))
-        }
+    let (subject, arguments) = if let Some((arguments, binding)) = edited {
+        (format!("{}:{binding}", call.id), arguments)
+    } else {
+        let read = serde_json::from_str(&call.arguments);
+        (call.id.clone(), read.unwrap_or_else(|_| call.arguments.clone().into()))
     };
     let data = json!({ "tool_name": call.name, "arguments": arguments });
     Moment::new(HookPoint::PreToolCall, subject, data)

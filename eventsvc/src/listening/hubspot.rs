@@ -149,13 +149,12 @@ impl Hubspot {
             },
         };
         let mut items = Vec::new();
-        let again = match &self.reconcile {
-            Some(reconcile) => self.reconcile(ask, reconcile, &mut position, &mut items).await?,
-            None => {
-                position.read_until.clear();
-                position.walks.clear();
-                Duration::from_secs(60 * 60)
-            }
+        let again = if let Some(reconcile) = &self.reconcile {
+            self.reconcile(ask, reconcile, &mut position, &mut items).await?
+        } else {
+            position.read_until.clear();
+            position.walks.clear();
+            Duration::from_secs(60 * 60)
         };
         let position = serde_json::to_value(&position).unwrap_or_default();
         Ok(Look { items, position, again, ..Look::default() })

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use testkit::eventually;
 
-use crate::approvals::{asked, expire, open, path, refund, sent, shop, turns, yes};
+use crate::approvals::{asked, expire, open, path, refund, sent, shop, shopper, turns, yes};
 use crate::harness::TestApp;
 use crate::scene;
 
@@ -53,9 +53,7 @@ async fn several_calls_wait_at_once_and_each_goes_on_when_it_is_decided() {
 async fn what_was_changed_behind_everybodys_back_is_not_executed() {
     let app = TestApp::without_workers().await;
     let api = app.person(&app.trust.owner());
-    let server = shop().await;
-    let agent = scene::scripted(&api, "a", &turns(&[7])).await;
-    refund(&api, &agent, &server.url(), Some(json!({}))).await;
+    let (server, agent) = shopper(&api, &[7], &json!({})).await;
     let node = app.node().await;
     let run = scene::start(&api, &agent).await;
     let asked = asked(&api, &run).await;
@@ -81,9 +79,7 @@ async fn what_was_changed_behind_everybodys_back_is_not_executed() {
 async fn a_decision_reaches_a_run_whose_process_has_died_and_the_call_is_made_once() {
     let app = TestApp::without_workers().await;
     let api = app.person(&app.trust.owner());
-    let server = shop().await;
-    let agent = scene::scripted(&api, "a", &turns(&[7, 8])).await;
-    refund(&api, &agent, &server.url(), Some(json!({}))).await;
+    let (server, agent) = shopper(&api, &[7, 8], &json!({})).await;
     let run = scene::start(&api, &agent).await;
 
     for n in [0, 1] {
@@ -103,9 +99,7 @@ async fn a_decision_reaches_a_run_whose_process_has_died_and_the_call_is_made_on
 async fn what_a_run_has_asked_is_withdrawn_when_it_ends() {
     let app = TestApp::start().await;
     let api = app.person(&app.trust.owner());
-    let server = shop().await;
-    let agent = scene::scripted(&api, "a", &turns(&[7])).await;
-    refund(&api, &agent, &server.url(), Some(json!({}))).await;
+    let (server, agent) = shopper(&api, &[7], &json!({})).await;
     let run = scene::start(&api, &agent).await;
     let asked = asked(&api, &run).await;
 
@@ -189,9 +183,7 @@ async fn what_would_have_been_sent_is_forgotten_with_the_run_and_who_decided_muc
     let vars = [("SWITCHYARD_EGRESS_ALLOW", "127.0.0.1"), ("SWITCHYARD_PRUNE_MS", "50")];
     let app = TestApp::start_with(&vars).await;
     let api = app.person(&app.trust.owner());
-    let server = shop().await;
-    let agent = scene::scripted(&api, "a", &turns(&[7])).await;
-    refund(&api, &agent, &server.url(), Some(json!({}))).await;
+    let (_server, agent) = shopper(&api, &[7], &json!({})).await;
     let run = scene::start(&api, &agent).await;
     let asked = asked(&api, &run).await;
     let mut vote = yes(&asked);

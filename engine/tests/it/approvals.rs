@@ -32,6 +32,14 @@ pub(crate) fn turns(amounts: &[i64]) -> Value {
     turns.into()
 }
 
+/// A shop, and an agent that asks it for refunds of these amounts by a tool with this rule.
+pub(crate) async fn shopper(api: &Api, amounts: &[i64], rule: &Value) -> (Stub, String) {
+    let server = shop().await;
+    let agent = scene::scripted(api, "a", &turns(amounts)).await;
+    refund(api, &agent, &server.url(), Some(rule.clone())).await;
+    (server, agent)
+}
+
 /// The approvals of a run, newest first, once there are so many open ones.
 pub(crate) async fn open(api: &Api, run: &str, n: usize) -> Vec<Value> {
     eventually(&format!("{n} open approvals"), async || {
@@ -66,9 +74,7 @@ pub(crate) fn sent(server: &Stub) -> Vec<Value> {
 async fn a_call_is_made_when_somebody_has_approved_of_it_and_not_before() {
     let app = TestApp::start().await;
     let api = app.person(&app.trust.owner());
-    let server = shop().await;
-    let agent = scene::scripted(&api, "a", &turns(&[7])).await;
-    refund(&api, &agent, &server.url(), Some(json!({}))).await;
+    let (server, agent) = shopper(&api, &[7], &json!({})).await;
     let run = scene::start(&api, &agent).await;
 
     let asked = asked(&api, &run).await;
@@ -92,9 +98,7 @@ async fn a_call_is_made_when_somebody_has_approved_of_it_and_not_before() {
 async fn a_rejected_call_is_not_made_and_the_model_is_told_why() {
     let app = TestApp::start().await;
     let api = app.person(&app.trust.owner());
-    let server = shop().await;
-    let agent = scene::scripted(&api, "a", &turns(&[7])).await;
-    refund(&api, &agent, &server.url(), Some(json!({ "votes": 3 }))).await;
+    let (server, agent) = shopper(&api, &[7], &json!({ "votes": 3 })).await;
     let run = scene::start(&api, &agent).await;
     let asked = asked(&api, &run).await;
 
@@ -158,9 +162,7 @@ async fn an_edit_is_checked_sent_instead_and_voids_what_was_said_before() {
     let owner = app.trust.owner();
     let api = app.person(&owner);
     let other = app.person(&owner.colleague(Role::Admin));
-    let server = shop().await;
-    let agent = scene::scripted(&api, "a", &turns(&[7])).await;
-    refund(&api, &agent, &server.url(), Some(json!({ "votes": 2 }))).await;
+    let (server, agent) = shopper(&api, &[7], &json!({ "votes": 2 })).await;
     let run = scene::start(&api, &agent).await;
     let asked = asked(&api, &run).await;
     let first = api.post(&path(&asked, "/approve"), &yes(&asked)).await.expect(200);
@@ -266,9 +268,7 @@ async fn only_those_vote_whom_the_rules_let_and_each_once() {
 async fn what_nobody_decides_in_time_is_refused() {
     let app = TestApp::start().await;
     let api = app.person(&app.trust.owner());
-    let server = shop().await;
-    let agent = scene::scripted(&api, "a", &turns(&[7])).await;
-    refund(&api, &agent, &server.url(), Some(json!({}))).await;
+    let (server, agent) = shopper(&api, &[7], &json!({})).await;
     let run = scene::start(&api, &agent).await;
     let asked = asked(&api, &run).await;
     let time = |of: &str| -> chrono::DateTime<chrono::Utc> {

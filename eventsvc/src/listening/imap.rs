@@ -189,21 +189,25 @@ impl ImapOptions {
         fetched.sort_by_key(|message| message.uid);
         fetched.dedup_by_key(|message| message.uid);
         let validity = position.uid_validity;
-        Ok(fetched.iter().map(|message| item(message, validity, recovered)).collect())
+        Ok(fetched.iter().map(|message| self.item(message, validity, recovered)).collect())
     }
-}
 
-fn item(message: &Fetched, validity: u32, recovered: bool) -> Item {
-    let payload = mail::payload(message);
-    // Whatever its number is, it is the same message when it has the same id, size and time of arrival.
-    let same = format!("{}|{:?}|{:?}", payload["message_id"], message.size, message.arrived_at);
-    Item {
-        key: format!("{validity}:{}", message.uid),
-        headers: Map::new(),
-        occurred_at: message.arrived_at,
-        recovered,
-        about: Some(hex::encode(Sha256::digest(same))),
-        payload,
+    fn item(&self, message: &Fetched, validity: u32, recovered: bool) -> Item {
+        let payload = mail::payload(message);
+        let Self { host, mailbox, .. } = self;
+        // Whatever its number is, it is the same message when it says the same and arrived at the same time.
+        let mut same = Sha256::new();
+        same.update(format!("{:?}|{:?}|", message.size, message.arrived_at));
+        same.update(&message.body);
+        Item {
+            // A source keeps its deliveries when it is pointed at another mailbox, which may number alike.
+            key: format!("{host}/{mailbox}:{validity}:{}", message.uid),
+            headers: Map::new(),
+            occurred_at: message.arrived_at,
+            recovered,
+            about: Some(hex::encode(same.finalize())),
+            payload,
+        }
     }
 }
 

@@ -92,6 +92,24 @@ async fn a_mailbox_that_is_numbered_anew_neither_misses_nor_repeats() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn alike_but_not_the_same_is_not_a_repetition() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    let id = mailbox(&world, &imap, json!({})).await;
+    began(&world, id).await;
+    let at = now();
+
+    // No id, one size, one second.
+    imap.receive(at, b"Subject: alert\r\n\r\ndoor 1\r\n");
+    imap.receive(at, b"Subject: alert\r\n\r\ndoor 2\r\n");
+    look(&world, id).await;
+
+    until(&world, id, "both", |l| l["found"] == 2).await;
+    let texts: Vec<Value> =
+        payloads(&world).await.into_iter().map(|mail| mail["text"].clone()).collect();
+    assert_eq!(texts, ["door 1\r\n", "door 2\r\n"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_mail_fires_as_what_can_be_read_of_it() {
     let (world, imap) = (World::start().await, Imap::start().await);
     let id = mailbox(&world, &imap, json!({})).await;

@@ -1,12 +1,13 @@
 use axum::{Json, extract::State};
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
+use serde_json::Value;
 use servicekit::{Caller, Path, Problem, scope::RunsRead};
 use shared_models::{AgentId, MicroUsd, ProblemBody, RunId, Usage};
 use utoipa::ToSchema;
 
 use super::visible;
 use crate::app::App;
-use crate::store::run_cost::{self, Row};
+use crate::store::run_cost;
 
 /// What was used up.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
@@ -24,7 +25,7 @@ struct Spent {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct RunCost {
     run_id: RunId,
-    /// By the run and all below it.
+    /// By the run and all below it, however many they are.
     total: Spent,
     /// By each of them itself, the oldest first; at most 1000.
     runs: Vec<RunSpent>,
@@ -53,48 +54,28 @@ pub(crate) async fn get_run_cost(
 ) -> Result<Json<RunCost>, Problem> {
     let mut tx = app.db.begin(caller.tenant).await?;
     visible(&mut tx, &caller, run_id).await?;
+    let total = run_cost::total(&mut tx, run_id).await?;
     let rows = run_cost::tree(&mut tx, run_id).await?;
     drop(tx);
-    let total = rows.iter().map(Spent::of).fold(Spent::NOTHING, Spent::and);
     let runs = rows.into_iter().map(|row| RunSpent {
-        spent: Spent::of(&row),
+        spent: Spent::new(&row.usage, row.cost, row.steps.into(), row.tool_calls),
         run_id: row.run_id,
         parent_run_id: row.parent_run_id,
         agent_id: row.agent_id,
         agent_name: row.agent_name,
     });
+    let total = Spent::new(&total.usage, total.cost, total.steps, total.tool_calls);
     Ok(Json(RunCost { run_id, total, runs: runs.collect() }))
 }
 
 impl Spent {
-    const NOTHING: Self = Self {
-        usage: Usage {
-            input_tokens: 0,
-            cache_read_tokens: 0,
-            cache_write_tokens: 0,
-            output_tokens: 0,
-            reasoning_tokens: 0,
-        },
-        cost_micro_usd: Some(MicroUsd(0)),
-        model_calls: 0,
-        tool_calls: 0,
-    };
-
-    fn of(row: &Row) -> Self {
-        Self {
-            usage: serde_json::from_value(row.usage.clone()).unwrap_or_default(),
-            cost_micro_usd: row.cost,
-            model_calls: row.steps.into(),
-            tool_calls: row.tool_calls,
-        }
-    }
-
-    fn and(mut self, more: Self) -> Self {
-        self.usage += more.usage;
-        self.cost_micro_usd =
-            self.cost_micro_usd.zip(more.cost_micro_usd).map(|(sum, more)| sum + more);
-        self.model_calls += more.model_calls;
-        self.tool_calls += more.tool_calls;
-        self
+    fn new(
+        usage: &Value,
+        cost_micro_usd: Option<MicroUsd>,
+        model_calls: i64,
+        tool_calls: i64,
+    ) -> Self {
+        let usage = Usage::deserialize(usage).unwrap_or_default();
+        Self { usage, cost_micro_usd, model_calls, tool_calls }
     }
 }

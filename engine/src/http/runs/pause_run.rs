@@ -1,6 +1,7 @@
 //! Stopping a run for a while, and letting it go on.
 
 use axum::{Json, extract::State, http::StatusCode};
+use dbutil::TenantTx;
 use servicekit::{Caller, Path, Problem, scope::RunsWrite};
 use shared_models::{ProblemBody, RunId};
 
@@ -26,10 +27,7 @@ pub(crate) async fn pause_run(
     let mut tx = app.db.begin(caller.tenant).await?;
     visible(&mut tx, &caller, run_id).await?;
     pauses::pause(&mut tx, run_id, caller.user()).await?;
-    let row = run::find(&mut tx, run_id).await?.ok_or(Error::RunNotFound(run_id))?;
-    tx.commit().await?;
-    app.bell.ring_for(run_id).await;
-    Ok((StatusCode::ACCEPTED, Json(RunView::new(row, caller.payloads))))
+    signalled(&app, tx, &caller, run_id).await
 }
 
 /// Resume a run that is paused, or about to be, with the runs that work for it. It goes on from its last step.
@@ -45,6 +43,16 @@ pub(crate) async fn resume_run(
     let mut tx = app.db.begin(caller.tenant).await?;
     visible(&mut tx, &caller, run_id).await?;
     pauses::resume(&mut tx, run_id, caller.user()).await?;
+    signalled(&app, tx, &caller, run_id).await
+}
+
+/// Commits what the run was told, lets whoever owns it know, and shows the run.
+async fn signalled(
+    app: &App,
+    mut tx: TenantTx,
+    caller: &Caller<RunsWrite>,
+    run_id: RunId,
+) -> Result<(StatusCode, Json<RunView>), Problem> {
     let row = run::find(&mut tx, run_id).await?.ok_or(Error::RunNotFound(run_id))?;
     tx.commit().await?;
     app.bell.ring_for(run_id).await;

@@ -112,6 +112,7 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         approvals: Vec::new(),
         history: Vec::new(),
         recalled: None,
+        replay: None,
         swarm: None,
         tools: Vec::new(),
     }

@@ -16,6 +16,7 @@ use crate::{
     error::Error,
     hooks::Hook,
     models::{self, Bound, Models},
+    replay::Replay,
     store,
     template::Variables,
     transcript,
@@ -67,6 +68,9 @@ pub(crate) struct RunSnapshot {
     pub(crate) recalled: Option<Recalled>,
     /// By priority, then name.
     pub(crate) tools: Vec<SnapshotTool>,
+    /// What tools are answered with instead of being called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) replay: Option<Box<Replay>>,
     /// For a run of a swarm. The rest is then what the swarm itself is, and the agent is the member that begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) swarm: Option<Box<SwarmSnapshot>>,
@@ -192,6 +196,7 @@ pub(crate) async fn build(
         history: Vec::new(),
         recalled: None,
         tools,
+        replay: None,
         swarm: None,
     }))
 }

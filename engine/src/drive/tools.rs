@@ -48,16 +48,24 @@ struct Ready<'a> {
 pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
     let mut ready = Vec::new();
     for call in run.callable() {
-        if let Some(answer) = artifacts::answer(cx, &call).await? {
+        if let Some(answer) = deferral::answer(cx, run, &call) {
             refuse(cx, run, &call, answer)?;
             continue;
         }
-        if let Some(answer) = deferral::answer(cx, run, &call) {
+        if let Some(answer) = replayed(cx, run, &call) {
+            refuse(cx, run, &call, answer)?;
+            continue;
+        }
+        if let Some(answer) = artifacts::answer(cx, &call).await? {
             refuse(cx, run, &call, answer)?;
             continue;
         }
         match prepare(cx, run, &call) {
             Ok((tool, arguments)) => {
+                if let Some(answer) = not_recorded(cx, &call) {
+                    refuse(cx, run, &call, answer)?;
+                    continue;
+                }
                 match approvals::gate(cx, run, (&call, tool), arguments).await? {
                     Gate::Open(arguments) => {
                         intend(cx, run, &call, tool);
@@ -83,6 +91,17 @@ pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
         })
         .collect();
     take_all(cx, run, calls).await
+}
+
+/// The answer that the call got when it was made before, in a run that goes by a recording.
+fn replayed(cx: &Cx<'_>, run: &Run, call: &ToolCall) -> Option<Answer> {
+    let replay = cx.snapshot.replay.as_ref()?;
+    // What other runs have said and done is not of this run.
+    replay.answer(run.state.messages.get(cx.snapshot.history.len()..)?, call)
+}
+
+fn not_recorded(cx: &Cx<'_>, call: &ToolCall) -> Option<Answer> {
+    cx.snapshot.replay.as_ref()?.refusal(call)
 }
 
 type Made = (ToolCall, Result<Outcome, AppendError>);
@@ -194,12 +213,18 @@ async fn attempt(
             NotNow
         })
     };
+    let at = |when: &'static str| {
+        let points = &cx.app.runs.crash_points;
+        points.pass(cx.claimed, move || format!("{when} {}", call.name))
+    };
+    at("before").await;
     let made = AssertUnwindSafe(toolbox::call(cx.app, call_cx, tool, arguments.clone(), leave));
     let outcome = match made.catch_unwind().await {
         Ok(outcome) => outcome,
         Err(_panic) if flight.is_sent() => Outcome::Unknown("the tool crashed".into()),
         Err(_panic) => Outcome::Refused("the tool crashed before anything was sent".into()),
     };
+    at("after").await;
     metrics::counter!("engine_tool_calls_total", "outcome" => word(&outcome)).increment(1);
     lost.map_or(Ok(outcome), Err)
 }
@@ -218,6 +243,7 @@ async fn may_leave(
         cx.journal.commit().await?;
     }
     flight.sent.store(true, Ordering::Release);
+    cx.app.runs.crash_points.pass(cx.claimed, || format!("about to send {}", call.name)).await;
     let lease = &cx.app.lease;
     if lease.holds() && lease.lapses() == cx.lapses { Ok(()) } else { Err(AppendError::Fenced) }
 }

@@ -1,0 +1,171 @@
+//! Answers that tools gave before, given again instead of calling them.
+//!
+//! A run that carries a [`Replay`] in its snapshot asks it first. An answer is found by the tool's name, the SHA-256 of the
+//! arguments' canonical form (RFC 8785), and how often this conversation has made the same call before. So it is found
+//! again after a crash, whatever order the calls of a turn are answered in.
+
+use agentcore::{Answer, Message, ToolCall};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// What a run is answered with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Replay {
+    pub(crate) answers: Vec<Recorded>,
+    pub(crate) otherwise: Otherwise,
+}
+
+/// What becomes of a call that was not made before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Otherwise {
+    /// It is not made, and the model is told so.
+    Refuse,
+    /// It is made.
+    Call,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recorded {
+    pub(crate) tool_name: String,
+    /// As [`hash`] gives it.
+    pub(crate) arguments: String,
+    pub(crate) content: String,
+    #[serde(default)]
+    pub(crate) error: bool,
+}
+
+impl Replay {
+    /// The answer to this call of the conversation, if it was made before. The last answer stands for further calls.
+    pub(crate) fn answer(&self, said: &[Message], call: &ToolCall) -> Option<Answer> {
+        let wanted = hash(&call.arguments);
+        let same = |name: &str, arguments: &str| name == call.name && arguments == wanted;
+        let found: Vec<&Recorded> =
+            self.answers.iter().filter(|one| same(&one.tool_name, &one.arguments)).collect();
+        // An id may have been used before; the call is the last one of it.
+        let made: Vec<&ToolCall> = calls(said).collect();
+        let place = made.iter().rposition(|made| made.id == call.id).unwrap_or(made.len());
+        let earlier = made.iter().take(place);
+        let before = earlier.filter(|made| same(&made.name, &hash(&made.arguments))).count();
+        let one = found.get(before).or(found.last())?;
+        Some(Answer { content: one.content.clone(), error: one.error })
+    }
+
+    /// Why a call that was not made before is not made now either; none when it is made.
+    pub(crate) fn refusal(&self, call: &ToolCall) -> Option<Answer> {
+        (self.otherwise == Otherwise::Refuse).then(|| {
+            Answer::error(format!(
+                "This run answers tools from a recording, and the recording has no answer of `{}` for these arguments: \
+                 the call was not made.",
+                call.name
+            ))
+        })
+    }
+}
+
+/// All calls of a conversation that were answered, with their answers, in the order they were asked for.
+pub(crate) fn recorded(said: &[Message]) -> Vec<Recorded> {
+    let answer = |call: &ToolCall, place: usize| {
+        said.iter().skip(place).find_map(|message| match message {
+            Message::Tool { tool_call_id, content, error, .. } if *tool_call_id == call.id => {
+                Some((content.clone(), *error))
+            }
+            _ => None,
+        })
+    };
+    let mut answers = Vec::new();
+    for (place, message) in said.iter().enumerate() {
+        let Message::Assistant { tool_calls, .. } = message else { continue };
+        for call in tool_calls {
+            let Some((content, error)) = answer(call, place) else { continue };
+            let (tool_name, arguments) = (call.name.clone(), hash(&call.arguments));
+            answers.push(Recorded { tool_name, arguments, content, error });
+        }
+    }
+    answers
+}
+
+/// The name of arguments, as a model writes them: of equal ones the same, however they are written. Text that is no JSON
+/// stands for itself; none stands for an empty object.
+pub(crate) fn hash(arguments: &str) -> String {
+    let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
+    let canonical = serde_json::from_str::<Value>(arguments)
+        .and_then(|value| serde_json_canonicalizer::to_vec(&value))
+        .unwrap_or_else(|_| arguments.as_bytes().to_vec());
+    hex::encode(Sha256::digest(canonical))
+}
+
+fn calls(said: &[Message]) -> impl Iterator<Item = &ToolCall> {
+    said.iter()
+        .filter_map(|message| match message {
+            Message::Assistant { tool_calls, .. } => Some(tool_calls),
+            _ => None,
+        })
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(id: &str, arguments: &str) -> ToolCall {
+        ToolCall { id: id.into(), name: "look".into(), arguments: arguments.into() }
+    }
+
+    fn asked(calls: &[ToolCall]) -> Message {
+        Message::Assistant {
+            content: String::new(),
+            tool_calls: calls.to_vec(),
+            reasoning: None,
+            replay: None,
+        }
+    }
+
+    fn told(id: &str, content: &str) -> Message {
+        Message::Tool {
+            tool_call_id: id.into(),
+            tool_name: "look".into(),
+            content: content.into(),
+            error: false,
+        }
+    }
+
+    #[test]
+    fn the_same_call_made_twice_gets_the_first_and_then_the_second_answer_in_whatever_spelling() {
+        let said = [
+            asked(&[call("a", r#"{"x":1,"y":[2]}"#), call("b", r#"{"x":1,"y":[2]}"#)]),
+            told("b", "second"),
+            told("a", "first"),
+        ];
+        let replay = Replay { answers: recorded(&said), otherwise: Otherwise::Refuse };
+
+        let now = [asked(&[
+            call("1", r#"{ "y": [2.0], "x": 1 }"#),
+            call("2", r#"{"x":1e0,"y":[2]}"#),
+            call("3", r#"{"x":1,"y":[2]}"#),
+            call("4", r#"{"x":2,"y":[2]}"#),
+        ])];
+        let Message::Assistant { tool_calls, .. } = &now[0] else { panic!() };
+        let answers: Vec<Option<String>> = tool_calls
+            .iter()
+            .map(|call| replay.answer(&now, call).map(|answer| answer.content))
+            .collect();
+
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(answers, [some("first"), some("second"), some("second"), None]);
+        assert!(replay.refusal(&tool_calls[3]).unwrap().content.contains("`look`"));
+    }
+
+    #[test]
+    fn a_call_that_nobody_answered_is_not_recorded() {
+        let said = [asked(&[call("a", ""), call("b", "no json")]), told("b", "said")];
+
+        let answers = recorded(&said);
+
+        assert_eq!(answers.len(), 1);
+        assert_eq!(answers[0].arguments, hash("no json"));
+        assert_eq!(hash(""), hash(" {} "));
+    }
+}

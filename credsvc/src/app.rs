@@ -95,6 +95,13 @@ impl App {
         Ok(workers::connections::activate(&self.db, &self.renewals).await?)
     }
 
+    /// One turn of what is done for keys: those whose time is over are wiped, and root keys on other machines stay within
+    /// reach.
+    pub async fn tend_keys(&self) {
+        self.vault.sweep();
+        self.vault.tend().await;
+    }
+
     /// Where OAuth providers send people back to.
     pub(crate) fn callback_url(&self) -> anyhow::Result<Url> {
         Ok(self.public_url.join(connect::CALLBACK)?)

@@ -178,7 +178,12 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let Some(code) = code(&error) else { return without_code(error) };
         let problem = Problem::new(code, error.to_string());
-        if matches!(error, Error::ProviderDown(_)) { problem.retry_after(5) } else { problem }
+        match error {
+            Error::ProviderDown(_) | Error::Unreadable(VaultError::RootDown(_)) => {
+                problem.retry_after(5)
+            }
+            _ => problem,
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use crate::{App, Config, router, workers};
 /// Connects, checks that the schema is migrated and the root key is the right one, then serves until `life` ends.
 ///
 /// Runs besides requests: the ledger, the renewals of access tokens and who asks for those that are due, the outbox
-/// relay, the shredding of deleted credentials, and the wiping of keys whose time in memory is over.
+/// relay, the shredding of deleted credentials, and the care for keys: those
+/// whose time in memory is over are wiped, and a token of Vault's is renewed.
 pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
     let db =
         Db::connect("credsvc", &config.service.db).await.context("connecting to the database")?;
@@ -44,9 +45,9 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
         workers::shred::run(store, days, soft).await;
         Ok(())
     });
-    let (vault, soft) = (app.vault.clone(), life.soft());
+    let (kept, soft) = (app.clone(), life.soft());
     life.spawn("credsvc keys", async move {
-        workers::keys::run(vault, soft).await;
+        workers::keys::run(kept, soft).await;
         Ok(())
     });
     let (router, _) = router(app, life.soft());

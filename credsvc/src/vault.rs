@@ -10,6 +10,7 @@ mod kms;
 mod remote;
 mod ring;
 mod root;
+mod token;
 mod transit;
 
 use std::{sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use moka::sync::Cache;
 use sha2::Sha256;
 use shared_models::{CredentialId, TenantId, UserId};
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use bound::Bound;
@@ -28,6 +30,9 @@ pub(crate) use ring::Ring;
 pub(crate) use root::{EnvRoot, FileRoot, IfMissing, RootKey, RootKeyError};
 pub use transit::TransitConfig;
 pub(crate) use transit::TransitRoot;
+
+/// Enough that two tenants seldom wait for each other.
+const TURNS: usize = 64;
 
 /// Why something does not open. Never says what was inside.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -120,6 +125,8 @@ pub(crate) struct Sealed {
 pub(crate) struct Vault {
     root: Ring,
     unwrapped: Cache<(TenantId, i32), Arc<Key>>,
+    /// Who asks the root key for a key of a tenant, by a few bits of its id.
+    turns: Arc<[Mutex<()>; TURNS]>,
 }
 
 impl std::fmt::Debug for Vault {
@@ -131,7 +138,13 @@ impl std::fmt::Debug for Vault {
 impl Vault {
     /// A vault under root keys; unwrapped tenant keys are kept for `ttl`.
     pub(crate) fn new(root: Ring, ttl: Duration) -> Self {
-        Self { root, unwrapped: Cache::builder().max_capacity(10_000).time_to_live(ttl).build() }
+        let unwrapped = Cache::builder().max_capacity(10_000).time_to_live(ttl).build();
+        Self { root, unwrapped, turns: Arc::new([const { Mutex::const_new(()) }; TURNS]) }
+    }
+
+    fn turn(&self, tenant: TenantId) -> &Mutex<()> {
+        // The last bits of an id are random.
+        &self.turns[tenant.uuid().as_u128() as usize % TURNS]
     }
 
     /// Whether the root key can be used now.
@@ -179,13 +192,22 @@ impl Vault {
         self.unwrapped.run_pending_tasks();
     }
 
-    /// Unwraps a tenant's key, or takes it from memory.
+    /// Sees to it that the root keys can be used later too.
+    pub(crate) async fn tend(&self) {
+        self.root.tend().await;
+    }
+
+    /// Unwraps a tenant's key, or takes it from memory. Of many who need the same key at the same time, one asks.
     pub(crate) async fn tenant_key(
         &self,
         tenant: TenantId,
         stored: &WrappedKey,
     ) -> Result<TenantKey, VaultError> {
         let version = stored.version;
+        if let Some(key) = self.remembered(tenant, version) {
+            return Ok(key);
+        }
+        let _turn = self.turn(tenant).lock().await;
         if let Some(key) = self.remembered(tenant, version) {
             return Ok(key);
         }

@@ -19,6 +19,8 @@ use crate::Process;
 pub struct VaultStage {
     // Fields drop in order: services, servers, folders.
     processes: BTreeMap<u16, Process>,
+    /// A client of each: one that is made anew for a request reads all certificates again.
+    doors: BTreeMap<u16, Api>,
     /// The database.
     pub postgres: Postgres,
     _nats: Nats,
@@ -47,9 +49,17 @@ impl VaultStage {
         let known = serde_json::to_value(KeySet { keys: trust.public() }).unwrap();
         let keys = Stub::start(move |_| Answer::Json(200, known.clone())).await;
         let vars = environment(&secrets, &postgres, &nats, &keys.url());
-        let processes = BTreeMap::new();
-        let mut this =
-            Self { processes, postgres, _nats: nats, _keys: keys, dir, home, vars, trust };
+        let mut this = Self {
+            processes: BTreeMap::new(),
+            doors: BTreeMap::new(),
+            postgres,
+            _nats: nats,
+            _keys: keys,
+            dir,
+            home,
+            vars,
+            trust,
+        };
         this.new_root_key(1);
         this.set_root_keys(&[1]);
         this
@@ -87,6 +97,7 @@ impl VaultStage {
         })
         .await;
         self.processes.insert(port, process);
+        self.doors.insert(port, api);
         port
     }
 
@@ -113,7 +124,7 @@ impl VaultStage {
 
     /// A person's address of a process.
     pub fn person(&self, port: u16, person: &Person) -> Api {
-        door(port).token(&person.token(Service::Credsvc))
+        self.doors[&port].token(&person.token(Service::Credsvc))
     }
 
     /// Stores a credential and grants it to an agent of its owner's.
@@ -131,7 +142,7 @@ impl VaultStage {
         let id = made["credential_id"].as_str().unwrap().to_owned();
         let grant = json!({ "credential_id": id, "owner": owner.user,
             "grantee": { "kind": "agent", "id": agent } });
-        let engine = door(port)
+        let engine = self.doors[&port]
             .token(&self.engine(owner, None))
             .header(SUBJECT_TOKEN, &owner.token(Service::Engine));
         engine.post("/internal/grants", &grant).await.expect(201);
@@ -142,7 +153,7 @@ impl VaultStage {
     pub async fn lease(&self, port: u16, owner: &Person, agent: AgentId, id: &str) -> (u16, Value) {
         let body = json!({ "grantee": { "kind": "agent", "id": agent }, "owner": owner.user,
             "purpose": "tool:x", "host": "api.example.com" });
-        let engine = door(port).token(&self.engine(owner, Some(RunId::mint())));
+        let engine = self.doors[&port].token(&self.engine(owner, Some(RunId::mint())));
         let reply = engine.post(&format!("/internal/credentials/{id}/resolve"), &body).await;
         (reply.status, reply.body)
     }
@@ -168,10 +179,6 @@ impl VaultStage {
         }
         found
     }
-}
-
-fn door(port: u16) -> Api {
-    Api::at(format!("http://127.0.0.1:{port}"))
 }
 
 /// A file that is gone meanwhile holds nothing.

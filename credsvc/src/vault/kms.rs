@@ -8,7 +8,7 @@ use url::Url;
 use super::{
     Key, RootKey, RootKeyError, VaultError,
     bound::Bound,
-    remote::{decoded, down, encoded, from_text, sent, to_text},
+    remote::{decoded, down, encoded, from_text, patiently, sent, to_text},
 };
 use crate::sigv4::{self, Scope};
 
@@ -47,28 +47,53 @@ impl KmsRoot {
     async fn ask(&self, operation: &str, mut body: Value) -> Result<Value, VaultError> {
         body["KeyId"] = self.key.as_str().into();
         let body = zeroize::Zeroizing::new(body.to_string());
+        let (status, answer) = patiently(is_busy, || self.send(operation, body.as_bytes())).await?;
+        if status == 200 {
+            return Ok(answer);
+        }
+        match kind(&answer) {
+            "InvalidCiphertextException" | "IncorrectKeyException" => Err(VaultError::Refused),
+            kind => {
+                // Either spelling, by what refused.
+                let message = answer["message"].as_str().or(answer["Message"].as_str());
+                let said = format!("HTTP {status} {kind} {}", message.unwrap_or_default());
+                Err(down(WHO, said.trim_end()))
+            }
+        }
+    }
+
+    /// Signed anew each time: a signature is good for minutes.
+    async fn send(&self, operation: &str, body: &[u8]) -> Result<(u16, Value), VaultError> {
         let target = format!("TrentService.{operation}");
         let named = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)];
         let (config, scope) = (&self.config, Scope { region: &self.config.region, service: "kms" });
         let (url, now) = (&config.endpoint, sigv4::now());
-        let headers = sigv4::sign(&config.keys, &scope, url, &named, body.as_bytes(), now)
+        let headers = sigv4::sign(&config.keys, &scope, url, &named, body, now)
             .map_err(|error| down(WHO, error))?;
-        let request = self.http.post(url.clone()).headers(headers).body(body.as_bytes().to_vec());
-        let (status, answer) = sent(WHO, request).await?;
-        if status == 200 {
-            return Ok(answer);
-        }
-        let kind = answer["__type"].as_str().unwrap_or_default();
-        let kind = kind.rsplit('#').next().unwrap_or_default();
-        match kind {
-            "InvalidCiphertextException" | "IncorrectKeyException" => Err(VaultError::Refused),
-            kind => Err(down(WHO, format!("HTTP {status} {kind}"))),
-        }
+        sent(WHO, self.http.post(url.clone()).headers(headers).body(body.to_vec())).await
     }
 
     fn body(bound: &Bound) -> Value {
         json!({ "EncryptionContext": { "switchyard": STANDARD.encode(bound.as_bytes()) } })
     }
+}
+
+/// `com.amazonaws.kms#NotFoundException`, or only its end.
+fn kind(answer: &Value) -> &str {
+    let kind = answer["__type"].as_str().unwrap_or_default();
+    kind.rsplit('#').next().unwrap_or_default()
+}
+
+/// What the service says may be asked again.
+fn is_busy(status: u16, answer: &Value) -> bool {
+    let passing = [
+        "ThrottlingException",
+        "LimitExceededException",
+        "KMSInternalException",
+        "DependencyTimeoutException",
+        "KeyUnavailableException",
+    ];
+    status == 429 || status >= 500 || passing.contains(&kind(answer))
 }
 
 impl RootKey for KmsRoot {

@@ -12,7 +12,10 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::{Key, VaultError};
 
 /// For one answer.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long who was told to come back later waits, each time.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(500)];
 
 /// `sy:v<version>:<base64url of what the other side gave>`.
 pub(super) fn to_text(version: i32, theirs: &str) -> String {
@@ -43,6 +46,23 @@ pub(super) fn decoded(value: &mut Value) -> Result<Key, VaultError> {
 /// What the provider of a root key did not do.
 pub(super) fn down(who: &str, why: impl std::fmt::Display) -> VaultError {
     VaultError::RootDown(format!("{who}: {why}"))
+}
+
+/// Asks, and again after a while as long as the other side only says that it has too much to do. Sealing and opening
+/// may be done any number of times.
+pub(super) async fn patiently<F: Future<Output = Result<(u16, Value), VaultError>>>(
+    busy: impl Fn(u16, &Value) -> bool,
+    ask: impl Fn() -> F,
+) -> Result<(u16, Value), VaultError> {
+    for pause in PAUSES {
+        let (status, answer) = ask().await?;
+        if !busy(status, &answer) {
+            return Ok((status, answer));
+        }
+        metrics::counter!("credsvc_root_key_waits_total").increment(1);
+        tokio::time::sleep(pause).await;
+    }
+    ask().await
 }
 
 /// Status and JSON of an answer; null when it is none.

@@ -72,4 +72,11 @@ impl Ring {
         }
         Ok(())
     }
+
+    /// Sees to it that all of them can be used later too.
+    pub(super) async fn tend(&self) {
+        for root in self.all.values() {
+            root.tend().await;
+        }
+    }
 }

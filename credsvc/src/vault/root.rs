@@ -26,6 +26,10 @@ pub(crate) trait RootKey: Send + Sync + 'static {
     fn unwrap(&self, text: String, bound: Bound) -> BoxFuture<'_, Result<Key, VaultError>>;
     /// Whether it can be used now.
     fn check(&self) -> BoxFuture<'_, Result<(), RootKeyError>>;
+    /// Sees to it that it can be used later too. Called every few seconds.
+    fn tend(&self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
 }
 
 /// Why there is no root key.

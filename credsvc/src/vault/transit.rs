@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::{BoxFuture, FutureExt as _};
+use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use url::Url;
@@ -9,7 +10,8 @@ use url::Url;
 use super::{
     Key, RootKey, RootKeyError, VaultError,
     bound::Bound,
-    remote::{decoded, down, encoded, from_text, sent, to_text},
+    remote::{decoded, down, encoded, from_text, patiently, sent, to_text},
+    token::Token,
 };
 
 const WHO: &str = "the transit engine";
@@ -33,6 +35,7 @@ pub(crate) struct TransitRoot {
     name: String,
     version: i32,
     http: reqwest::Client,
+    token: Token,
 }
 
 impl TransitRoot {
@@ -42,32 +45,37 @@ impl TransitRoot {
         version: i32,
         http: reqwest::Client,
     ) -> Self {
-        Self { config, name, version, http }
+        Self { config, name, version, http, token: Token::default() }
     }
 
     async fn ask(&self, verb: &str, body: Value) -> Result<Value, VaultError> {
-        let base = self.config.address.as_str().trim_end_matches('/');
-        let url = format!("{base}/v1/{}/{verb}/{}", self.config.mount, self.name);
-        let mut request =
-            self.http.post(url).header("X-Vault-Token", self.config.token.expose_secret());
-        if let Some(namespace) = &self.config.namespace {
-            request = request.header("X-Vault-Namespace", namespace);
-        }
-        let (status, answer) = sent(WHO, request.json(&body)).await?;
+        let path = format!("{}/{verb}/{}", self.config.mount, self.name);
+        let busy = |status, _: &Value| status == 429;
+        let (status, answer) =
+            patiently(busy, || sent(WHO, self.request(Method::POST, &path).json(&body))).await?;
         if status == 200 {
             return Ok(answer);
         }
-        let said: Vec<&str> = answer["errors"]
-            .as_array()
-            .map(|errors| errors.iter().filter_map(Value::as_str).collect())
-            .unwrap_or_default();
-        let said = said.join("; ");
+        let said = said(&answer);
         // The key is right and the text is not, or is bound to something else.
-        if status == 400 && (said.contains("authentication failed") || said.contains("ciphertext"))
-        {
+        let refused =
+            said.contains("message authentication failed") || said.contains("invalid ciphertext");
+        if status == 400 && refused {
             return Err(VaultError::Refused);
         }
-        Err(down(WHO, format!("HTTP {status} {said}")))
+        Err(down(WHO, format!("HTTP {status} {said}").trim_end()))
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let base = self.config.address.as_str().trim_end_matches('/');
+        let request = self
+            .http
+            .request(method, format!("{base}/v1/{path}"))
+            .header("X-Vault-Token", self.config.token.expose_secret());
+        match &self.config.namespace {
+            Some(namespace) => request.header("X-Vault-Namespace", namespace),
+            None => request,
+        }
     }
 
     fn body(bound: &Bound) -> Value {
@@ -111,7 +119,7 @@ impl RootKey for TransitRoot {
             let url = format!("{base}/v1/sys/health?standbyok=true&perfstandbyok=true");
             let (status, _) = sent(WHO, self.http.get(url)).await?;
             match status {
-                200 => Ok(()),
+                200 => self.token.check().map_err(|why| down(WHO, why).into()),
                 501 => Err(down(WHO, "it is not initialised").into()),
                 503 => Err(down(WHO, "it is sealed").into()),
                 status => Err(down(WHO, format!("HTTP {status}")).into()),
@@ -119,4 +127,28 @@ impl RootKey for TransitRoot {
         }
         .boxed()
     }
+
+    fn tend(&self) -> BoxFuture<'_, ()> {
+        async move {
+            if !self.token.is_due() {
+                return;
+            }
+            let path = |verb| format!("auth/token/{verb}-self");
+            let looked = sent(WHO, self.request(Method::GET, &path("lookup"))).await;
+            if let Some(seconds) = self.token.looked(&looked) {
+                // Not said, it would be for as long as the last time, which somebody may have made short.
+                let asked = json!({ "increment": format!("{seconds}s") });
+                let renewed = self.request(Method::POST, &path("renew")).json(&asked);
+                self.token.renewed(&sent(WHO, renewed).await);
+            }
+        }
+        .boxed()
+    }
+}
+
+/// What is wrong, in its own words.
+fn said(answer: &Value) -> String {
+    let errors = answer["errors"].as_array();
+    let said = errors.into_iter().flatten().filter_map(Value::as_str);
+    said.collect::<Vec<_>>().join("; ")
 }

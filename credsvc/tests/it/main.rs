@@ -7,6 +7,7 @@
 )]
 
 mod audit;
+mod bao;
 mod connect;
 mod create;
 mod edit;
@@ -15,6 +16,7 @@ mod harness;
 mod leases;
 mod ledger;
 mod list;
+mod openbao;
 mod plans;
 mod proxy;
 mod read;

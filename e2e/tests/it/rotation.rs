@@ -3,9 +3,9 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use e2e::VaultStage;
@@ -33,6 +33,8 @@ struct World {
     stage: VaultStage,
     owners: Vec<(Person, AgentId)>,
     kept: Vec<Kept>,
+    /// Whose turn it is to be read.
+    turn: AtomicUsize,
 }
 
 /// How many credentials; `make rotation` takes 10,000.
@@ -57,7 +59,7 @@ impl World {
             }
         });
         let kept = made.buffer_unordered(16).collect().await;
-        (Self { stage, owners, kept }, port)
+        (Self { stage, owners, kept, turn: AtomicUsize::new(0) }, port)
     }
 
     /// Whether one can be read, and is what was stored.
@@ -76,19 +78,27 @@ impl World {
         stream::iter(0..self.kept.len()).for_each_concurrent(16, |n| self.reads(port, n)).await;
     }
 
-    /// Reads at any place until it is told to stop; says how often.
-    async fn read_on(self: Arc<Self>, port: u16, over: Arc<AtomicBool>) -> usize {
-        let mut reads = 0;
+    /// Reads one after the other, in turn with all who do, until it is told to stop; says how long each took.
+    async fn read_on(self: Arc<Self>, port: u16, over: Arc<AtomicBool>) -> Vec<Duration> {
+        let mut reads = Vec::new();
         while !over.load(Ordering::Acquire) {
-            self.reads(port, rand::random_range(0..self.kept.len())).await;
-            reads += 1;
+            let began = Instant::now();
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            self.reads(port, turn % self.kept.len()).await;
+            reads.push(began.elapsed());
         }
         reads
     }
 
     /// Runs a command that is killed while it waits for a row in the middle of its work, and then at any moment, until
-    /// it may end.
-    async fn rotate(&self, db: &PgPool, how: &[&str], hold: &'static str, done: &'static str) {
+    /// it may end. What the last one said, and how many were still at work when they were killed.
+    async fn rotate(
+        &self,
+        db: &PgPool,
+        how: &[&str],
+        hold: &'static str,
+        done: &'static str,
+    ) -> (String, usize) {
         let command = [&["credentials", "rotate"], how].concat();
         let mut holder = db.acquire().await.unwrap();
         let middle = self.kept.len() as i64 / 2;
@@ -111,21 +121,43 @@ impl World {
         .await;
         process.kill();
         sqlx::query("rollback").execute(&mut *holder).await.unwrap();
+        let mut killed = 1;
         for _ in 0..KILLS {
             let mut process = self.stage.begin(&command);
             tokio::time::sleep(Duration::from_millis(rand::random_range(0..600))).await;
             if process.running() {
                 process.kill();
+                killed += 1;
             }
         }
-        self.stage.command(&command);
+        (self.stage.command(&command), killed)
     }
+}
+
+/// What happened, for whoever runs the large one: one line for each part, with the seconds since the last.
+#[allow(clippy::print_stdout, reason = "`make rotation` shows what it did")]
+fn tell(since: &mut Instant, what: &str) {
+    println!("{:7.1} s  {what}", since.elapsed().as_secs_f64());
+    *since = Instant::now();
+}
+
+fn told_of(reads: &mut [Duration], count: usize) -> String {
+    reads.sort_unstable();
+    let at = |part: f64| reads[((reads.len() - 1) as f64 * part) as usize].as_millis();
+    format!(
+        "{} reads meanwhile, {:.1} of each secret, all right: p50 {} ms, p99 {} ms, slowest {} ms",
+        reads.len(),
+        reads.len() as f64 / count as f64,
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_exchanged_under_load_by_commands_that_are_killed_and_every_secret_stays_readable()
 {
-    let count = count();
+    let (count, mut since) = (count(), Instant::now());
     let (mut world, first) = World::new(count).await;
     // Every process knows the new root key beside the old one before anything is put under it.
     world.stage.new_root_key(2);
@@ -133,13 +165,14 @@ async fn keys_are_exchanged_under_load_by_commands_that_are_killed_and_every_sec
     let port = world.stage.serve().await;
     world.stage.stop(first);
     let db = world.stage.admin().await;
+    tell(&mut since, &format!("{count} credentials of {TENANTS} tenants stored and granted"));
 
     let (shared, over) = (Arc::new(world), Arc::new(AtomicBool::new(false)));
     let mut readers = JoinSet::new();
     for _ in 0..6 {
         readers.spawn(shared.clone().read_on(port, over.clone()));
     }
-    shared
+    let (said, killed) = shared
         .rotate(
             &db,
             &["--root"],
@@ -149,9 +182,10 @@ async fn keys_are_exchanged_under_load_by_commands_that_are_killed_and_every_sec
             "select count(*) from credsvc.tenant_key where root_version = 2",
         )
         .await;
+    tell(&mut since, &format!("root key: killed {killed} times at work, then {}", said.trim()));
     let under = "select count(*) from credsvc.tenant_key where root_version <> 2";
     assert_eq!(sqlx::query_scalar::<_, i64>(under).fetch_one(&db).await.unwrap(), 0);
-    shared
+    let (said, killed) = shared
         .rotate(
             &db,
             &["--all-tenants"],
@@ -162,10 +196,12 @@ async fn keys_are_exchanged_under_load_by_commands_that_are_killed_and_every_sec
             "select count(*) from credsvc.credential where tenant_key_version > 1",
         )
         .await;
+    let tenants = said.lines().filter(|line| line.contains("under the new key")).count();
+    tell(&mut since, &format!("tenant keys: killed {killed} times at work, then {tenants} done"));
     over.store(true, Ordering::Release);
-    for reads in readers.join_all().await {
-        assert!(reads > 0, "nobody read anything meanwhile");
-    }
+    let each = readers.join_all().await;
+    assert!(each.iter().all(|reads| !reads.is_empty()), "somebody read nothing meanwhile");
+    tell(&mut since, &told_of(&mut each.concat(), count));
     let mut world = Arc::into_inner(shared).unwrap();
     world.read_all(port).await;
 
@@ -174,15 +210,18 @@ async fn keys_are_exchanged_under_load_by_commands_that_are_killed_and_every_sec
     let last = world.stage.serve().await;
     world.stage.stop(port);
     world.read_all(last).await;
+    tell(&mut since, "every secret read, with the old root key and without");
     let verified = world.stage.command(&["credentials", "verify"]);
     assert!(verified.contains(&format!("{count} secrets open")), "{verified}");
+    tell(&mut since, verified.trim());
     let chains = world.stage.command(&["audit", "verify"]);
-    assert_eq!(
-        chains.lines().filter(|line| line.contains(" intact, ")).count(),
-        TENANTS,
-        "{chains}"
-    );
+    let intact = chains.lines().filter(|line| line.contains(" intact, ")).count();
+    assert_eq!(intact, TENANTS, "{chains}");
+    let rows: i64 =
+        sqlx::query_scalar("select count(*) from credsvc.audit").fetch_one(&db).await.unwrap();
+    tell(&mut since, &format!("{intact} audit chains intact, {rows} rows"));
     sqlx::query("checkpoint").execute(&db).await.unwrap();
     assert!(!world.stage.files_with(NAMED).is_empty(), "the search finds nothing at all");
     assert_eq!(world.stage.files_with(NEEDLE), Vec::<std::path::PathBuf>::new());
+    tell(&mut since, "no secret in any file of the servers, of their logs or of ours");
 }

@@ -1,0 +1,166 @@
+//! The token by which a transit engine lets us in: it ends, unless it is renewed in time.
+
+use std::{sync::Mutex, time::Duration};
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::VaultError;
+
+/// How often a token is looked at that never ends, or of which nothing is known.
+const SELDOM: Duration = Duration::from_secs(10 * 60);
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// What is known of it. Nothing, if it may not look at itself; it is used all the same then.
+#[derive(Debug, Default)]
+pub(super) struct Token(Mutex<Known>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// When to look again; at once when it was never looked at.
+    look_at: Option<Instant>,
+    ends_at: Option<Instant>,
+}
+
+impl Token {
+    /// Whether it is time to look at it.
+    pub(super) fn is_due(&self) -> bool {
+        self.with(|known| known.look_at.is_none_or(|at| at <= Instant::now()))
+    }
+
+    /// Why it lets nobody in any more, as far as that is known.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let ended = self.with(|known| known.ends_at.is_some_and(|at| at <= Instant::now()));
+        if ended { Err("its token has ended; give it another") } else { Ok(()) }
+    }
+
+    /// Takes in what `auth/token/lookup-self` answered. For how many seconds it is to be renewed, when half of
+    /// its life is over.
+    pub(super) fn looked(&self, answered: &Result<(u16, Value), VaultError>) -> Option<u64> {
+        let Ok((status, answer)) = answered else {
+            self.wait(OFTEN);
+            return None;
+        };
+        let data = &answer["data"];
+        let seconds = |name: &str| data[name].as_u64().unwrap_or_default();
+        match status {
+            // It never ends.
+            200 if seconds("ttl") == 0 => {
+                self.with(|known| known.ends_at = None);
+                self.wait(SELDOM);
+                None
+            }
+            200 => {
+                let left = seconds("ttl");
+                self.lives(left);
+                let whole = seconds("creation_ttl").max(seconds("period"));
+                let renewable = data["renewable"].as_bool().unwrap_or_default();
+                if !renewable {
+                    tracing::warn!(
+                        seconds = left,
+                        "the token of the transit engine ends and cannot be renewed"
+                    );
+                }
+                (renewable && left * 2 <= whole).then_some(whole)
+            }
+            // One that was known to end is not taken any more: it was taken away.
+            403 => {
+                let now = Instant::now();
+                self.with(|known| known.ends_at = known.ends_at.map(|at| at.min(now)));
+                self.wait(SELDOM);
+                None
+            }
+            _ => {
+                self.wait(OFTEN);
+                None
+            }
+        }
+    }
+
+    /// Takes in what `auth/token/renew-self` answered.
+    pub(super) fn renewed(&self, answered: &Result<(u16, Value), VaultError>) {
+        match answered {
+            Ok((200, answer)) => {
+                let seconds = answer["auth"]["lease_duration"].as_u64().unwrap_or_default();
+                tracing::debug!(seconds, "the token of the transit engine was renewed");
+                self.lives(seconds);
+            }
+            Ok((status, _)) => {
+                tracing::warn!(status, "the token of the transit engine was not renewed");
+            }
+            Err(error) => tracing::warn!(%error, "the token of the transit engine was not renewed"),
+        }
+    }
+
+    fn lives(&self, seconds: u64) {
+        let left = Duration::from_secs(seconds);
+        self.with(|known| known.ends_at = Some(Instant::now() + left));
+        self.wait((left / 4).clamp(OFTEN, SELDOM));
+    }
+
+    fn wait(&self, pause: Duration) {
+        self.with(|known| known.look_at = Some(Instant::now() + pause));
+    }
+
+    fn with<T>(&self, what: impl FnOnce(&mut Known) -> T) -> T {
+        what(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn looks(ttl: u64, renewable: bool) -> Result<(u16, Value), VaultError> {
+        let data = json!({ "ttl": ttl, "creation_ttl": 100, "renewable": renewable });
+        Ok((200, json!({ "data": data })))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_renewed_when_half_of_its_life_is_over() {
+        let token = Token::default();
+        assert!(token.is_due());
+
+        assert_eq!(token.looked(&looks(100, true)), None);
+        assert!(!token.is_due());
+        tokio::time::advance(Duration::from_secs(51)).await;
+        assert!(token.is_due());
+        assert_eq!(token.looked(&looks(49, true)), Some(100));
+        token.renewed(&Ok((200, json!({ "auth": { "lease_duration": 100 } }))));
+        tokio::time::advance(Duration::from_secs(99)).await;
+        assert_eq!(token.check(), Ok(()));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(token.check().unwrap_err().contains("has ended"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_ends_is_left_alone_and_what_cannot_be_renewed_is_not_tried() {
+        let token = Token::default();
+
+        assert_eq!(token.looked(&looks(0, false)), None);
+        tokio::time::advance(SELDOM * 2).await;
+        assert!(token.is_due() && token.check().is_ok());
+        assert_eq!(token.looked(&looks(10, false)), None);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(token.check().is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_taken_away_has_ended_and_one_that_may_not_look_has_not() {
+        let (gone, blind) = (Token::default(), Token::default());
+        let denied = Ok((403, json!({ "errors": ["permission denied"] })));
+
+        gone.looked(&looks(100, true));
+        gone.looked(&denied);
+        blind.looked(&denied);
+
+        assert!(gone.check().is_err());
+        assert_eq!(blind.check(), Ok(()));
+        // One that is nobody's fault is looked at again soon.
+        blind.looked(&Err(VaultError::RootDown("away".into())));
+        tokio::time::advance(OFTEN).await;
+        assert!(blind.is_due());
+    }
+}

@@ -13,6 +13,7 @@ mod create;
 mod edit;
 mod grants;
 mod harness;
+mod kms;
 mod leases;
 mod ledger;
 mod list;

@@ -1,5 +1,5 @@
-//! Root keys on other machines: stand-ins that keep to the documented APIs of Vault's transit engine and of AWS' key
-//! service, and their errors.
+//! A root key in Vault's transit engine: a stand-in that keeps to its documented API and errors, for what a real one does
+//! not do when it is told to. `openbao.rs` has a real one.
 
 use std::{
     collections::BTreeMap,
@@ -10,25 +10,27 @@ use std::{
 };
 
 use credsvc::App;
+use futures::future::join_all;
 use serde_json::{Value, json};
-use shared_models::{AgentId, Service};
-use testkit::{Answer, Stub, Stubbed};
+use shared_models::{AgentId, RunId, Service};
+use testkit::{Answer, Api, Stub, Stubbed};
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{TestApp, ask, config, resolve_path};
 
 /// Keeps what it was given under the text it gave for it, with the context that must come back.
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, (String, Value)>>);
+pub(crate) struct Kept(Mutex<BTreeMap<String, (String, Value)>>);
 
 impl Kept {
-    fn put(&self, text: &str, plain: &Value, context: &Value) -> String {
+    pub(crate) fn put(&self, text: &str, plain: &Value, context: &Value) -> String {
         let mut kept = self.0.lock().unwrap();
         let text = format!("{text}{}", kept.len());
         kept.insert(text.clone(), (plain.as_str().unwrap().into(), context.clone()));
         text
     }
 
-    fn get(&self, text: &Value, context: &Value) -> Option<String> {
+    pub(crate) fn get(&self, text: &Value, context: &Value) -> Option<String> {
         let kept = self.0.lock().unwrap();
         let (plain, bound) = kept.get(text.as_str()?)?;
         (bound == context).then(|| plain.clone())
@@ -59,31 +61,8 @@ fn transit(kept: &Kept, request: &Stubbed) -> Answer {
     }
 }
 
-fn kms(kept: &Kept, request: &Stubbed) -> Answer {
-    let signed =
-        request.header("authorization").starts_with("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/");
-    if !signed {
-        return Answer::Json(400, json!({ "__type": "IncompleteSignatureException" }));
-    }
-    let (body, context) = (request.json(), request.json()["EncryptionContext"].clone());
-    match request.header("x-amz-target") {
-        "TrentService.Encrypt" => {
-            let blob = kept.put("blob", &body["Plaintext"], &context);
-            Answer::Json(200, json!({ "CiphertextBlob": blob, "KeyId": body["KeyId"] }))
-        }
-        "TrentService.Decrypt" => match kept.get(&body["CiphertextBlob"], &context) {
-            Some(plain) => Answer::Json(200, json!({ "Plaintext": plain })),
-            None => Answer::Json(400, json!({ "__type": "InvalidCiphertextException" })),
-        },
-        "TrentService.DescribeKey" => {
-            Answer::Json(200, json!({ "KeyMetadata": { "Enabled": true } }))
-        }
-        _ => Answer::Json(400, json!({ "__type": "UnknownOperationException" })),
-    }
-}
-
 /// Everything a service does with its root key, and what it says while that is away.
-async fn serves(vars: &[(&str, &str)], down: &AtomicU16, expected: &str) {
+pub(crate) async fn serves(vars: &[(&str, &str)], down: &AtomicU16, expected: &str) {
     let vars = [vars, &[("SWITCHYARD_KEY_CACHE_SECONDS", "0")]].concat();
     let app = TestApp::start_with(&vars).await;
     let (me, agent) = (app.trust.owner(), AgentId::mint());
@@ -113,7 +92,7 @@ async fn serves(vars: &[(&str, &str)], down: &AtomicU16, expected: &str) {
     assert_eq!(swapped.refusal(), (500, "credential_unreadable"), "{}", swapped.text);
 }
 
-async fn stand_in(
+pub(crate) async fn stand_in(
     answer: impl Fn(&Kept, &Stubbed) -> Answer + Send + Sync + 'static,
 ) -> (Stub, Arc<AtomicU16>) {
     let (kept, down) = (Kept::default(), Arc::new(AtomicU16::new(0)));
@@ -136,19 +115,6 @@ async fn a_root_key_in_vaults_transit_engine_seals_opens_and_says_what_is_wrong(
     ];
 
     serves(&vars, &down, "it is sealed").await;
-}
-
-#[tokio::test]
-async fn a_root_key_in_aws_key_service_seals_opens_and_says_what_is_wrong() {
-    let (stub, down) = stand_in(kms).await;
-    let vars = [
-        ("SWITCHYARD_ROOT_KEYS", "1=aws-kms:alias/switchyard"),
-        ("AWS_ENDPOINT_URL_KMS", &*stub.url()),
-        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
-        ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
-    ];
-
-    serves(&vars, &down, "HTTP 503").await;
 }
 
 #[tokio::test]
@@ -175,4 +141,54 @@ async fn a_vault_that_does_not_let_us_in_or_lacks_the_key_stops_the_start_of_a_s
         let error = opened.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_leases_ask_vault_once_for_the_key_they_need_and_wait_while_it_has_too_much_to_do() {
+    let (kept, limited) = (Kept::default(), Arc::new(AtomicU16::new(0)));
+    let left = limited.clone();
+    let stub = Stub::start(move |request| {
+        let one_less = |left: u16| left.checked_sub(1);
+        let limited = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        match request.path.starts_with("/v1/transit/decrypt") && limited {
+            true => Answer::Json(429, json!({ "errors": ["rate limit quota exceeded"] })),
+            false => transit(&kept, request),
+        }
+    })
+    .await;
+    let url = stub.url();
+    let vars = [
+        ("SWITCHYARD_ROOT_KEYS", "1=vault:switchyard"),
+        ("SWITCHYARD_VAULT_ADDR", &*url),
+        ("SWITCHYARD_VAULT_TOKEN", "s.token"),
+    ];
+    let first = TestApp::start_with(&vars).await;
+    let (people, agent) = ([first.trust.owner(), first.trust.owner()], AgentId::mint());
+    let mut ids = Vec::new();
+    for person in &people {
+        let id = first.own(person).await;
+        first.granted(person, &id, agent).await;
+        ids.push(id);
+    }
+    let decrypted = || stub.hits("/v1/transit/decrypt/switchyard");
+    assert_eq!(decrypted(), 2);
+
+    // Another process tries the root key with one tenant's key as it starts, and knows nothing of the other's.
+    let verifier = first.trust.verifier(Service::Credsvc);
+    let (app, tasks) = App::open(&config(&vars), first.store.clone(), verifier).await.unwrap();
+    assert_eq!(decrypted(), 3);
+    first.life.spawn("ledger", tasks.ledger.run(first.life.soft()));
+    let api = Api::router(credsvc::router(app, CancellationToken::new()).0);
+    limited.store(2, Ordering::Relaxed);
+    let leases = (0..50).map(|n| {
+        let (me, run) = (&people[n % 2], Some(RunId::mint()));
+        let (from, to) = (Service::Engine, Service::Credsvc);
+        let engine = api.token(&first.trust.service_token(from, to, me.tenant, "a test", run));
+        let (path, body) = (resolve_path(&ids[n % 2]), ask(agent, me.user));
+        async move { engine.post(&path, &body).await }
+    });
+    let leases = join_all(leases).await;
+
+    assert!(leases.iter().all(|lease| lease.status == 200));
+    assert_eq!(decrypted(), 6, "told twice to wait, then one answer for all");
 }

@@ -7,7 +7,7 @@ use shared_models::Service;
 use url::Url;
 
 use crate::{
-    intake::{Apps, System},
+    intake::{Apps, Pace, System},
     listening::Providers,
     verify::{Previous, Scheme, Secret, Verify},
 };
@@ -39,6 +39,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Proxies that are believed about who is behind them, besides those on this machine.
     pub trusted_proxies: Vec<IpNet>,
+    /// How often one address may come to hooks; none is as often as it likes.
+    pub pace: Option<Pace>,
     /// Which private addresses outgoing calls may reach.
     pub egress: EgressPolicy,
     /// Where the providers' interfaces are.
@@ -97,6 +99,7 @@ impl Config {
             engine_url: env.parse("SWITCHYARD_ENGINE_URL", "http://127.0.0.1:8083"),
             public_url: env.optional("SWITCHYARD_PUBLIC_URL"),
             trusted_proxies: networks(env),
+            pace: pace(env),
             egress: egress(env),
             providers: Providers {
                 gmail: env.parse("SWITCHYARD_GMAIL_API_URL", GMAIL_API_URL),
@@ -158,6 +161,15 @@ fn networks(env: &mut Env) -> Vec<IpNet> {
         }
     }
     networks
+}
+
+fn pace(env: &mut Env) -> Option<Pace> {
+    let per_second = env.parse("SWITCHYARD_HOOK_RATE_PER_SECOND", "1000");
+    let burst = env.parse("SWITCHYARD_HOOK_RATE_BURST", "2000");
+    if per_second > 0 && burst == 0 {
+        env.refuse("SWITCHYARD_HOOK_RATE_BURST", "must be at least 1");
+    }
+    (per_second > 0).then_some(Pace { per_second, burst })
 }
 
 fn egress(env: &mut Env) -> EgressPolicy {

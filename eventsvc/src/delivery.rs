@@ -1,12 +1,15 @@
 //! Deliveries on the wire, with their timeline.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared_models::{DeliveryId, EventId, RunId, SourceId, TriggerId, wire_time};
 use utoipa::ToSchema;
 
-use crate::store::{delivery as stored, firing, step};
+use crate::{
+    clients::engine::Effect,
+    store::{delivery as stored, firing, step},
+};
 
 /// One thing received.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -67,7 +70,7 @@ pub(crate) struct Firing {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct TimelineStep {
     /// `received`, `verified`, `deduped`, `matched`, `fired`, `held`, `filtered`, `skipped`, `failed`, `replayed`,
-    /// `released`, `republished`, `run_created`, `run_started`, `run_waiting`, `run_finished` or `run_refused`.
+    /// `released`, `republished`, `run_created`, `run_started`, `run_waiting`, `effect`, `run_finished` or `run_refused`.
     pub step: String,
     /// When.
     #[serde(serialize_with = "wire_time::time")]
@@ -94,6 +97,9 @@ pub(crate) struct DeliveryDetail {
     pub delivery: Delivery,
     /// Its history, oldest first.
     pub timeline: Vec<TimelineStep>,
+    /// Whether what the runs did is missing, because the engine could not be asked.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub effects_unknown: bool,
     /// Whether content was left out because the caller may not see it.
     pub redacted: bool,
     /// What was received, as agents see it.
@@ -143,8 +149,43 @@ impl Firing {
     }
 }
 
-/// The whole history: what one commit did when the delivery came, and what was heard later.
-pub(crate) fn timeline(delivery: &Delivery, later: Vec<step::Step>) -> Vec<TimelineStep> {
+/// What a run of a firing did to the world.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    event_id: EventId,
+    attempt: i32,
+    run_id: RunId,
+    effect: Effect,
+}
+
+impl Done {
+    /// A call of the run that a firing's latest attempt made.
+    pub(crate) fn of(firing: &Firing, run_id: RunId, effect: Effect) -> Self {
+        Self { event_id: firing.event_id, attempt: firing.attempt, run_id, effect }
+    }
+
+    fn step(&self) -> TimelineStep {
+        let Effect { path, call_id, tool_name, effect, state, intended_at, sent_at, ended_at } =
+            &self.effect;
+        TimelineStep {
+            step: "effect".into(),
+            at: sent_at.unwrap_or(*intended_at),
+            event_id: Some(self.event_id),
+            attempt: Some(self.attempt),
+            run_id: Some(self.run_id),
+            detail: json!({ "path": path, "call_id": call_id, "tool_name": tool_name, "effect": effect,
+                "state": state,
+                "ended_at": ended_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)) }),
+        }
+    }
+}
+
+/// The whole history: what one commit did when the delivery came, what was heard later, and what came of it.
+pub(crate) fn timeline(
+    delivery: &Delivery,
+    later: Vec<step::Step>,
+    done: &[Done],
+) -> Vec<TimelineStep> {
     let at = delivery.received_at;
     let begin = |step: &str, detail: Value| TimelineStep {
         step: step.into(),
@@ -170,14 +211,17 @@ pub(crate) fn timeline(delivery: &Delivery, later: Vec<step::Step>) -> Vec<Timel
             ..begin(first, json!({ "trigger_id": firing.trigger_id, "reason": reason }))
         });
     }
-    steps.extend(later.into_iter().map(|step| TimelineStep {
+    let heard = later.into_iter().map(|step| TimelineStep {
         step: step.step,
         at: step.at,
         event_id: Some(step.event_id),
         attempt: Some(step.attempt),
         run_id: step.run_id,
         detail: step.detail,
-    }));
+    });
+    let mut since: Vec<_> = heard.chain(done.iter().map(Done::step)).collect();
+    since.sort_by_key(|step| step.at);
+    steps.extend(since);
     steps
 }
 

@@ -3,22 +3,30 @@
 //! Invariant: a filter's work is bounded. A loop inside a loop may only walk what the outer loop's variable holds, so
 //! that everything is visited once, and a filter with a loop runs off the request threads against a deadline.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use cel::{
     Context, IdedExpr, Program, Value as Cel,
     common::ast::{EntryExpr, Expr},
 };
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
+use shared_models::TenantId;
+
+use crate::turns::Turns;
 
 const LONGEST: usize = 2048;
 const VARIABLES: &[&str] = &["payload", "headers", "system"];
 const DEADLINE: Duration = Duration::from_secs(1);
 /// Filters without loops look at a payload this large in no time worth speaking of.
 const SMALL: usize = 64 * 1024;
-/// Filters that may burn a thread at the same time.
-static HEAVY: Semaphore = Semaphore::const_new(4);
+/// How long a filter waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Filters that may burn a thread at the same time; no tenant's have all of them.
+static HEAVY: LazyLock<Turns> = LazyLock::new(|| Turns::new(4));
 
 /// A filter ready to be asked.
 #[derive(Clone)]
@@ -36,6 +44,8 @@ impl std::fmt::Debug for Filter {
 /// What a filter looks at.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    /// Whose it is: work that takes long is shared out among tenants.
+    pub tenant: TenantId,
     /// What was received.
     pub payload: Arc<Value>,
     /// How large it was, in bytes.
@@ -81,18 +91,22 @@ impl Filter {
         if !self.loops && seen.size <= SMALL {
             return evaluate(&self.program, seen);
         }
+        let turn = tokio::time::timeout(PATIENCE, HEAVY.wait(seen.tenant)).await;
+        let turn = turn.map_err(|_| {
+            format!(
+                "the filter had no turn within {} s: too many that take long",
+                PATIENCE.as_secs()
+            )
+        })?;
+        let (program, seen) = (self.program.clone(), seen.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            // Held until the thread is free, also when nobody waits any more.
+            let _turn = turn;
+            evaluate(&program, &seen)
+        });
         let slow = || format!("the filter took longer than {} s", DEADLINE.as_secs());
-        let work = async {
-            let permit = HEAVY.acquire().await.map_err(|_| slow())?;
-            let (program, seen) = (self.program.clone(), seen.clone());
-            let done = tokio::task::spawn_blocking(move || {
-                // Held until the thread is free, also when nobody waits any more.
-                let _permit = permit;
-                evaluate(&program, &seen)
-            });
-            done.await.map_err(|_| "the filter broke".to_owned())?
-        };
-        tokio::time::timeout(DEADLINE, work).await.map_err(|_| slow())?
+        let done = tokio::time::timeout(DEADLINE, work).await.map_err(|_| slow())?;
+        done.map_err(|_| "the filter broke".to_owned())?
     }
 }
 
@@ -276,6 +290,7 @@ mod tests {
 
     async fn ask(source: &str, payload: Value) -> Result<bool, String> {
         let seen = Seen {
+            tenant: TenantId::mint(),
             payload: Arc::new(payload),
             size: 10,
             headers: Arc::new(json!({ "x-github-event": "push" }).as_object().unwrap().clone()),

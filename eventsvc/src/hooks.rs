@@ -38,6 +38,8 @@ pub(crate) struct Hook {
     pub credential_id: Option<CredentialId>,
     /// How to verify, and what a repetition is.
     pub options: WebhookOptions,
+    /// What tells a repetition, where the options say it by an expression that can still be read.
+    pub repetition: Option<Filter>,
     /// Who listens, oldest first; never empty.
     pub triggers: Vec<HookTrigger>,
 }
@@ -112,7 +114,9 @@ impl Hooks {
 fn hook(rows: Vec<Row>) -> Result<Option<Hook>, sqlx::Error> {
     let Some(first) = rows.first() else { return Ok(None) };
     let Some(options) = options(first)? else { return Ok(None) };
+    let told_by = options.dedupe.as_ref().and_then(|dedupe| dedupe.expression.as_deref());
     Ok(Some(Hook {
+        repetition: told_by.and_then(|source| Filter::compile(source).ok()),
         tenant_id: first.tenant_id,
         source_id: first.source_id,
         system: first.system.parse().map_err(decode)?,

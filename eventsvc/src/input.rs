@@ -166,6 +166,7 @@ mod tests {
         let payload = json!({ "who": "Ann", "n": 3, "tags": ["a", "b"], "none": null });
         let headers = json!({ "x-github-event": "push" });
         let seen = Seen {
+            tenant: shared_models::TenantId::mint(),
             payload: Arc::new(payload),
             size: 60,
             headers: Arc::new(headers.as_object().unwrap().clone()),

@@ -5,6 +5,7 @@
 
 mod apps;
 mod body;
+mod bucket;
 pub mod committer;
 mod decide;
 mod guard;
@@ -23,8 +24,9 @@ use shared_models::{DeliveryId, EventId, SourceId, TenantId, TriggerId};
 pub use crate::trigger::System;
 pub use apps::Apps;
 pub(crate) use apps::receive as receive_app;
+pub use bucket::Pace;
 pub use committer::{Committer, Outcome};
-pub(crate) use decide::{Draft, Origin, decide, dedupe_key};
+pub(crate) use decide::{Draft, Origin, decide, dedupe_key, expressed};
 pub(crate) use guard::Guard;
 pub(crate) use push::receive as receive_push;
 pub(crate) use receive::{Answer, Arrived, receive};

@@ -36,6 +36,7 @@ mod stats;
 mod store;
 mod timer;
 mod trigger;
+mod turns;
 pub mod verify;
 mod viewer;
 mod workers;

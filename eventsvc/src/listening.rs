@@ -85,6 +85,8 @@ pub(crate) struct Look {
     pub note: Option<String>,
     /// When something at the provider has to be renewed, which the listener does by itself.
     pub renew_at: Option<DateTime<Utc>>,
+    /// What went wrong after all this: it is taken all the same.
+    pub failed: Option<LookError>,
 }
 
 /// One new thing.

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use crate::{
     bus_hooks::NatsOptions,
+    filter::Filter,
     listening::{AppSource, GmailOptions, ImapOptions, PollOptions, Reconcile},
     timer::TimerOptions,
     trigger::System,
@@ -113,7 +114,7 @@ impl Default for WebhookOptions {
     }
 }
 
-/// Where the provider's id of a delivery is. Exactly one of the three.
+/// Where the provider's id of a delivery is. Exactly one of the four.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Dedupe {
@@ -123,6 +124,10 @@ pub(crate) struct Dedupe {
     /// In the payload at this JSON Pointer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json_pointer: Option<String>,
+    /// What this CEL expression over `payload`, `headers` and `system` gives: a text, a number, or true or false. A delivery
+    /// for which it gives anything else, or cannot be told, is no repetition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expression: Option<String>,
     /// Nowhere: the same body within the window counts as the same delivery.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub body_hash: bool,
@@ -240,9 +245,17 @@ impl Dedupe {
     }
 
     fn check(&self, refuse: &mut impl FnMut(&str, &str)) {
-        let said = [self.header.is_some(), self.json_pointer.is_some(), self.body_hash];
+        let said = [
+            self.header.is_some(),
+            self.json_pointer.is_some(),
+            self.expression.is_some(),
+            self.body_hash,
+        ];
         if said.iter().filter(|said| **said).count() != 1 {
-            refuse("dedupe", "say exactly one of header, json_pointer, body_hash");
+            refuse("dedupe", "say exactly one of header, json_pointer, expression, body_hash");
+        }
+        if let Some(Err(why)) = self.expression.as_deref().map(Filter::compile) {
+            refuse("dedupe/expression", &why);
         }
         check_header("dedupe/header", self.header.as_deref(), refuse);
         check_pointer("dedupe/json_pointer", self.json_pointer.as_deref(), refuse);
@@ -307,6 +320,14 @@ mod tests {
                 vec!["/options/max_body_bytes", "/options/verify/prefix"],
             ),
             (json!({ "dedupe": {} }), vec!["/options/dedupe"]),
+            (
+                json!({ "dedupe": { "expression": "payload.id +" } }),
+                vec!["/options/dedupe/expression"],
+            ),
+            (
+                json!({ "dedupe": { "expression": "payload.id", "header": "x-id" } }),
+                vec!["/options/dedupe"],
+            ),
             (json!({ "dedupe": { "json_pointer": "id" } }), vec!["/options/dedupe/json_pointer"]),
             (
                 json!({ "challenge": { "query": "a", "json_pointer": "/b" } }),

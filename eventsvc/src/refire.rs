@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dbutil::TenantTx;
 use serde_json::{Map, Value, json};
-use shared_models::{EventId, TriggerId, events::trigger::TargetKind};
+use shared_models::{EventId, TenantId, TriggerId, events::trigger::TargetKind};
 
 use crate::{
     error::Error,
@@ -33,7 +33,7 @@ impl<'a> Again<'a> {
 }
 
 /// What the agent will be given, and how large that is; the error says why nothing can be made.
-pub(crate) async fn given(again: &Again<'_>) -> Result<(Value, usize), String> {
+pub(crate) async fn given(tenant: TenantId, again: &Again<'_>) -> Result<(Value, usize), String> {
     let own = parsed(again.firing);
     let (payload, size) = if again.together.is_empty() {
         (own, again.firing.body.len())
@@ -47,8 +47,9 @@ pub(crate) async fn given(again: &Again<'_>) -> Result<(Value, usize), String> {
     };
     let Some(template) = &again.firing.input else { return Ok((payload, size)) };
     let headers = again.firing.headers.as_object().cloned().unwrap_or_default();
-    let input =
-        Template::compile(template)?.fill(&seen(again.firing, payload, size, headers)).await?;
+    let input = Template::compile(template)?
+        .fill(&seen(tenant, again.firing, (payload, size), headers))
+        .await?;
     let size = input.to_string().len();
     Ok((input, size))
 }
@@ -65,13 +66,13 @@ pub(crate) async fn batch(tx: &mut TenantTx, firing: &Refire) -> Result<Vec<Refi
 
 /// A stored delivery as expressions see it.
 pub(crate) fn seen(
+    tenant: TenantId,
     firing: &Refire,
-    payload: Value,
-    size: usize,
+    (payload, size): (Value, usize),
     headers: Map<String, Value>,
 ) -> Seen {
     let system = firing.system.parse::<System>().map_or("", System::as_str);
-    Seen { payload: Arc::new(payload), size, headers: Arc::new(headers), system }
+    Seen { tenant, payload: Arc::new(payload), size, headers: Arc::new(headers), system }
 }
 
 /// What a stored delivery brought.

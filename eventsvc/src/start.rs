@@ -85,7 +85,7 @@ pub async fn open(config: &Config, verifier: Verifier, life: &Lifecycle) -> anyh
         patience: Patience::default(),
         apps: Arc::new(config.apps.clone()),
         imap: listening::ImapTrust::new(config.imap_ca.as_deref())?,
-        guard: Guard::new(&config.trusted_proxies),
+        guard: Guard::new(&config.trusted_proxies, config.pace),
         public_url: config.public_url.clone(),
         credsvc,
         verifier,
@@ -125,7 +125,8 @@ pub fn run(app: &App, life: &Lifecycle) {
     life.spawn("eventsvc hearing", workers::hearing(app.clone(), life.soft()));
     life.spawn("eventsvc forgetting", workers::forgetting(app.clone(), life.soft()));
     life.spawn("eventsvc counting", workers::counting(app.clone(), life.soft()));
-    let heard = Arc::new(RunLifecycle { db: app.db.clone(), flow: app.flow.clone() });
+    let (flow, patience) = (app.flow.clone(), app.patience.clone());
+    let heard = Arc::new(RunLifecycle { db: app.db.clone(), flow, patience });
     let runs = pubsub::listen_batch(app.db.clone(), app.bus.clone(), heard, life.soft());
     life.spawn("eventsvc run lifecycle", runs);
     let told = Arc::new(BusEvents { app: app.clone() });

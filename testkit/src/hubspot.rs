@@ -23,7 +23,7 @@ const HISTORIES: usize = 50;
 
 #[derive(Clone, Debug)]
 struct Object {
-    kind: &'static str,
+    kind: String,
     id: i64,
     created: i64,
     modified: i64,
@@ -40,6 +40,8 @@ struct Portal {
     /// Nobody answers.
     away: bool,
     searches: usize,
+    /// After so many searches, an object is modified at a moment.
+    touching: Vec<(usize, i64, i64)>,
 }
 
 /// A stand-in for HubSpot with one portal.
@@ -68,17 +70,29 @@ impl Hubspot {
     /// A contact is made; what the webhook would say is answered.
     pub fn create(&self, id: i64, millis: i64) -> Value {
         let mut portal = self.portal();
-        portal.objects.push(Object {
-            kind: "contacts",
-            id,
-            created: millis,
-            modified: millis,
-            history: Vec::new(),
-        });
+        portal.objects.push(object("contacts", id, millis));
         event(
             &mut portal,
             json!({ "subscriptionType": "contact.creation", "objectId": id, "occurredAt": millis }),
         )
+    }
+
+    /// An object of a type of the portal's own is made; what the webhook would say is answered.
+    pub fn create_own(&self, type_id: &str, id: i64, millis: i64) -> Value {
+        let mut portal = self.portal();
+        portal.objects.push(object(type_id, id, millis));
+        event(
+            &mut portal,
+            json!({ "subscriptionType": "object.creation", "objectTypeId": type_id, "objectId": id,
+                "occurredAt": millis }),
+        )
+    }
+
+    /// After so many more searches, somebody edits an object, at a moment.
+    pub fn touch_after(&self, searches: usize, id: i64, millis: i64) {
+        let mut portal = self.portal();
+        let at = portal.searches + searches;
+        portal.touching.push((at, id, millis));
     }
 
     /// A property of a contact changes; what the webhook would say is answered.
@@ -95,7 +109,7 @@ impl Hubspot {
         )
     }
 
-    /// The next requests are answered so.
+    /// The next requests are answered so; 200 is as usual.
     pub fn fail_with(&self, statuses: &[u16]) {
         self.portal().failing = statuses.iter().rev().copied().collect();
     }
@@ -145,7 +159,7 @@ fn answer(portal: &mut Portal, request: &Stubbed) -> Answer {
     if request.header("authorization") != format!("Bearer {HUBSPOT_TOKEN}") {
         return problem(401, "INVALID_AUTHENTICATION");
     }
-    if let Some(status) = portal.failing.pop() {
+    if let Some(status) = portal.failing.pop().filter(|status| *status != 200) {
         return problem(status, "RATE_LIMITS");
     }
     let body = request.json();
@@ -156,22 +170,54 @@ fn answer(portal: &mut Portal, request: &Stubbed) -> Answer {
         }
         ("POST", ["crm", "v3", "objects", kind, "search"]) => {
             portal.searches += 1;
-            search(portal, kind, &body)
+            let found = search(portal, kind, &body);
+            touch(portal);
+            found
         }
         ("POST", ["crm", "v3", "objects", kind, "batch", "read"]) => histories(portal, kind, &body),
         _ => problem(404, "OBJECT_NOT_FOUND"),
     }
 }
 
+fn object(kind: &str, id: i64, millis: i64) -> Object {
+    Object { kind: kind.into(), id, created: millis, modified: millis, history: Vec::new() }
+}
+
+fn touch(portal: &mut Portal) {
+    let Portal { objects, searches, touching, .. } = portal;
+    for (at, id, millis) in touching.iter() {
+        let touched = objects.iter_mut().filter(|object| at == searches && object.id == *id);
+        touched.for_each(|object| object.modified = object.modified.max(*millis));
+    }
+}
+
+/// What an object's property is, of those that are searched by.
+fn number(object: &Object, property: &str) -> i64 {
+    if property == "hs_object_id" { object.id } else { object.modified }
+}
+
 fn search(portal: &Portal, kind: &str, body: &Value) -> Answer {
     let modified = if kind == "contacts" { "lastmodifieddate" } else { "hs_lastmodifieddate" };
-    let filter = &body["filterGroups"][0]["filters"][0];
-    let since = filter["value"].as_str().and_then(|value| value.parse::<i64>().ok());
-    let asked = (&filter["propertyName"], &filter["operator"], &body["sorts"][0]["propertyName"]);
-    let (Some(since), true) = (since, asked == (&json!(modified), &json!("GTE"), &json!(modified)))
-    else {
+    let known = |name: &str| name == modified || name == "hs_object_id";
+    let mut filters = Vec::new();
+    for filter in body["filterGroups"][0]["filters"].as_array().into_iter().flatten() {
+        let text = |name: &str| filter[name].as_str().unwrap_or_default();
+        let (property, operator) = (text("propertyName"), text("operator"));
+        let compares: fn(&i64, &i64) -> bool = match operator {
+            "GTE" => i64::ge,
+            "GT" => i64::gt,
+            "EQ" => i64::eq,
+            _ => return problem(400, "VALIDATION_ERROR"),
+        };
+        match text("value").parse::<i64>() {
+            Ok(value) if known(property) => filters.push((property.to_owned(), compares, value)),
+            _ => return problem(400, "VALIDATION_ERROR"),
+        }
+    }
+    let sort = body["sorts"][0]["propertyName"].as_str().unwrap_or_default();
+    if filters.is_empty() || !known(sort) || body["sorts"].as_array().map(Vec::len) != Some(1) {
         return problem(400, "VALIDATION_ERROR");
-    };
+    }
     let limit = body["limit"].as_u64().and_then(|limit| usize::try_from(limit).ok()).unwrap_or(10);
     let after = body["after"].as_str().map_or(Some(0), |after| after.parse::<usize>().ok());
     let (Some(after), 1..=200) = (after, limit) else { return problem(400, "VALIDATION_ERROR") };
@@ -181,9 +227,12 @@ fn search(portal: &Portal, kind: &str, body: &Value) -> Answer {
     let mut found: Vec<&Object> = portal
         .objects
         .iter()
-        .filter(|object| object.kind == kind && object.modified >= since)
+        .filter(|object| object.kind == kind)
+        .filter(|object| {
+            filters.iter().all(|(name, compares, value)| compares(&number(object, name), value))
+        })
         .collect();
-    found.sort_by_key(|object| (object.modified, object.id));
+    found.sort_by_key(|object| (number(object, sort), object.id));
     let page: Vec<Value> = found
         .iter()
         .skip(after)

@@ -156,6 +156,14 @@ impl Idp {
         self.state().issued.clone()
     }
 
+    /// Every PKCE verifier that was shown to it.
+    pub fn verifiers(&self) -> Vec<String> {
+        let forms = self.stub.requests().into_iter().flat_map(|request| {
+            url::form_urlencoded::parse(&request.body).into_owned().collect::<Vec<_>>()
+        });
+        forms.filter(|(name, _)| name == "code_verifier").map(|(_, value)| value).collect()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no poisoned lock")
     }

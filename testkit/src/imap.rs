@@ -119,6 +119,12 @@ impl Imap {
         uid
     }
 
+    /// The next messages are numbered from here on.
+    pub fn leap(&self, uid: u32) {
+        let mut mailbox = self.mailbox();
+        mailbox.next = mailbox.next.max(uid);
+    }
+
     /// All messages get new numbers.
     pub fn renumber(&self) {
         let mut mailbox = self.mailbox();
@@ -213,21 +219,8 @@ fn answer(mailbox: &Mailbox, command: &str) -> (Vec<u8>, &'static str) {
         );
         return (told.into_bytes(), "OK [READ-ONLY] done");
     }
-    if let Some(range) = command.strip_prefix("UID SEARCH UID ") {
-        let from: u32 = range.trim_end_matches(":*").parse().unwrap_or_default();
-        let mut found: Vec<u32> =
-            mailbox.messages.iter().map(|message| message.0).filter(|uid| *uid >= from).collect();
-        // `*` is the last one, whatever stands before it.
-        if found.is_empty() {
-            found.extend(mailbox.messages.last().map(|message| message.0));
-        }
-        return (list(&found), "OK done");
-    }
-    if let Some(day) = command.strip_prefix("UID SEARCH SINCE ") {
-        let day = chrono::NaiveDate::parse_from_str(day, "%d-%b-%Y").unwrap_or_default();
-        let since = mailbox.messages.iter().filter(|message| message.1.date_naive() >= day);
-        let found: Vec<u32> = since.map(|message| message.0).collect();
-        return (list(&found), "OK done");
+    if let Some(what) = command.strip_prefix("UID SEARCH UID ") {
+        return (list(&search(mailbox, what)), "OK done");
     }
     if let Some(rest) = command.strip_prefix("UID FETCH ") {
         if let Some(nonsense) = &mailbox.nonsense {
@@ -257,6 +250,20 @@ fn answer(mailbox: &Mailbox, command: &str) -> (Vec<u8>, &'static str) {
         "LOGOUT" => (b"* BYE\r\n".to_vec(), "OK done"),
         _ => (Vec::new(), "BAD what"),
     }
+}
+
+/// `from:to`, where `to` may be `*`, and perhaps ` SINCE ` and a day.
+fn search(mailbox: &Mailbox, what: &str) -> Vec<u32> {
+    let (range, day) = what.split_once(" SINCE ").unwrap_or((what, ""));
+    let day = chrono::NaiveDate::parse_from_str(day, "%d-%b-%Y").unwrap_or_default();
+    let (from, to) = range.split_once(':').unwrap_or((range, range));
+    // `*` is the last one, whatever stands before it; a range may stand the wrong way round.
+    let last = mailbox.messages.last().map_or(0, |message| message.0);
+    let number = |text: &str| if text == "*" { last } else { text.parse().unwrap_or_default() };
+    let (from, to) = (number(from), number(to));
+    let range = from.min(to)..=from.max(to);
+    let found = mailbox.messages.iter().filter(|message| range.contains(&message.0));
+    found.filter(|message| message.1.date_naive() >= day).map(|message| message.0).collect()
 }
 
 fn list(uids: &[u32]) -> Vec<u8> {

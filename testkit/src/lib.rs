@@ -14,6 +14,7 @@
 mod api;
 mod bus;
 mod courier;
+mod cutter;
 mod db;
 mod github;
 mod gmail;
@@ -29,6 +30,7 @@ pub mod walk;
 pub use api::{Api, Reply};
 pub use bus::TestNats;
 pub use courier::Courier;
+pub use cutter::Cutter;
 pub use db::TestDb;
 pub use github::{GITHUB_HOOK, GITHUB_INSTALLATION, GITHUB_TOKEN, Github};
 pub use gmail::{GMAIL_TOKEN, Gmail};

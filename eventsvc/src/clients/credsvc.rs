@@ -80,7 +80,22 @@ impl Credsvc {
         }
     }
 
-    /// Deletes a credential in the name of a person; one that is gone already is fine.
+    /// Takes one credential back from this trigger; nothing to take back is fine.
+    pub(crate) async fn take_back(
+        &self,
+        tenant: TenantId,
+        trigger: TriggerId,
+        credential: CredentialId,
+    ) -> Result<(), PeerError> {
+        let ask = Ask::new(tenant, "trigger.save");
+        let path = format!("/internal/grants/trigger/{trigger}/{credential}");
+        match self.0.delete(ask, &path).await {
+            Err(error) if error.status() != Some(404) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deletes a credential in the name of a person, unless anything is still granted it; one that is gone already is fine.
     pub(crate) async fn delete(
         &self,
         tenant: TenantId,
@@ -88,8 +103,7 @@ impl Credsvc {
         credential: CredentialId,
     ) -> Result<(), PeerError> {
         let ask = Ask::new(tenant, "trigger.delete").on_behalf(subject);
-        // What it was granted to is gone or has another, but the vault was perhaps not told of that yet.
-        let path = format!("/tenant/{tenant}/credentials/{credential}?force=true");
+        let path = format!("/tenant/{tenant}/credentials/{credential}");
         match self.0.delete(ask, &path).await {
             Err(error) if error.status() != Some(404) => Err(error),
             _ => Ok(()),

@@ -1,5 +1,6 @@
-//! The engine, asked about agents.
+//! The engine, asked about agents and runs.
 
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::Value;
 use servicekit::{Peer, PeerError, peer::Ask};
@@ -45,6 +46,26 @@ pub(crate) struct Failure {
     pub message: String,
 }
 
+/// One call of a run to the outside world, and how far it has come.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Effect {
+    /// Whose call it is, in a tree of agents.
+    pub path: Vec<String>,
+    pub call_id: String,
+    pub tool_name: String,
+    /// What a repeat would do.
+    pub effect: String,
+    pub state: String,
+    pub intended_at: DateTime<Utc>,
+    pub sent_at: Option<DateTime<Utc>>,
+    pub ended_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Deserialize)]
+struct Effects {
+    items: Vec<Effect>,
+}
+
 /// A client of the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Engine(pub Peer);
@@ -54,6 +75,21 @@ impl Engine {
     pub(crate) async fn run(&self, tenant: TenantId, run: RunId) -> Result<Ended, PeerError> {
         let ask = Ask::new(tenant, "webhook.respond").for_run(run);
         self.0.get(ask, &format!("/internal/runs/{run}")).await
+    }
+
+    /// What a run did to the world; nothing where it is no more.
+    pub(crate) async fn effects(
+        &self,
+        tenant: TenantId,
+        run: RunId,
+    ) -> Result<Vec<Effect>, PeerError> {
+        let ask = Ask::new(tenant, "delivery.timeline").for_run(run);
+        let found = self.0.get::<Effects>(ask, &format!("/internal/runs/{run}/effects")).await;
+        match found {
+            Ok(effects) => Ok(effects.items),
+            Err(error) if error.status() == Some(404) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The agent or the swarm, if the person with this token may see it.

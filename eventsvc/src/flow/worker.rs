@@ -129,7 +129,7 @@ async fn keyed(tx: &mut TenantTx, flow: &Flow, queue: &[Refire]) -> Result<Vec<W
             Ok(Some(expression)) => {
                 let headers = firing.headers.as_object().cloned().unwrap_or_else(Map::new);
                 let (payload, size) = (refire::parsed(firing), firing.body.len());
-                let seen = refire::seen(firing, payload, size, headers);
+                let seen = refire::seen(tx.tenant(), firing, (payload, size), headers);
                 expression.gives(&seen).await.map(|value| value.to_string())
             }
             Err(why) => Err(why.clone()),
@@ -160,7 +160,8 @@ async fn fire(
     let members = unit.members.iter().filter_map(|id| queue.get(id).copied());
     let together: Vec<Refire> =
         if flow.batch.is_some() { members.cloned().collect() } else { Vec::new() };
-    let given = match refire::given(&Again { firing: lead, together: &together }).await {
+    let given = match refire::given(tx.tenant(), &Again { firing: lead, together: &together }).await
+    {
         Ok(given) => given,
         Err(why) => {
             for member in &unit.members {

@@ -35,7 +35,7 @@ pub(crate) async fn delete_trigger(
     }
     app.bell.notify_one();
     if let Some(own) = unused {
-        save::discard(&app, &caller, own).await;
+        save::discard(&app, &caller, id, own).await;
     }
     Ok(StatusCode::NO_CONTENT)
 }

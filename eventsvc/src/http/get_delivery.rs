@@ -1,18 +1,23 @@
 //! One delivery, with its timeline and, for those who may see it, its content.
 
 use axum::{Json, extract::State};
-use servicekit::{Caller, Path, Problem, scope};
-use shared_models::{DeliveryId, ProblemBody};
+use servicekit::{Caller, Path, PeerError, Problem, scope};
+use shared_models::{DeliveryId, ProblemBody, TenantId};
 
 use crate::{
     app::App,
-    delivery::{Delivery, DeliveryDetail, timeline},
+    delivery::{Delivery, DeliveryDetail, Done, timeline},
     error::Error,
     payload, store,
     viewer::Viewer,
 };
 
+/// Runs whose effects are asked for.
+const MOST_RUNS: usize = 20;
+
 /// Get a delivery.
+///
+/// Its timeline goes from what was received to what its runs did to the world.
 #[utoipa::path(get, path = "/v1/deliveries/{delivery_id}", tag = "deliveries",
     security(("token" = ["triggers:read"])), params(("delivery_id" = DeliveryId, Path)),
     responses((status = 200, body = DeliveryDetail), (status = "default", body = ProblemBody)))]
@@ -33,7 +38,10 @@ pub(crate) async fn get_delivery(
     let delivery = Delivery::of(row, &firings);
     let steps =
         steps.into_iter().filter(|step| firings.iter().any(|own| own.event_id == step.event_id));
-    let timeline = timeline(&delivery, steps.collect());
+    tx.commit().await?;
+    let effects = effects(&app, caller.tenant, &delivery).await;
+    let effects_unknown = effects.is_none();
+    let timeline = timeline(&delivery, steps.collect(), &effects.unwrap_or_default());
     let (payload, headers) = match content {
         Some(content) => {
             let payload = payload::parse(content.content_type.as_deref(), &content.body).ok();
@@ -41,5 +49,24 @@ pub(crate) async fn get_delivery(
         }
         None => (None, None),
     };
-    Ok(Json(DeliveryDetail { delivery, timeline, redacted: !caller.payloads, payload, headers }))
+    let redacted = !caller.payloads;
+    let detail = DeliveryDetail { delivery, timeline, effects_unknown, redacted, payload, headers };
+    Ok(Json(detail))
+}
+
+/// What the delivery's runs did to the world; none while the engine cannot say.
+async fn effects(app: &App, tenant: TenantId, delivery: &Delivery) -> Option<Vec<Done>> {
+    let runs = delivery.firings.iter().filter_map(|firing| Some((firing, firing.run_id?)));
+    let asked = runs.take(MOST_RUNS).map(async |(firing, run)| {
+        let found = app.engine.effects(tenant, run).await?;
+        Ok::<_, PeerError>(found.into_iter().map(|effect| Done::of(firing, run, effect)).collect())
+    });
+    let found: Result<Vec<Vec<Done>>, _> = futures::future::try_join_all(asked).await;
+    match found {
+        Ok(found) => Some(found.into_iter().flatten().collect()),
+        Err(error) => {
+            tracing::info!(delivery.id = %delivery.id, %error, "what its runs did is not known now");
+            None
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use axum::{
     Json,
+    body::Body,
     extract::{ConnectInfo, Request, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -96,13 +97,9 @@ pub(crate) async fn receive_hook(
     let (parts, body) = request.into_parts();
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let arrived = Arrived { method: parts.method, uri: parts.uri, headers: parts.headers, peer };
-    let answer = match read_id(&hook) {
-        Some(id) => intake::receive(&app, id, &arrived, body).await,
-        None if hook == GMAIL => intake::receive_push(&app, &arrived, body).await,
-        None => match hook.parse::<System>() {
-            Ok(system) => intake::receive_app(&app, system, &arrived, body).await,
-            Err(_) => Err(Problem::not_found("such hook")),
-        },
+    let answer = match app.guard.pace(peer, &arrived.headers) {
+        Ok(()) => take(&app, &hook, &arrived, body).await,
+        Err(refused) => Err(refused),
     };
     let outcome = match &answer {
         Ok(Answer::Accepted { outcome, .. }) => outcome.as_str(),
@@ -115,6 +112,17 @@ pub(crate) async fn receive_hook(
     };
     metrics::counter!("eventsvc_deliveries_total", "outcome" => outcome.to_owned()).increment(1);
     answer.map(into_response)
+}
+
+async fn take(app: &App, hook: &str, arrived: &Arrived, body: Body) -> Result<Answer, Problem> {
+    match read_id(hook) {
+        Some(id) => intake::receive(app, id, arrived, body).await,
+        None if hook == GMAIL => intake::receive_push(app, arrived, body).await,
+        None => match hook.parse::<System>() {
+            Ok(system) => intake::receive_app(app, system, arrived, body).await,
+            Err(_) => Err(Problem::not_found("such hook")),
+        },
+    }
 }
 
 fn read_id(hook: &str) -> Option<Uuid> {

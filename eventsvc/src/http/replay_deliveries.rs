@@ -162,7 +162,10 @@ async fn one(
         let together = refire::batch(&mut tx, &firing).await?;
         let ready = match refire::obstacle(&firing) {
             Some(why) => Err(why),
-            None => refire::given(&Again { firing: &firing, together: &together }).await,
+            None => {
+                let again = Again { firing: &firing, together: &together };
+                refire::given(caller.tenant, &again).await
+            }
         };
         match ready {
             Ok(given) => {

@@ -67,7 +67,7 @@ pub(crate) async fn replay_delivery(
             continue;
         }
         let together = refire::batch(&mut tx, firing).await?;
-        match refire::given(&Again { firing, together: &together }).await {
+        match refire::given(caller.tenant, &Again { firing, together: &together }).await {
             Ok(given) => {
                 let by = caller.principal();
                 let fired = refire::fire(&mut tx, firing, &given, "replayed", Some(&by)).await?;

@@ -172,7 +172,7 @@ async fn change_over(
     }
     // What it was believed for is in the new one as well.
     if let Some(own) = unused {
-        save::discard(app, caller, own).await;
+        save::discard(app, caller, id, own).await;
     }
     Ok(row.version + 1)
 }

@@ -140,7 +140,7 @@ async fn update(
     }
     app.bell.notify_one();
     if let Some(own) = unused {
-        save::discard(app, caller, own).await;
+        save::discard(app, caller, id, own).await;
     }
 
     let tag = HeaderValue::from_str(&etag(trigger.version)).map_err(Problem::internal)?;

@@ -10,7 +10,12 @@ use sha2::{Digest, Sha256};
 use shared_models::{DeliveryId, EventId, SourceId, TenantId, events::trigger::TargetKind};
 
 use super::{DedupeKey, NewFiring, ReasonClass, Received, System, Verdict};
-use crate::{event, filter::Seen, hooks::HookTrigger, options::Dedupe};
+use crate::{
+    event,
+    filter::{Filter, Seen},
+    hooks::HookTrigger,
+    options::Dedupe,
+};
 
 /// Longer ids are replaced by their hash.
 const LONGEST_KEY: usize = 255;
@@ -57,8 +62,13 @@ pub(crate) async fn decide(origin: Origin, triggers: &[HookTrigger], draft: Draf
         received_at: draft.now,
         firings: Vec::with_capacity(triggers.len()),
     };
-    let seen =
-        Seen { payload: payload.clone(), size, headers: kept, system: origin.system.as_str() };
+    let seen = Seen {
+        tenant: origin.tenant_id,
+        payload: payload.clone(),
+        size,
+        headers: kept,
+        system: origin.system.as_str(),
+    };
     for trigger in triggers {
         let mut verdict = judge(trigger, &seen).await;
         let event_id = EventId::mint();
@@ -121,17 +131,24 @@ async fn filled(trigger: &HookTrigger, seen: &Seen) -> Result<Option<(Value, usi
     }
 }
 
-/// How a repetition at a hook is told. What the options say wins over what the scheme brings along.
+/// The id that an expression gives; none where it gives nothing that could be one.
+pub(crate) async fn expressed(expression: &Filter, seen: &Seen) -> Option<DedupeKey> {
+    let id = match expression.gives(seen).await.ok()? {
+        Value::String(id) if !id.is_empty() && !id.contains('\0') => id,
+        Value::Number(id) => id.to_string(),
+        Value::Bool(id) => id.to_string(),
+        _ => return None,
+    };
+    Some(DedupeKey::of(id))
+}
+
+/// How a repetition at a hook is told, as its options say; an expression is for [`expressed`].
 pub(crate) fn dedupe_key(
-    options: Option<&Dedupe>,
-    of_scheme: Option<&str>,
+    dedupe: &Dedupe,
     headers: &HeaderMap,
     (body, payload): (&[u8], &Value),
     now: DateTime<Utc>,
 ) -> Option<DedupeKey> {
-    let Some(dedupe) = options else {
-        return of_scheme.map(|id| DedupeKey::of(id.to_owned()));
-    };
     if let Some(header) = &dedupe.header {
         return headers.get(header)?.to_str().ok().map(|id| DedupeKey::of(id.to_owned()));
     }

@@ -13,6 +13,7 @@ use servicekit::{Problem, codes};
 use shared_models::TenantId;
 use uuid::Uuid;
 
+use super::bucket::{Buckets, Pace, network_of};
 use crate::{
     error::IP_NOT_ALLOWED,
     hooks::Hook,
@@ -26,16 +27,34 @@ const REMEMBERED: usize = 10_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Guard {
     trusted: Arc<[IpNet]>,
+    /// How often one address may come; none is as often as it likes.
+    pace: Option<Pace>,
+    addresses: Arc<Mutex<Buckets<IpAddr>>>,
     /// When each source and tenant will have used no more than its rate.
     busy_until: Arc<Mutex<HashMap<Uuid, Instant>>>,
 }
 
 impl Guard {
     /// One that believes what these proxies say about who is behind them. Whoever is on this machine is one of them.
-    pub(crate) fn new(trusted: &[IpNet]) -> Self {
+    pub(crate) fn new(trusted: &[IpNet], pace: Option<Pace>) -> Self {
         let local = ["127.0.0.0/8", "::1/128"].into_iter().filter_map(network);
         let trusted = trusted.iter().copied().chain(local).collect();
-        Self { trusted, busy_until: Arc::default() }
+        Self { trusted, pace, ..Self::default() }
+    }
+
+    /// Refuses whoever comes too often, whatever for. What one of our own proxies sends in nobody's name is not counted.
+    pub(crate) fn pace(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Problem> {
+        let (Some(pace), Some(peer)) = (self.pace, peer) else { return Ok(()) };
+        let client = client(peer, headers, &self.trusted);
+        if self.trusted.iter().any(|net| net.contains(&client)) {
+            return Ok(());
+        }
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.take(network_of(client), pace, Instant::now()).map_err(|wait| {
+            let detail =
+                format!("more than {} deliveries a second from one address", pace.per_second);
+            Problem::new(&codes::RATE_LIMITED, detail).retry_after(wait.as_secs() + 1)
+        })
     }
 
     /// Refuses a delivery by where it comes from and by how many came before it.

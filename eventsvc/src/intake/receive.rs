@@ -1,6 +1,6 @@
 //! One request at a hook.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -12,19 +12,14 @@ use shared_models::{DeliveryId, EventId};
 use uuid::Uuid;
 
 use super::{
-    Draft, Outcome, Received, Status, System, body, decide, dedupe_key,
+    DedupeKey, Draft, Outcome, Received, Status, System, body, decide, dedupe_key, expressed,
     meaning::{self, Meaning, Part},
     prove,
     respond::{self, Response, Wanted},
 };
 use crate::{
-    app::App,
-    error::Error,
-    hooks::Hook,
-    kept, payload,
-    stats::Counted,
-    store::lease,
-    verify::{Signed, Verified},
+    app::App, error::Error, filter::Seen, hooks::Hook, kept, payload, stats::Counted, store::lease,
+    verify::Signed,
 };
 
 const LONGEST_CHALLENGE: usize = 1024;
@@ -97,16 +92,17 @@ pub(crate) async fn receive(
         return ring(app, &hook).await;
     }
     let payload = payload::parse(content_type(headers), &body)?;
-    let (dedupe, at) = match meaning::of(hook.options.verify.scheme, headers, &payload) {
+    let (meant, at) = match meaning::of(hook.options.verify.scheme, headers, &payload) {
         Some(Meaning::Challenge(word)) => return Ok(Answer::Challenge(word)),
         Some(Meaning::Ping) => return Ok(Answer::Pong),
         Some(Meaning::Many(parts)) => return many(app, &hook, headers, parts, now).await,
         Some(Meaning::One(dedupe, at)) => (dedupe, at),
         None => match payload_challenge(&hook, &payload) {
             Some(word) => return Ok(Answer::Challenge(word)),
-            None => (generic_key(&hook, &verified, headers, (&body, &payload), now), verified.at),
+            None => (verified.dedupe_key.clone().map(DedupeKey::of), verified.at),
         },
     };
+    let dedupe = key(&hook, meant, headers, (&body, &payload), now).await;
     let occurred_at = at.or(verified.at).unwrap_or(now);
     let draft = Draft {
         dedupe,
@@ -213,15 +209,26 @@ pub(super) fn draft(hook: &Hook, headers: &HeaderMap, now: DateTime<Utc>) -> Dra
     }
 }
 
-fn generic_key(
+/// How a repetition is told: as the options say, or else as its sender means it.
+async fn key(
     hook: &Hook,
-    verified: &Verified,
+    meant: Option<DedupeKey>,
     headers: &HeaderMap,
-    content: (&[u8], &Value),
+    (body, payload): (&Bytes, &Value),
     now: DateTime<Utc>,
-) -> Option<super::DedupeKey> {
-    let of_scheme = verified.dedupe_key.as_deref();
-    dedupe_key(hook.options.dedupe.as_ref(), of_scheme, headers, content, now)
+) -> Option<DedupeKey> {
+    let Some(options) = &hook.options.dedupe else { return meant };
+    if options.expression.is_none() {
+        return dedupe_key(options, headers, (body, payload), now);
+    }
+    let seen = Seen {
+        tenant: hook.tenant_id,
+        payload: Arc::new(payload.clone()),
+        size: body.len(),
+        headers: Arc::new(kept::headers(headers, hook.options.verify.header.as_deref())),
+        system: hook.system.as_str(),
+    };
+    expressed(hook.repetition.as_ref()?, &seen).await
 }
 
 /// The address the sender used, as configured: of the trigger, or of the platform with the path of the request.

@@ -1,11 +1,16 @@
 //! A sender that waits for the run's answer. The end of the run is read from the ledger, where whichever replica hears of it
-//! writes it, so it does not matter which one the sender is connected to.
+//! writes it, so it does not matter which one the sender is connected to: the one that hears of it wakes those who wait here,
+//! and the others look every now and then.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use serde_json::Value;
 use shared_models::{EventId, RunId, TenantId};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{app::App, clients::engine::Ended, store};
 
@@ -14,13 +19,47 @@ const MOST: usize = 512;
 /// Between two looks at the ledger.
 const PAUSE: Duration = Duration::from_millis(150);
 
-/// Places for senders that wait.
-#[derive(Clone, Debug)]
-pub(crate) struct Patience(Arc<Semaphore>);
+/// Senders that wait, by what they wait for. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Patience(Arc<Mutex<HashMap<EventId, Arc<Notify>>>>);
 
-impl Default for Patience {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST)))
+/// A place among them; given up when dropped.
+struct Place<'a> {
+    all: &'a Patience,
+    event: EventId,
+    bell: Arc<Notify>,
+}
+
+impl Patience {
+    /// Something was heard of these events' runs, and committed.
+    pub(crate) fn heard(&self, events: impl Iterator<Item = EventId>) {
+        let waiting = self.waiting();
+        if waiting.is_empty() {
+            return;
+        }
+        for bell in events.filter_map(|event| waiting.get(&event)) {
+            bell.notify_one();
+        }
+    }
+
+    fn place(&self, event: EventId) -> Option<Place<'_>> {
+        let mut waiting = self.waiting();
+        if waiting.len() >= MOST {
+            return None;
+        }
+        let bell = Arc::<Notify>::default();
+        waiting.insert(event, bell.clone());
+        Some(Place { all: self, event, bell })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<EventId, Arc<Notify>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.all.waiting().remove(&self.event);
     }
 }
 
@@ -43,7 +82,7 @@ pub(crate) struct Response {
 
 /// Waits for the end of the run; none when it has not come in time, or nobody can wait now.
 pub(crate) async fn wait(app: &App, wanted: Wanted) -> Option<Response> {
-    let _place = app.patience.0.try_acquire().ok()?;
+    let place = app.patience.place(wanted.event_id)?;
     let until = Instant::now() + wanted.within;
     loop {
         match ended(app, &wanted).await {
@@ -57,7 +96,8 @@ pub(crate) async fn wait(app: &App, wanted: Wanted) -> Option<Response> {
         if Instant::now() + PAUSE >= until {
             return None;
         }
-        tokio::time::sleep(PAUSE).await;
+        // A bell that rang since the ledger was read is heard at once.
+        let _ = tokio::time::timeout(PAUSE, place.bell.notified()).await;
     }
 }
 

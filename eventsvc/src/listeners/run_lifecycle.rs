@@ -19,6 +19,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::{
     flow::Bell,
+    intake::Patience,
     store::heard::{self, News, Word},
 };
 
@@ -28,6 +29,8 @@ pub(crate) struct RunLifecycle {
     pub(crate) db: Db,
     /// An end makes room for what waits.
     pub(crate) flow: Arc<Bell>,
+    /// Senders that wait for an end.
+    pub(crate) patience: Patience,
 }
 
 /// What an event says about a run.
@@ -82,6 +85,8 @@ impl RunLifecycle {
         heard::take(&mut tx, Self::CONSUMER.durable, words).await?;
         tx.commit().await?;
         self.flow.heard();
+        let ended = words.iter().filter(|word| word.is_the_end());
+        self.patience.heard(ended.map(|word| word.event_id));
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! How listeners reach the outside: through the guarded client, with the source's credential.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -31,9 +34,16 @@ pub(crate) struct Ask {
     pub now: DateTime<Utc>,
     /// Whether the provider said that there is something.
     pub rung: bool,
+    /// When it is enough: what goes page by page begins no other one then, so that it is over in time.
+    pub until: Instant,
 }
 
 impl Ask {
+    /// Whether there is time to ask for another page.
+    pub(crate) fn has_time(&self) -> bool {
+        Instant::now() < self.until
+    }
+
     /// One request to any host.
     pub(crate) async fn send(
         &self,

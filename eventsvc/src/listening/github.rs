@@ -77,7 +77,7 @@ impl Reconciled {
         }
         let again = if more { Duration::ZERO } else { again };
         let position = serde_json::to_value(&position).unwrap_or_default();
-        Ok(Look { items, position, again, note: None, renew_at: None })
+        Ok(Look { items, position, again, ..Look::default() })
     }
 
     /// The records since shortly before the position, each once.

@@ -161,6 +161,7 @@ impl GmailOptions {
             again: Duration::from_secs(again.into()),
             note,
             renew_at,
+            failed: None,
         })
     }
 

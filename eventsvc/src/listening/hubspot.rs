@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Ask, Item, Listener, Look, LookError, Reconcile,
+    Ask, Listener, Look, LookError, Reconcile,
     account::{self, AppSource, Proof},
 };
 use crate::trigger::System;
@@ -33,18 +33,24 @@ const KINDS: [(&str, &str, &str); 6] = [
 /// What a HubSpot app is told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Subscription {
-    kind: &'static str,
+    kind: String,
     /// None is the creation of an object.
     property: Option<String>,
 }
 
 impl Subscription {
-    /// Reads `contact.creation` or `contact.propertyChange:email`.
+    /// Reads `contact.creation`, `contact.propertyChange:email`, or the same of an object of the account's own, whose type
+    /// stands by its number: `2-3465404.creation`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (kind, event) = text.split_once('.').unwrap_or((text, ""));
-        let known = KINDS.iter().find(|known| known.0 == kind);
-        let names: Vec<_> = KINDS.iter().map(|known| known.0).collect();
-        let kind = known.ok_or_else(|| format!("begins with one of {}", names.join(", ")))?.0;
+        if !KINDS.iter().any(|known| known.0 == kind) && !own_type(kind) {
+            let names: Vec<_> = KINDS.iter().map(|known| known.0).collect();
+            let names = names.join(", ");
+            return Err(format!(
+                "begins with one of {names}, or a type's number such as 2-3465404"
+            ));
+        }
+        let kind = kind.to_owned();
         if event == "creation" {
             return Ok(Self { kind, property: None });
         }
@@ -60,12 +66,20 @@ impl Subscription {
     }
 }
 
+/// Whether it is the number of a type that an account has made for itself.
+fn own_type(kind: &str) -> bool {
+    let number = kind.strip_prefix("2-").unwrap_or_default();
+    (1..=20).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// What a change tells of: the same whether a webhook says it or a search finds it. None where a search could not find it.
 pub(crate) fn about(item: &Value) -> Option<String> {
     let text = |name: &str| item.get(name).and_then(Value::as_str);
     let (mut kind, event) = text("subscriptionType")?.split_once('.')?;
     if kind == "object" {
-        kind = KINDS.iter().find(|known| Some(known.2) == text("objectTypeId"))?.0;
+        let id = text("objectTypeId")?;
+        let known = KINDS.iter().find(|known| known.2 == id).map(|known| known.0);
+        kind = known.or(own_type(id).then_some(id))?;
     }
     let object = item.get("objectId").and_then(Value::as_i64)?;
     match event {
@@ -103,23 +117,39 @@ struct Position {
 }
 
 impl Position {
+    /// The kinds, the one that was read longest ago first.
+    fn in_order(&self) -> Vec<String> {
+        let kinds: BTreeSet<&String> = self.read_until.keys().chain(self.walks.keys()).collect();
+        let mut kinds: Vec<String> = kinds.into_iter().cloned().collect();
+        kinds.sort_by_key(|kind| self.read_until(kind));
+        kinds
+    }
+
+    /// Until when everything of a kind has been read.
+    fn read_until(&self, kind: &str) -> DateTime<Utc> {
+        self.read_until.get(kind).copied().unwrap_or(self.begun_at)
+    }
+
     /// A kind that an edit brings begins now, as if it had never been wanted before.
-    fn want(&mut self, all: &BTreeMap<&'static str, Wanted>, now: DateTime<Utc>) {
-        self.read_until.retain(|kind, _| all.contains_key(kind.as_str()));
-        self.walks.retain(|kind, _| all.contains_key(kind.as_str()));
-        for kind in all.keys().filter(|kind| !self.walks.contains_key(**kind)) {
-            self.read_until.entry((*kind).into()).or_insert(now);
+    fn want(&mut self, all: &BTreeMap<String, Wanted>, now: DateTime<Utc>) {
+        self.read_until.retain(|kind, _| all.contains_key(kind));
+        self.walks.retain(|kind, _| all.contains_key(kind));
+        for kind in all.keys().filter(|kind| !self.walks.contains_key(*kind)) {
+            self.read_until.entry(kind.clone()).or_insert(now);
         }
     }
 }
 
-/// Reading a kind, page by page.
+/// Reading a kind, page by page. What was being read when it was paged otherwise is read on from the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Walk {
     /// At its end, everything before this will have been read.
     until: DateTime<Utc>,
     /// When what comes next was last modified, in milliseconds.
     at: i64,
+    /// With so much in that one millisecond that it is read by ids: the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<i64>,
 }
 
 /// What is wanted of a kind of object.
@@ -148,51 +178,61 @@ impl Hubspot {
                 walks: BTreeMap::new(),
             },
         };
-        let mut items = Vec::new();
-        let again = if let Some(reconcile) = &self.reconcile {
-            self.reconcile(ask, reconcile, &mut position, &mut items).await?
+        let mut look = Look::default();
+        if let Some(reconcile) = &self.reconcile {
+            self.reconcile(ask, reconcile, &mut position, &mut look).await?;
         } else {
             position.read_until.clear();
             position.walks.clear();
-            Duration::from_secs(60 * 60)
-        };
-        let position = serde_json::to_value(&position).unwrap_or_default();
-        Ok(Look { items, position, again, ..Look::default() })
+            look.again = Duration::from_secs(60 * 60);
+        }
+        look.position = serde_json::to_value(&position).unwrap_or_default();
+        Ok(look)
     }
 
-    /// Says when to go on. A limit that is met on the way costs nothing of what was read until then.
+    /// What goes wrong on the way costs nothing of what was read until then.
     async fn reconcile(
         &self,
         ask: &Ask,
         reconcile: &Reconcile,
         position: &mut Position,
-        items: &mut Vec<Item>,
-    ) -> Result<Duration, LookError> {
-        let mut again = Duration::from_secs(reconcile.interval_seconds.into());
-        let mut came_on = false;
+        look: &mut Look,
+    ) -> Result<(), LookError> {
+        look.again = Duration::from_secs(reconcile.interval_seconds.into());
         let all = wanted(&reconcile.subscriptions);
         position.want(&all, ask.now);
-        for (kind, wanted) in all {
-            let before = position.clone();
-            match search::walk(ask, (kind, &wanted), reconcile.grace(), position, items).await {
-                Ok(true) => came_on = true,
-                Ok(false) => {
-                    again = Duration::ZERO;
-                    came_on = true;
+        let (begun, overdue) = (
+            position.clone(),
+            ask.now
+                - reconcile.grace()
+                - chrono::Duration::seconds(reconcile.interval_seconds.into()),
+        );
+        for kind in position.in_order() {
+            let walk = (kind.as_str(), &all[&kind]);
+            match search::walk(ask, walk, reconcile.grace(), position, &mut look.items).await {
+                Ok(true) => {}
+                Ok(false) => look.again = Duration::ZERO,
+                Err(error) if *position == begun && look.items.is_empty() => return Err(error),
+                Err(error) => {
+                    look.failed = Some(error);
+                    break;
                 }
-                Err(LookError::Later(_, Some(wait))) if came_on || *position != before => {
-                    return Ok(wait);
-                }
-                Err(error) => return Err(error),
+            }
+            // Whoever is left begins the next look.
+            if !ask.has_time()
+                && position.in_order().iter().any(|kind| position.read_until(kind) < overdue)
+            {
+                look.again = Duration::ZERO;
+                break;
             }
         }
-        Ok(again)
+        Ok(())
     }
 }
 
 /// What is wanted, by kind.
-fn wanted(subscriptions: &[String]) -> BTreeMap<&'static str, Wanted> {
-    let mut all: BTreeMap<&'static str, Wanted> = BTreeMap::new();
+fn wanted(subscriptions: &[String]) -> BTreeMap<String, Wanted> {
+    let mut all: BTreeMap<String, Wanted> = BTreeMap::new();
     for subscription in subscriptions.iter().filter_map(|text| Subscription::parse(text).ok()) {
         let wanted = all.entry(subscription.kind).or_default();
         match subscription.property {
@@ -226,17 +266,24 @@ mod tests {
     fn a_webhook_and_a_search_tell_of_the_same_change_in_the_same_words() {
         let at: DateTime<Utc> = "2026-01-01T00:00:00.007Z".parse().unwrap();
         let property = Some(("email".to_owned(), json!("a@example.com"), json!("CRM_UI")));
-        let found = Change { kind: "contact", object: 7, at, property }.item("62515");
+        let found = Change { kind: "contact".into(), object: 7, at, property }.item("62515");
         let told = json!({ "eventId": 1, "subscriptionId": 2, "subscriptionType": "contact.propertyChange",
             "objectId": 7, "propertyName": "email", "propertyValue": "a@example.com",
             "occurredAt": at.timestamp_millis(), "attemptNumber": 3 });
         let newer =
             json!({ "subscriptionType": "object.creation", "objectTypeId": "0-1", "objectId": 7 });
-        let created = Change { kind: "contact", object: 7, at, property: None }.item("62515");
+        let created =
+            |kind: &str| Change { kind: kind.into(), object: 7, at, property: None }.item("62515");
+        let own = json!({ "subscriptionType": "object.creation", "objectTypeId": "2-346", "objectId": 7 });
 
         assert_eq!(about(&told), found.about);
         assert_eq!(found.about.as_deref(), Some("contact.propertyChange:7:email:1767225600007"));
-        assert_eq!(about(&newer), created.about);
+        assert_eq!(about(&newer), created("contact").about);
+        assert_eq!(about(&own), created("2-346").about);
+        assert_eq!(about(&own).as_deref(), Some("2-346.creation:7"));
+        for field in ["subscriptionType", "objectTypeId", "objectId"] {
+            assert_eq!(created("2-346").payload[field], own[field], "{field}");
+        }
         assert_eq!(found.payload["portalId"], 62515);
         assert_eq!(about(&json!({ "subscriptionType": "contact.deletion", "objectId": 7 })), None);
     }
@@ -247,11 +294,15 @@ mod tests {
 
         assert_eq!(email.property.as_deref(), Some("email"));
         assert_eq!(Subscription::parse("deal.creation").unwrap().kind, "deal");
+        assert_eq!(Subscription::parse("2-346.creation").unwrap().kind, "2-346");
         for wrong in [
             "",
             "contact",
             "contact.",
             "lead.creation",
+            "2-.creation",
+            "2-3/../4.creation",
+            "0-1.creation",
             "contact.deletion",
             "contact.propertyChange:",
         ] {
@@ -273,7 +324,7 @@ mod tests {
             proof: Proof { account: "1".into(), proven_at: begun },
             begun_at: begun,
             read_until: BTreeMap::from([("contact".into(), read), ("deal".into(), read)]),
-            walks: BTreeMap::from([("company".into(), Walk { until: read, at: 1 })]),
+            walks: BTreeMap::from([("company".into(), Walk { until: read, at: 1, after: None })]),
         };
 
         position.want(&all(&["contact.creation", "ticket.creation", "company.creation"]), now);

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{Ask, FLOOR, Item, Listener, Look, LookError};
-use session::{Fetched, Login, Session};
+use session::{Fetched, Login, Mailbox, Session};
 pub(crate) use trust::Trust;
 
 const LONGEST_INTERVAL: u32 = 24 * 60 * 60;
@@ -30,6 +30,10 @@ pub(crate) const LARGEST: usize = 256 * 1024;
 const OVERLAP: i64 = 24 * 60 * 60;
 /// More cannot be listed at once.
 const MOST_PENDING: usize = 5000;
+/// UIDs that one answer names at most: as many as a line has room for.
+const WINDOW: u32 = 40_000;
+/// How far back a mailbox that was numbered anew is listed, in windows.
+const MOST_WINDOWS: usize = 50;
 
 /// The options of an `imap` trigger. The credential has `username` and `password`, or `username` and an `access_token`.
 /// The connection is always encrypted.
@@ -122,10 +126,7 @@ impl ImapOptions {
         let mut note = None;
         if position.uid_validity != mailbox.uid_validity {
             let since = position.synced_at - chrono::Duration::seconds(OVERLAP);
-            let mut pending = session.search_since(since).await?;
-            pending.retain(|uid| *uid < mailbox.uid_next);
-            let cut = pending.len() > MOST_PENDING;
-            pending.drain(..pending.len().saturating_sub(MOST_PENDING));
+            let (pending, cut) = listed(&mut session, mailbox, since).await?;
             note = Some(format!(
                 "the mailbox was numbered anew: {} messages since {} were listed{}",
                 pending.len(),
@@ -139,12 +140,12 @@ impl ImapOptions {
         let mut items = self.read_pending(&mut session, &mut position).await?;
         let room = MOST_MESSAGES.saturating_sub(items.len());
         if position.pending.is_empty() && room > 0 {
-            let uids = session.search_after(position.uid).await?;
+            let (uids, whole) = arrived(ask, &mut session, mailbox, &mut position).await?;
             let more = uids.len() > room;
             let part = &uids[..uids.len().min(room)];
             items.extend(self.read(&mut session, &position, part, false).await?);
             position.uid = part.last().copied().unwrap_or(position.uid);
-            if !more {
+            if !more && whole {
                 position.synced_at = ask.now;
                 session.log_out().await;
                 return Ok(self.found(items, &position, note));
@@ -160,7 +161,7 @@ impl ImapOptions {
             position: serde_json::to_value(position).unwrap_or_default(),
             again: Duration::from_secs(self.interval_seconds.into()),
             note,
-            renew_at: None,
+            ..Look::default()
         }
     }
 
@@ -209,6 +210,65 @@ impl ImapOptions {
             payload,
         }
     }
+}
+
+/// What arrived after the position, in order, and whether that is all of it. In a mailbox with more messages than one answer
+/// holds, UIDs are asked for window by window, and the position goes past what holds none.
+async fn arrived(
+    ask: &Ask,
+    session: &mut Session,
+    mailbox: Mailbox,
+    position: &mut Position,
+) -> Result<(Vec<u32>, bool), LookError> {
+    if mailbox.exists <= WINDOW {
+        return Ok((session.search_after(position.uid).await?, true));
+    }
+    loop {
+        let end = position.uid.saturating_add(WINDOW);
+        if end >= mailbox.uid_next.saturating_sub(1) {
+            return Ok((session.search_after(position.uid).await?, true));
+        }
+        let uids = session.search_between(position.uid, end).await?;
+        if !uids.is_empty() {
+            return Ok((uids, false));
+        }
+        position.uid = end;
+        if !ask.has_time() {
+            return Ok((uids, false));
+        }
+    }
+}
+
+/// The latest messages that arrived on a day or later, in order, and whether there are more.
+async fn listed(
+    session: &mut Session,
+    mailbox: Mailbox,
+    since: DateTime<Utc>,
+) -> Result<(Vec<u32>, bool), LookError> {
+    let last = mailbox.uid_next.saturating_sub(1);
+    let mut pending = Vec::new();
+    if mailbox.exists <= WINDOW {
+        pending = session.search_since(since, 0, last).await?;
+    } else {
+        // From the last one back: whatever is this far behind is not read any more.
+        let mut end = last;
+        for _ in 0..MOST_WINDOWS {
+            let begin = end.saturating_sub(WINDOW);
+            let mut found = session.search_since(since, begin, end).await?;
+            found.append(&mut pending);
+            pending = found;
+            end = begin;
+            if end == 0 || pending.len() > MOST_PENDING {
+                break;
+            }
+        }
+        if end > 0 && pending.len() <= MOST_PENDING {
+            return Ok((pending, true));
+        }
+    }
+    let cut = pending.len() > MOST_PENDING;
+    pending.drain(..pending.len().saturating_sub(MOST_PENDING));
+    Ok((pending, cut))
 }
 
 impl Listener for ImapOptions {

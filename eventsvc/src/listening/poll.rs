@@ -276,7 +276,7 @@ impl PollOptions {
             }
         }
         let position = serde_json::to_value(&position).unwrap_or_default();
-        Ok(Look { items, position, again, note: None, renew_at: None })
+        Ok(Look { items, position, again, ..Look::default() })
     }
 }
 

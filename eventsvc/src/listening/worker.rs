@@ -1,6 +1,9 @@
 //! Looks at sources when they are due, and commits what was found.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use chrono::Utc;
 use servicekit::PeerError;
@@ -132,12 +135,13 @@ impl Worker {
         tx.commit().await?;
         let Some(claimed) = claimed else { return Ok(false) };
         let found = self.look(&claimed).await;
-        if let Err(error) = &found {
+        let wrong = found.as_ref().map_or_else(Some, |look| look.failed.as_ref());
+        if let Some(error) = wrong {
             let (system, source) = (&claimed.system, claimed.source_id);
-            tracing::info!(source.id = %source, %system, %error, "a look at a source found nothing");
+            tracing::info!(source.id = %source, %system, %error, "a look at a source broke off");
         }
         metrics::counter!("eventsvc_looks_total", "system" => claimed.system.clone(),
-            "outcome" => if found.is_ok() { "ok" } else { "failed" })
+            "outcome" => if wrong.is_none() { "ok" } else { "failed" })
         .increment(1);
         self.commit(&claimed, found).await?;
         Ok(true)
@@ -152,6 +156,8 @@ impl Worker {
         let listener = listener.ok_or_else(|| LookError::Never("nothing to look at".into()))?;
         let listener = listener.map_err(LookError::Never)?;
         let limit = Duration::from_secs(self.app.limits.lease_seconds.into()).mul_f32(0.8);
+        // What is begun by then is two requests at most, and has the rest to end in.
+        let until = Instant::now() + limit / 6;
         let work = async {
             let fields = match claimed.credential_id {
                 None => std::collections::BTreeMap::new(),
@@ -176,6 +182,7 @@ impl Worker {
                 fields,
                 now: self.app.clock.now(),
                 rung: claimed.rung,
+                until,
             };
             listener.look(&ask, claimed.position.as_ref()).await
         };
@@ -209,13 +216,15 @@ impl Worker {
                     .filter(|row| row.verified_by == RECOVERED && new.contains(&row.delivery_id))
                     .collect();
                 let note = record(&mut tx, claimed.source_id, &recovered, look.note).await?;
+                let failed = look.failed.as_ref().map(|error| failed(claimed, error));
+                let again = failed.as_ref().map_or(look.again.as_secs_f64(), |failed| failed.again);
                 let done = Done {
-                    again: look.again.as_secs_f64(),
+                    again,
                     found: new.len() as i64,
                     recovered: recovered.len() as i64,
                     note,
                     renew_at: look.renew_at,
-                    error: None,
+                    error: failed.and_then(|failed| failed.error),
                 };
                 (done, rows.into_iter().filter(|row| new.contains(&row.delivery_id)).collect())
             }

@@ -160,10 +160,20 @@ pub(crate) async fn unused(
     Ok(if stored::uses(tx, own).await? { None } else { Some(own) })
 }
 
-/// Deletes a secret that no trigger uses any more (see [`unused`]). That may fail without harm: nobody is granted it then.
-pub(crate) async fn discard<S>(app: &App, caller: &Caller<S>, own: CredentialId) {
-    let done = app.credsvc.delete(caller.tenant, caller.token(), own).await;
-    if let Err(error) = done {
-        tracing::info!(credential.id = %own, %error, "a signing secret that is used no more was not deleted");
+/// Takes a secret that no trigger uses any more (see [`unused`]) back from the one it was made for, and deletes it. It stays
+/// where an agent, or anything else, was granted it meanwhile; that anything else fails does no harm.
+pub(crate) async fn discard<S>(app: &App, caller: &Caller<S>, id: TriggerId, own: CredentialId) {
+    let done = async {
+        app.credsvc.take_back(caller.tenant, id, own).await?;
+        app.credsvc.delete(caller.tenant, caller.token(), own).await
+    };
+    match done.await {
+        Err(error) if error.status() == Some(409) => {
+            tracing::debug!(credential.id = %own, "a signing secret stays: it was granted to others");
+        }
+        Err(error) => {
+            tracing::info!(credential.id = %own, %error, "a signing secret that is used no more was not deleted");
+        }
+        Ok(()) => {}
     }
 }

@@ -75,6 +75,24 @@ pub(crate) struct Refire {
     pub now: DateTime<Utc>,
 }
 
+/// Firings of the tenant's (`$1`), as `f`, with their trigger `t` and their delivery `d`.
+macro_rules! refires {
+    ($and:tt, $($argument:expr),* $(,)?) => {
+        sqlx::query_as!(
+            Refire,
+            r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
+                  t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
+                  d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
+           from eventsvc.firing f
+           join eventsvc.trigger t on t.trigger_id = f.trigger_id
+           join eventsvc.delivery d on d.delivery_id = f.delivery_id
+           where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1"# + $and,
+            $($argument),*
+        )
+    };
+}
+
 /// Locks the firings of a delivery whose triggers the caller sees.
 pub(crate) async fn lock_of_delivery(
     tx: &mut TenantTx,
@@ -82,16 +100,8 @@ pub(crate) async fn lock_of_delivery(
     delivery: DeliveryId,
 ) -> Result<Vec<Refire>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_as!(
-        Refire,
-        r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
-                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
-                  t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
-                  d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
-           from eventsvc.firing f
-           join eventsvc.trigger t on t.trigger_id = f.trigger_id
-           join eventsvc.delivery d on d.delivery_id = f.delivery_id
-           where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1 and f.delivery_id = $2
+    refires!(
+        r#" and f.delivery_id = $2
              and ($3 or t.owner_id = $4 or (t.scope = 'team' and t.team_id = any($5)))
            order by f.event_id
            for update of f"#,
@@ -111,16 +121,8 @@ pub(crate) async fn lock_held(
     event: EventId,
 ) -> Result<Option<Refire>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_as!(
-        Refire,
-        r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
-                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
-                  t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
-                  d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
-           from eventsvc.firing f
-           join eventsvc.trigger t on t.trigger_id = f.trigger_id
-           join eventsvc.delivery d on d.delivery_id = f.delivery_id
-           where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1 and f.event_id = $2 and f.status = 'held'
+    refires!(
+        r#" and f.event_id = $2 and f.status = 'held'
              and not t.paused
              and not exists (
                  select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)
@@ -139,16 +141,8 @@ pub(crate) async fn lock_queued(
     limit: i64,
 ) -> Result<Vec<Refire>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_as!(
-        Refire,
-        r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
-                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
-                  t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
-                  d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
-           from eventsvc.firing f
-           join eventsvc.trigger t on t.trigger_id = f.trigger_id
-           join eventsvc.delivery d on d.delivery_id = f.delivery_id
-           where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1 and f.trigger_id = $2 and f.status = 'queued'
+    refires!(
+        r#" and f.trigger_id = $2 and f.status = 'queued'
            order by f.event_id limit $3
            for update of f skip locked"#,
         tenant as _,
@@ -162,16 +156,8 @@ pub(crate) async fn lock_queued(
 /// All that went along with a firing, itself included, in the order in which it came.
 pub(crate) async fn together(tx: &mut TenantTx, lead: EventId) -> Result<Vec<Refire>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_as!(
-        Refire,
-        r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
-                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
-                  t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
-                  d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
-           from eventsvc.firing f
-           join eventsvc.trigger t on t.trigger_id = f.trigger_id
-           join eventsvc.delivery d on d.delivery_id = f.delivery_id
-           where f.tenant_id = $1 and t.tenant_id = $1 and d.tenant_id = $1
+    refires!(
+        r#"
              and f.event_id in (
                  select $2::uuid union all
                  select m.event_id from eventsvc.firing m

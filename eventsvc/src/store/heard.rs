@@ -29,6 +29,14 @@ pub(crate) enum News {
 }
 
 impl Word {
+    /// Whether nothing will follow.
+    pub(crate) fn is_the_end(&self) -> bool {
+        match self.news {
+            News::Status(status) => status.terminal(),
+            News::Refused(_) => true,
+        }
+    }
+
     fn status(&self) -> Option<&'static str> {
         match &self.news {
             News::Status(status) => Some(status.as_str()),

@@ -26,18 +26,28 @@ pub(crate) struct Row {
     pub owner_id: UserId,
 }
 
-/// All triggers of the source with this id, or of the source of the trigger with this id; oldest first.
-pub(crate) async fn find(tx: &mut SystemTx, id: Uuid) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as!(
-        Row,
-        r#"select s.tenant_id as "tenant_id: TenantId", s.source_id as "source_id: SourceId", s.system,
-                  s.credential_id as "credential_id: CredentialId", s.options as source_options,
+/// Triggers, each with what its source says, behind a `from` that calls them `t`.
+macro_rules! rows {
+    ($from:tt, $($argument:expr),* $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"select t.tenant_id as "tenant_id: TenantId", t.source_id as "source_id: SourceId", t.system,
+                  t.credential_id as "credential_id: CredentialId", t.options as source_options,
                   t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.input, t.flow,
                   t.respond_seconds, t.active,
                   (t.paused or exists (
                       select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)) as "paused!",
                   t.owner_id as "owner_id: UserId"
-           from eventsvc.source s
+               "# + $from,
+            $($argument),*
+        )
+    };
+}
+
+/// All triggers of the source with this id, or of the source of the trigger with this id; oldest first.
+pub(crate) async fn find(tx: &mut SystemTx, id: Uuid) -> Result<Vec<Row>, sqlx::Error> {
+    rows!(
+        r#"from eventsvc.source s
            join eventsvc.trigger t on t.source_id = s.source_id and t.deleted_at is null
            where s.system in ('webhook', 'github', 'slack', 'stripe', 'hubspot', 'gmail')
              and s.source_id = coalesce(
@@ -64,16 +74,8 @@ pub(crate) async fn of_triggers(
     tenants: &[Uuid],
     ids: &[Uuid],
 ) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as!(
-        Row,
-        r#"select t.tenant_id as "tenant_id: TenantId", t.source_id as "source_id: SourceId", t.system,
-                  t.credential_id as "credential_id: CredentialId", t.options as source_options,
-                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.input, t.flow,
-                  t.respond_seconds, t.active,
-                  (t.paused or exists (
-                      select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)) as "paused!",
-                  t.owner_id as "owner_id: UserId"
-           from eventsvc.trigger t
+    rows!(
+        r#"from eventsvc.trigger t
            where t.tenant_id = any($1) and t.trigger_id = any($2) and t.deleted_at is null"#,
         tenants,
         ids,
@@ -84,16 +86,8 @@ pub(crate) async fn of_triggers(
 
 /// What hears of these tenants' own events, by source and then oldest first.
 pub(crate) async fn on_bus(tx: &mut SystemTx, tenants: &[Uuid]) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as!(
-        Row,
-        r#"select t.tenant_id as "tenant_id: TenantId", t.source_id as "source_id: SourceId", t.system,
-                  t.credential_id as "credential_id: CredentialId", t.options as source_options,
-                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.input, t.flow,
-                  t.respond_seconds, t.active,
-                  (t.paused or exists (
-                      select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)) as "paused!",
-                  t.owner_id as "owner_id: UserId"
-           from eventsvc.trigger t
+    rows!(
+        r#"from eventsvc.trigger t
            where t.tenant_id = any($1) and t.system = 'nats' and t.deleted_at is null
            order by t.source_id, t.trigger_id"#,
         tenants,
@@ -108,16 +102,8 @@ pub(crate) async fn of_source(
     source: SourceId,
 ) -> Result<Vec<Row>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_as!(
-        Row,
-        r#"select t.tenant_id as "tenant_id: TenantId", t.source_id as "source_id: SourceId", t.system,
-                  t.credential_id as "credential_id: CredentialId", t.options as source_options,
-                  t.trigger_id as "trigger_id: TriggerId", t.target_kind, t.target_id, t.filter, t.input, t.flow,
-                  t.respond_seconds, t.active,
-                  (t.paused or exists (
-                      select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system)) as "paused!",
-                  t.owner_id as "owner_id: UserId"
-           from eventsvc.trigger t
+    rows!(
+        r#"from eventsvc.trigger t
            where t.tenant_id = $1 and t.source_id = $2 and t.deleted_at is null
            order by t.trigger_id"#,
         tenant as _,

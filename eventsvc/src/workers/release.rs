@@ -45,7 +45,7 @@ async fn release(app: &App, tenant: TenantId, event: EventId) -> anyhow::Result<
     } else if held.flow.is_some() {
         store::firing::queue(&mut tx, event).await?;
     } else {
-        match refire::given(&Again::alone(&held)).await {
+        match refire::given(tenant, &Again::alone(&held)).await {
             Ok(given) => {
                 refire::fire(&mut tx, &held, &given, "released", None).await?;
             }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use shared_models::{
-    AgentId, Role, RunId, RunStatus, TriggerId, Usage,
+    AgentId, Role, RunId, RunMode, RunStatus, TriggerId, Usage,
     events::{
         run::{RunFinished, RunRef, RunStarted},
         trigger::TriggerFired,
@@ -32,6 +32,7 @@ fn by_hand(agent: AgentId) -> RunFinished {
         trigger_id: None,
         event_id: None,
         attempt: 0,
+        mode: RunMode::Live,
     };
     finished(run)
 }

@@ -201,3 +201,33 @@ async fn a_secret_that_another_trigger_was_given_as_well_stays_when_its_first_on
     assert_eq!(world.vault.lock().unwrap().credentials.len(), stored);
     world.mine().delete(&format!("/v1/triggers/{also}")).await.expect(204);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_an_agent_was_given_as_well_stays_the_agents() {
+    let world = World::start().await;
+    for way in ["delete", "rotate", "patch"] {
+        let (hook, _) = world.trigger(json!({})).await;
+        let own = world.credential_of(hook).await.as_str().unwrap().to_owned();
+        let agents = (world.agent.to_string(), own.clone());
+        world.vault.lock().unwrap().grants.insert(agents.clone());
+
+        let path = format!("/v1/triggers/{hook}");
+        match way {
+            "delete" => drop(world.mine().delete(&path).await.expect(204)),
+            "rotate" => {
+                let rotate = format!("{path}/rotate-secret");
+                drop(world.mine().post(&rotate, &json!({})).await.expect(200));
+            }
+            _ => {
+                let patch = json!({ "credential_id": null });
+                drop(world.mine().patch(&path, &patch).await.expect(200));
+            }
+        }
+
+        let vault = world.vault.lock().unwrap();
+        assert!(vault.credentials.contains_key(&own), "{way}");
+        assert!(vault.grants.contains(&agents), "{way}");
+        let triggers = (hook.to_string(), own);
+        assert!(!vault.grants.contains(&triggers), "{way}: it was taken back from the trigger");
+    }
+}

@@ -11,7 +11,7 @@ use axum::Router;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use eventsvc::{
     App, Apps, Config, Limits, Providers,
-    intake::System,
+    intake::{Pace, System},
     verify::{Scheme, Secret, Verify},
 };
 use futures::StreamExt as _;
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use servicekit::{AuthConfig, Lifecycle, ServiceConfig, egress::EgressPolicy};
 use sha2::Sha256;
 use shared_models::{
-    AgentId, CredentialId, MessageId, RunId, Service, SwarmId, TenantId, TriggerId,
+    AgentId, CredentialId, MessageId, RunId, RunMode, Service, SwarmId, TenantId, TriggerId,
     events::{Envelope, Event, run::RunRef, trigger::TriggerFired},
 };
 use testkit::{
@@ -53,6 +53,9 @@ fn apps() -> Apps {
     Apps { secrets: systems.into_iter().map(|system| (system, secret())).collect() }
 }
 
+/// How often one address may come.
+pub(crate) const PACE: Pace = Pace { per_second: 1, burst: 3 };
+
 /// What the vault's stand-in holds.
 #[derive(Debug, Default)]
 pub(crate) struct Vault {
@@ -66,6 +69,8 @@ pub(crate) struct Vault {
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
     pub known: BTreeMap<String, (Value, BTreeSet<String>)>,
+    /// What every run did to the world.
+    pub effects: Vec<Value>,
     pub down: bool,
 }
 
@@ -130,6 +135,7 @@ impl World {
             engine_url: engine.url().parse().unwrap(),
             public_url: Some(PUBLIC_URL.parse().unwrap()),
             trusted_proxies: Vec::new(),
+            pace: Some(PACE),
             egress: EgressPolicy::parse("127.0.0.1").unwrap(),
             providers: Providers {
                 gmail: gmail.url().parse().unwrap(),
@@ -352,5 +358,6 @@ pub(crate) fn run_of(fired: &TriggerFired) -> RunRef {
         trigger_id: Some(fired.trigger_id),
         event_id: Some(fired.event_id),
         attempt: fired.attempt,
+        mode: RunMode::Live,
     }
 }

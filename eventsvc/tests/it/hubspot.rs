@@ -148,3 +148,67 @@ async fn what_cannot_be_reconciled_is_refused_by_name() {
     let failing = until(&world, id, "a failure", |l| l["failures"] == 1).await;
     assert!(failing["last_error"].as_str().unwrap().starts_with("the credential is refused"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_edited_while_it_is_being_read_hides_nothing() {
+    let world = World::start().await;
+    let id = hubspot(&world, json!({})).await;
+    began(&world, id, "2 hours").await;
+    let before = (now() - 3600) * 1000;
+    for contact in 0..230 {
+        world.hubspot.create(contact, before + contact);
+    }
+    // Between the pages, what was read already moves to the end, and everything behind it a place forward.
+    for (after, contact) in [(1, 3), (1, 4), (2, 60), (3, 110)] {
+        world.hubspot.touch_after(after, contact, before + 1_800_000 + contact);
+    }
+
+    look(&world, id).await;
+    eventually_within(PATIENCE, "all of them", async || {
+        (listener(&world, id).await["recovered"] == 230).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_before_an_error_is_kept_and_the_error_is_told() {
+    let world = World::start().await;
+    let only = json!({ "subscriptions": ["contact.creation"], "grace_seconds": 0, "interval_seconds": 3600 });
+    let id = hubspot(&world, json!({ "options": { "reconcile": only } })).await;
+    began(&world, id, "2 hours").await;
+    let before = (now() - 3600) * 1000;
+    for contact in 0..120 {
+        world.hubspot.create(contact, before + contact);
+    }
+
+    world.hubspot.fail_with(&[200, 503]);
+    look(&world, id).await;
+    let failing = until(&world, id, "an error", |l| l["failures"] == 1).await;
+    assert_eq!(failing["last_error"], "the provider answered HTTP 503");
+    assert_eq!((&failing["recovered"], &failing["state"]), (&json!(50), &json!("failing")));
+    look(&world, id).await;
+
+    let after = until(&world, id, "the rest", |l| l["recovered"] == 120).await;
+    assert_eq!((&after["failures"], &after["last_error"]), (&json!(0), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_a_type_of_the_accounts_own_are_found_too() {
+    let world = World::start().await;
+    let own = json!({ "subscriptions": ["2-346.creation"], "grace_seconds": 0, "interval_seconds": 3600 });
+    let id = hubspot(&world, json!({ "options": { "reconcile": own } })).await;
+    began(&world, id, "2 hours").await;
+    let before = (now() - 3600) * 1000;
+    let told = world.hubspot.create_own("2-346", 1, before);
+    let lost = world.hubspot.create_own("2-346", 2, before + 5);
+
+    deliver(&world, &id.to_string(), &[told]).await.remove(0).expect(202);
+    look(&world, id).await;
+    until(&world, id, "what was lost", |l| l["recovered"] == 1).await;
+
+    let found = payloads(&world).await;
+    assert_eq!(found.len(), 2);
+    for field in ["subscriptionType", "objectTypeId", "objectId", "occurredAt", "portalId"] {
+        assert_eq!(found[1][field], lost[field], "{field}");
+    }
+}

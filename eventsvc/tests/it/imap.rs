@@ -177,3 +177,47 @@ async fn a_server_at_an_address_that_may_not_be_reached_is_not_connected_to() {
     assert_eq!(failing["last_error"], "127.0.0.2 is not a public address");
     assert_eq!(imap.sessions(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_mail_than_one_answer_can_name_is_read_window_by_window() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    // Numbers of seven digits, and after the first look a gap wider than a window.
+    imap.leap(1_000_000);
+    imap.receive(now(), &mail(0));
+    let id = mailbox(&world, &imap, json!({})).await;
+    began(&world, id).await;
+    imap.leap(2_000_000);
+    for n in 1..=70_000 {
+        imap.receive(now(), &mail(n));
+    }
+
+    look(&world, id).await;
+    let after = until(&world, id, "the first of it", |l| l["found"].as_i64() >= Some(60)).await;
+
+    assert_eq!(after["failures"], 0, "{after}");
+    let path = format!("/v1/triggers/{id}");
+    world.mine().patch(&path, &json!({ "active": false })).await.expect(200);
+    let found = payloads(&world).await;
+    let first: Vec<String> = (1..=60).map(|n| format!("number {n}")).collect();
+    assert_eq!(subjects(&found)[..60], first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_mailbox_that_is_numbered_anew_is_listed_from_its_end() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    let old = now() - chrono::Duration::days(30);
+    for n in 0..90_000 {
+        imap.receive(old, &mail(n));
+    }
+    let id = mailbox(&world, &imap, json!({})).await;
+    began(&world, id).await;
+    for n in 0..3 {
+        imap.receive(now(), &mail(100_000 + n));
+    }
+    imap.renumber();
+
+    look(&world, id).await;
+    until(&world, id, "the three", |l| l["found"] == 3).await;
+    let found = payloads(&world).await;
+    assert_eq!(subjects(&found), ["number 100000", "number 100001", "number 100002"]);
+}

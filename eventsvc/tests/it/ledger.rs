@@ -76,6 +76,49 @@ async fn the_timeline_goes_on_to_the_end_of_the_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_timeline_shows_what_the_run_did_to_the_world() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    let accepted = world.send(hook, &json!({})).await.expect(202);
+    let engine = world.engine().await;
+    let fired = engine.take(1).await.remove(0).data;
+    let (run, tenant) = (run_of(&fired), world.owner.tenant);
+    let effect = |call: &str, state: &str, at: &str| {
+        json!({ "path": [], "call_id": call, "tool_name": "refund", "effect": "unsafe", "state": state,
+            "idempotency_key": "k", "reason": null, "answered_by": null, "intended_at": at, "sent_at": at, "ended_at": null })
+    };
+    // One long after the run began, one that was only intended.
+    let mut intended = effect("b", "intended", "2999-01-01T00:00:01.000Z");
+    intended["sent_at"] = Value::Null;
+    world.agents.lock().unwrap().effects =
+        vec![effect("a", "in_doubt", "2999-01-01T00:00:00.000Z"), intended];
+
+    engine.tell(tenant, &RunStarted { run }).await;
+    let delivery = eventually("the run in the timeline", async || {
+        let delivery = world.delivery(&accepted).await;
+        (delivery["timeline"].as_array().unwrap().len() == 8).then_some(delivery)
+    })
+    .await;
+
+    assert_eq!(steps(&delivery)[5..], ["run_started", "effect", "effect"]);
+    let [first, second] = [&delivery["timeline"][6], &delivery["timeline"][7]];
+    assert_eq!(
+        (&first["run_id"], &first["event_id"]),
+        (&json!(run.run_id), &json!(fired.event_id))
+    );
+    assert_eq!(
+        (&first["detail"]["call_id"], &first["detail"]["state"]),
+        (&json!("a"), &json!("in_doubt"))
+    );
+    assert_eq!(second["at"], "2999-01-01T00:00:01.000Z");
+    assert_eq!(delivery["effects_unknown"], Value::Null);
+    // Without the engine the rest is told all the same.
+    world.agents.lock().unwrap().down = true;
+    let delivery = world.delivery(&accepted).await;
+    assert_eq!((steps(&delivery).len(), &delivery["effects_unknown"]), (6, &json!(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn news_that_come_out_of_order_leave_an_ended_run_ended() {
     let world = World::start().await;
     let hook = world.open_trigger(json!({})).await;

@@ -162,3 +162,63 @@ async fn triggers_of_one_person_with_the_same_credential_and_options_share_a_sou
         delivery["firings"].as_array().unwrap().iter().map(|f| &f["status"]).collect();
     assert_eq!(answers, ["fired", "filtered"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expression_can_tell_repetitions() {
+    let world = World::start().await;
+    let told_by = "payload.kind + ':' + string(payload.n) + ':' + headers['x-shop-id']";
+    let options = json!({ "dedupe": { "expression": told_by } });
+    let hook = world.open_trigger(json!({ "options": options })).await;
+    let send = async |shop: &str, body: serde_json::Value| {
+        let api = Api::router(world.router.clone()).header("x-shop-id", shop);
+        api.post(&format!("/v1/hooks/{hook}"), &body).await
+    };
+
+    let first = send("a", json!({ "kind": "paid", "n": 7, "try": 1 })).await.expect(202);
+    let again = send("a", json!({ "kind": "paid", "n": 7, "try": 2 })).await.expect(200);
+    send("b", json!({ "kind": "paid", "n": 7 })).await.expect(202);
+    send("a", json!({ "kind": "paid", "n": 8 })).await.expect(202);
+    // What has no such id is no repetition of anything.
+    send("a", json!({ "kind": "paid" })).await.expect(202);
+    send("a", json!({ "kind": "paid" })).await.expect(202);
+
+    assert_eq!(again, json!({ "status": "duplicate" }));
+    assert_eq!(world.delivery(&first).await["dedupe_key"], "paid:7:a");
+    let patch = json!({ "options": { "dedupe": { "expression": "payload.n +" } } });
+    let refused = world.mine().patch(&format!("/v1/triggers/{hook}"), &patch).await;
+    assert_eq!(refused.refusal(), (422, "validation_failed"));
+    assert_eq!(refused.body["errors"][0]["pointer"], "/options/dedupe/expression");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_delivers_too_often_is_told_when_to_come_back() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    let api = Api::router(world.router.clone());
+    let path = format!("/v1/hooks/{hook}");
+    let from = async |peer: &str, forwarded: &str, path: &str| {
+        let api = api.from_peer(peer).header("x-forwarded-for", forwarded);
+        api.post(path, &json!({})).await
+    };
+    // So many at once that, however slow this machine is, there is no room for all of them.
+    let flood = async |peer: &str, forwarded: &str| {
+        let all = (0..60).map(|_| from(peer, forwarded, &path));
+        let replies = futures::future::join_all(all).await;
+        replies.into_iter().find(|reply| reply.status == 429)
+    };
+
+    // What an address comes for does not matter.
+    for path in [path.as_str(), "/v1/hooks/nowhere", "/v1/hooks/github"] {
+        assert_ne!(from("203.0.113.9", "", path).await.status, 429, "{path}");
+    }
+    let refused = flood("203.0.113.9", "198.51.100.1").await.expect("a refusal");
+    assert_eq!(refused.refusal(), (429, "rate_limited"));
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=2).contains(&wait), "{wait}");
+    // Others are not held up: another address, one behind a proxy of ours, and the proxy itself in nobody's name.
+    from("203.0.113.10", "", &path).await.expect(202);
+    from("127.0.0.1", "198.51.100.7", &path).await.expect(202);
+    assert!(flood("127.0.0.1", "").await.is_none());
+    let behind = flood("127.0.0.1", "198.51.100.7").await.expect("a refusal behind the proxy");
+    assert_eq!(behind.refusal(), (429, "rate_limited"));
+}

@@ -61,10 +61,18 @@ fn answer_as_vault(vault: &mut Vault, request: &Stubbed) -> Answer {
             )
         }
         ("DELETE", ["tenant", _, "credentials", id]) if for_a_person => {
+            let in_use = vault.grants.iter().any(|(_, credential)| credential == id);
+            if in_use && !request.query.contains("force=true") {
+                return problem(409, "credential_in_use");
+            }
             match vault.credentials.remove(*id) {
                 Some(_) => Answer::Raw(204, Vec::new(), Vec::new()),
                 None => problem(404, "not_found"),
             }
+        }
+        ("DELETE", ["internal", "grants", "trigger", id, credential]) => {
+            vault.grants.remove(&((*id).to_owned(), (*credential).to_owned()));
+            Answer::Raw(204, Vec::new(), Vec::new())
         }
         ("DELETE", ["internal", "grants", "trigger", id]) => {
             vault.grants.retain(|(grantee, _)| grantee != id);
@@ -81,6 +89,9 @@ pub(crate) async fn engine_stub(agents: Arc<Mutex<Agents>>) -> Stub {
             return problem(503, "unavailable");
         }
         let id = request.path.rsplit('/').next().unwrap();
+        if request.path.starts_with("/internal/runs/") && id == "effects" {
+            return Answer::Json(200, json!({ "items": agents.effects }));
+        }
         if request.path.starts_with("/internal/runs/") {
             let said =
                 json!({ "run_id": id, "status": "succeeded", "output": "42", "error": null });

@@ -1,5 +1,7 @@
 //! The search itself: pages of what was modified, in the order in which it was, and what happened to each.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -7,14 +9,12 @@ use serde_json::{Map, Value, json};
 use super::{KINDS, Position, Walk, Wanted, about};
 use crate::listening::{Ask, Item, LookError, account::address};
 
-/// Objects in one page of a search.
-const PAGE: usize = 100;
-/// Pages read in one look; the rest is read in the next, at once.
-const MOST_PAGES: usize = 3;
-/// A search shows no more than this, however it is paged.
-const CEILING: usize = 10_000;
-/// Objects whose history is read at once.
-const HISTORIES: usize = 50;
+/// Objects in one page of a search: as many as a history is read of at once.
+const PAGE: usize = 50;
+/// What is enough for one look; the rest is read in the next, at once.
+const MOST_ITEMS: usize = 1000;
+/// By what objects are told apart, everywhere.
+const ID: &str = "hs_object_id";
 /// What was modified may be found so much later.
 const OVERLAP: i64 = 10 * 60;
 
@@ -23,6 +23,13 @@ struct Object {
     id: i64,
     created_at: Option<DateTime<Utc>>,
     modified_ms: i64,
+}
+
+impl Object {
+    /// The same object, modified once more, is to be looked at once more.
+    fn key(&self) -> (i64, i64) {
+        (self.id, self.modified_ms)
+    }
 }
 
 /// Which changes count.
@@ -39,86 +46,99 @@ impl Window {
 }
 
 /// Reads on in a kind of object; says whether that was all of it. The position is moved page by page.
+///
+/// Pages are told by what they begin with, never by a number: an object that is modified meanwhile moves to the end, and
+/// hides nothing. Where more than a page was modified in one millisecond, that millisecond is read by the objects' ids.
 pub(super) async fn walk(
     ask: &Ask,
-    (kind, wanted): (&'static str, &Wanted),
+    (kind, wanted): (&str, &Wanted),
     grace: chrono::Duration,
     position: &mut Position,
     items: &mut Vec<Item>,
 ) -> Result<bool, LookError> {
     let limit = ask.now - grace;
-    let read_until = position.read_until.get(kind).copied().unwrap_or(position.begun_at);
+    let read_until = position.read_until(kind);
     let from = read_until - chrono::Duration::seconds(OVERLAP);
     let window = Window { from: from.max(position.begun_at), until: limit };
     let portal = position.proof.account.clone();
-    let mut walk = position
-        .walks
-        .get(kind)
-        .copied()
-        .unwrap_or(Walk { until: limit, at: from.timestamp_millis() });
-    let (begun, mut after, mut last) = (walk.at, None::<usize>, walk.at);
-    for page in 1.. {
-        let (objects, next) = search(ask, kind, begun, after).await?;
-        for part in objects.chunks(HISTORIES) {
-            let found = changes(ask, (kind, wanted), part, window).await?;
-            items.extend(found.into_iter().map(|change| change.item(&portal)));
-        }
-        last = objects.last().map_or(last, |object| object.modified_ms.max(last));
+    let begun = Walk { until: limit, at: from.timestamp_millis(), after: None };
+    let mut walk = position.walks.get(kind).copied().unwrap_or(begun);
+    let mut seen = HashSet::new();
+    loop {
+        let objects = search(ask, kind, walk).await?;
+        let next = walk.behind(&objects)?;
+        // The last of a page stands at the beginning of the next as well.
+        let new: Vec<Object> = objects.into_iter().filter(|one| seen.insert(one.key())).collect();
+        let found = changes(ask, (kind, wanted), &new, window).await?;
+        items.extend(found.into_iter().map(|change| change.item(&portal)));
         let Some(next) = next else {
             position.read_until.insert(kind.into(), walk.until.max(read_until));
             position.walks.remove(kind);
             return Ok(true);
         };
-        let shown = next >= CEILING;
-        // Behind the last page that a search shows there is only what was modified in the same moment.
-        walk.at = if shown && last == begun { begun + 1 } else { last };
-        if walk.at > begun {
-            position.walks.insert(kind.into(), walk);
+        walk = next;
+        position.walks.insert(kind.into(), walk);
+        if !ask.has_time() || items.len() >= MOST_ITEMS {
+            return Ok(false);
         }
-        if shown || page >= MOST_PAGES && last > begun {
-            break;
-        }
-        after = Some(next);
     }
-    Ok(false)
 }
 
-/// A page of what was modified since, and where the next begins.
-async fn search(
-    ask: &Ask,
-    kind: &str,
-    since: i64,
-    after: Option<usize>,
-) -> Result<(Vec<Object>, Option<usize>), LookError> {
+impl Walk {
+    /// Where to read on behind a page; nowhere when it was the last.
+    fn behind(self, page: &[Object]) -> Result<Option<Self>, LookError> {
+        let again =
+            || LookError::Later("HubSpot shows what comes before as what comes next".into(), None);
+        let full = page.len() >= PAGE;
+        let Some(last) = page.last().filter(|_| full) else {
+            // All of that moment: on with the next.
+            return Ok(self.after.map(|_| Self { at: self.at + 1, after: None, ..self }));
+        };
+        match self.after {
+            Some(id) if last.id > id => Ok(Some(Self { after: Some(last.id), ..self })),
+            None if last.modified_ms > self.at => Ok(Some(Self { at: last.modified_ms, ..self })),
+            None if last.modified_ms == self.at => Ok(Some(Self { after: Some(0), ..self })),
+            _ => Err(again()),
+        }
+    }
+}
+
+/// A page of what was modified.
+async fn search(ask: &Ask, kind: &str, walk: Walk) -> Result<Vec<Object>, LookError> {
     let modified = if kind == "contact" { "lastmodifieddate" } else { "hs_lastmodifieddate" };
-    let mut body = json!({
-        "filterGroups": [{ "filters": [
-            { "propertyName": modified, "operator": "GTE", "value": since.to_string() }] }],
-        "sorts": [{ "propertyName": modified, "direction": "ASCENDING" }],
+    let at = walk.at.to_string();
+    let (filters, sort) = match walk.after {
+        None => (json!([{ "propertyName": modified, "operator": "GTE", "value": at }]), modified),
+        Some(id) => (
+            json!([{ "propertyName": modified, "operator": "EQ", "value": at },
+                   { "propertyName": ID, "operator": "GT", "value": id.to_string() }]),
+            ID,
+        ),
+    };
+    let body = json!({
+        "filterGroups": [{ "filters": filters }],
+        "sorts": [{ "propertyName": sort, "direction": "ASCENDING" }],
         "properties": [modified],
         "limit": PAGE,
     });
-    if let Some(after) = after {
-        body["after"] = after.to_string().into();
-    }
     let answer = post(ask, &format!("crm/v3/objects/{}/search", plural(kind)), &body).await?;
     let mut objects = Vec::new();
     for result in list(&answer, "results") {
         let time = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
         let modified: Option<DateTime<Utc>> =
             time(&result["properties"][modified]).or_else(|| time(&result["updatedAt"]));
-        let (Some(id), Some(modified)) = (id(result), modified) else { continue };
+        let (Some(id), Some(modified)) = (id(result), modified) else {
+            return Err(LookError::Never("HubSpot finds an object without an id or a time".into()));
+        };
         let created_at = time(&result["createdAt"]);
         objects.push(Object { id, created_at, modified_ms: modified.timestamp_millis() });
     }
-    let next = answer.pointer("/paging/next/after");
-    let next = next.and_then(|next| next.as_str().and_then(|text| text.parse().ok()));
-    Ok((objects, next))
+    Ok(objects)
 }
 
 /// One thing that happened to an object.
 pub(super) struct Change {
-    pub kind: &'static str,
+    pub kind: String,
     pub object: i64,
     pub at: DateTime<Utc>,
     /// Which property, what it is now, and who changed it; none for a creation.
@@ -129,10 +149,15 @@ impl Change {
     /// As the webhook would have said it.
     pub(super) fn item(self, portal: &str) -> Item {
         let event = if self.property.is_some() { "propertyChange" } else { "creation" };
+        let own = KINDS.iter().any(|known| known.0 == self.kind);
+        let named = if own { self.kind.as_str() } else { "object" };
         let mut payload = json!({
-            "subscriptionType": format!("{}.{event}", self.kind), "objectId": self.object,
+            "subscriptionType": format!("{named}.{event}"), "objectId": self.object,
             "occurredAt": self.at.timestamp_millis(), "portalId": portal.parse::<i64>().ok(), "recovered": true,
         });
+        if !own {
+            payload["objectTypeId"] = self.kind.into();
+        }
         if let Some((name, value, source)) = self.property {
             payload["propertyName"] = name.into();
             payload["propertyValue"] = value;
@@ -153,7 +178,7 @@ impl Change {
 /// What happened to some objects within the window.
 async fn changes(
     ask: &Ask,
-    (kind, wanted): (&'static str, &Wanted),
+    (kind, wanted): (&str, &Wanted),
     objects: &[Object],
     window: Window,
 ) -> Result<Vec<Change>, LookError> {
@@ -161,7 +186,12 @@ async fn changes(
     if wanted.creation {
         for object in objects {
             let created = object.created_at.filter(|at| window.has(*at));
-            found.extend(created.map(|at| Change { kind, object: object.id, at, property: None }));
+            found.extend(created.map(|at| Change {
+                kind: kind.into(),
+                object: object.id,
+                at,
+                property: None,
+            }));
         }
     }
     if !wanted.properties.is_empty() && !objects.is_empty() {
@@ -179,7 +209,7 @@ async fn changes(
                     let Some(at) = at.filter(|at| window.has(*at)) else { continue };
                     let source = version["sourceType"].clone();
                     let property = Some((name.clone(), version["value"].clone(), source));
-                    found.push(Change { kind, object, at, property });
+                    found.push(Change { kind: kind.into(), object, at, property });
                 }
             }
         }
@@ -194,8 +224,9 @@ async fn post(ask: &Ask, path: &str, body: &Value) -> Result<Value, LookError> {
     answer.ok_or_else(|| LookError::Never(format!("HubSpot knows no `{path}`")))
 }
 
-fn plural(kind: &str) -> &'static str {
-    KINDS.iter().find(|known| known.0 == kind).map_or("contacts", |known| known.1)
+/// In paths; a kind of the account's own stands there by its number.
+fn plural(kind: &str) -> &str {
+    KINDS.iter().find(|known| known.0 == kind).map_or(kind, |known| known.1)
 }
 
 fn id(value: &Value) -> Option<i64> {

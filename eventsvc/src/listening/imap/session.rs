@@ -62,6 +62,8 @@ impl Login {
 /// A mailbox as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Mailbox {
+    /// How many messages there are.
+    pub exists: u32,
     pub uid_validity: u32,
     pub uid_next: u32,
 }
@@ -138,8 +140,10 @@ impl Session {
         let name = mailbox.replace('\\', "\\\\").replace('"', "\\\"");
         let told = self.command(&format!("EXAMINE \"{name}\"")).await?;
         let find = |word: &str| told.iter().find_map(|told| number(&told.text, word));
+        // A server that does not say how many there are is believed to have many.
+        let exists = told.iter().find_map(|told| exists(&told.text)).unwrap_or(u32::MAX);
         match (find("UIDVALIDITY"), find("UIDNEXT")) {
-            (Some(uid_validity), Some(uid_next)) => Ok(Mailbox { uid_validity, uid_next }),
+            (Some(uid_validity), Some(uid_next)) => Ok(Mailbox { exists, uid_validity, uid_next }),
             _ => Err(LookError::Never("the server does not number its messages".into())),
         }
     }
@@ -153,12 +157,31 @@ impl Session {
         Ok(found)
     }
 
-    /// The messages that arrived on this day or later, in order.
+    /// The messages after one, up to another, in order.
+    pub(super) async fn search_between(
+        &mut self,
+        after: u32,
+        to: u32,
+    ) -> Result<Vec<u32>, LookError> {
+        let mut found = self.search(&format!("UID {}:{to}", after.saturating_add(1))).await?;
+        found.retain(|uid| (after + 1..=to).contains(uid));
+        Ok(found)
+    }
+
+    /// The messages after one, up to another, that arrived on this day or later, in order.
     pub(super) async fn search_since(
         &mut self,
         since: DateTime<Utc>,
+        after: u32,
+        to: u32,
     ) -> Result<Vec<u32>, LookError> {
-        self.search(&format!("SINCE {}", since.format("%-d-%b-%Y"))).await
+        let (from, day) = (after.saturating_add(1), since.format("%-d-%b-%Y"));
+        if from > to {
+            return Ok(Vec::new());
+        }
+        let mut found = self.search(&format!("UID {from}:{to} SINCE {day}")).await?;
+        found.retain(|uid| (from..=to).contains(uid));
+        Ok(found)
     }
 
     async fn search(&mut self, what: &str) -> Result<Vec<u32>, LookError> {
@@ -239,6 +262,11 @@ fn broken(error: Broken) -> LookError {
 /// How the command with this tag ended, if that is what is said.
 fn status(text: &str, tag: u32) -> Option<&str> {
     text.strip_prefix(&format!("a{tag} "))?.split_ascii_whitespace().next()
+}
+
+/// How many messages there are, if that is what is said.
+fn exists(text: &str) -> Option<u32> {
+    text.strip_prefix("* ")?.strip_suffix(" EXISTS")?.parse().ok()
 }
 
 /// A message in a response, if there is one.

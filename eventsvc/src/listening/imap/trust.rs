@@ -52,6 +52,7 @@ mod tests {
             fields: std::collections::BTreeMap::new(),
             now: chrono::DateTime::UNIX_EPOCH,
             rung: false,
+            until: std::time::Instant::now(),
         };
         let opened = Session::open(&ask, host, imap.port()).await;
         opened.map(drop).map_err(|error| error.to_string())

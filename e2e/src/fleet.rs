@@ -7,6 +7,7 @@ use std::{
 };
 
 use localdeps::{Home, Nats, Postgres};
+use nix::sys::signal::Signal;
 use shared_models::Service;
 use testkit::{Api, eventually_within};
 
@@ -142,7 +143,12 @@ impl Fleet {
 
     /// Where NATS keeps its streams.
     pub fn nats_store(&self) -> PathBuf {
-        self.home.state().join("nats")
+        self.state().join("nats")
+    }
+
+    /// Where the servers keep what they store and log.
+    pub fn state(&self) -> &Path {
+        self.home.state()
     }
 
     /// The folder with the services' logs.
@@ -163,6 +169,21 @@ impl Fleet {
     /// A secret of the deployment, by the name of its variable.
     pub fn secret(&self, name: &str) -> &str {
         &self.secrets[name]
+    }
+
+    /// Everything secret that the deployment was made with, by the name of its variable.
+    pub fn secrets(&self) -> &BTreeMap<String, String> {
+        &self.secrets
+    }
+
+    /// Tells every service to stop and waits until all have: they send what they still hold, spans too.
+    pub fn stop(&mut self) {
+        for process in self.processes.values() {
+            process.signal(Signal::SIGTERM);
+        }
+        for process in self.processes.values_mut() {
+            process.wait(Duration::from_secs(60));
+        }
     }
 
     /// Everything all services have logged.

@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod keys;
 mod models;
+mod needles;
 mod openai;
 mod paused;
 mod refusals;

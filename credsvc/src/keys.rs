@@ -4,12 +4,13 @@
 use dbutil::Db;
 use secrecy::SecretString;
 use shared_models::TenantId;
+use zeroize::Zeroizing;
 
 use crate::{
     Error,
     fields::Fields,
     store::{self, credential::Credential, provider_config::ProviderConfig},
-    vault::{TenantKey, Vault, VaultError, WrappedKey},
+    vault::{Sealed, TenantKey, Vault, VaultError, Whose, WrappedKey},
 };
 
 /// Cheap to clone.
@@ -50,8 +51,17 @@ impl Keys {
 
     /// The plaintext of a credential. Whoever calls this has decided that it may be used.
     pub(crate) async fn unseal(&self, credential: &Credential) -> Result<Fields, Error> {
-        let key = self.get(credential.tenant_id, credential.tenant_key_version).await?;
-        Fields::from_bytes(&key.open(&credential.whose(), &credential.sealed())?)
+        Fields::from_bytes(&self.open(&credential.whose(), &credential.sealed()).await?)
+    }
+
+    /// What was sealed, whatever it is.
+    pub(crate) async fn open(
+        &self,
+        whose: &Whose,
+        sealed: &Sealed,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let key = self.get(whose.tenant, sealed.tenant_key_version).await?;
+        Ok(key.open(whose, sealed)?)
     }
 
     /// The secret of a registered client.
@@ -59,8 +69,7 @@ impl Keys {
         &self,
         config: &ProviderConfig,
     ) -> Result<SecretString, Error> {
-        let key = self.get(config.tenant_id, config.tenant_key_version).await?;
-        let plain = key.open(&config.whose(), &config.sealed())?;
+        let plain = self.open(&config.whose(), &config.sealed()).await?;
         let text = std::str::from_utf8(&plain)
             .map_err(|_| anyhow::anyhow!("an opened client secret is no text"))?;
         Ok(text.into())

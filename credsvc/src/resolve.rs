@@ -19,8 +19,8 @@ use crate::{
     ledger::{Answer, Asked},
     origin::Origin,
     store::{
-        credential::{Credential, Health},
-        group::Found,
+        credential::Health,
+        group::{Found, Leasable},
     },
     vault::{TenantKey, Vault, VaultError},
 };
@@ -46,7 +46,7 @@ pub(crate) struct Ask {
 /// A secret, for a short while.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    pub(crate) credential: Credential,
+    pub(crate) credential: Leasable,
     pub(crate) fields: Fields,
     /// How long it is good at most, when that is known.
     pub(crate) lives: Option<TimeDelta>,
@@ -163,13 +163,14 @@ pub(crate) fn decide(
     if !granted || !owners {
         return Err(Error::NotGranted { credential: ask.credential, grantee: ask.grantee });
     }
-    check_usable(&credential, now)?;
-    check_host(&credential, ask.host.as_deref())?;
+    let (health, connection) = (credential.health, credential.connection);
+    check_usable(credential.id, health, credential.expires_at, connection, now)?;
+    check_host(&credential.allowed_hosts, ask.host.as_deref())?;
     let margin = if ask.spare { SPARE } else { TimeDelta::zero() };
     if credential.token_expires_at.is_some_and(|at| at - margin <= now) {
         return Ok(Answer::NeedsToken(credential.version));
     }
-    let (tenant, version) = (credential.tenant_id, credential.tenant_key_version);
+    let (tenant, version) = (credential.tenant_id, credential.sealed.tenant_key_version);
     if !usable {
         vault.forget(tenant, version);
         return Err(VaultError::NoTenantKey(version).into());
@@ -177,27 +178,31 @@ pub(crate) fn decide(
     let remembered = || vault.remembered(tenant, version);
     let given = key.filter(|key| key.is(tenant, version)).cloned();
     let Some(key) = given.or_else(remembered) else { return Ok(Answer::NeedsKey(version)) };
-    let fields = Fields::from_bytes(&key.open(&credential.whose(), &credential.sealed())?)?;
-    let fields = if credential.is_connection() { fields.only("access_token") } else { fields };
+    let fields = Fields::from_bytes(&key.open(&credential.whose(), &credential.sealed)?)?;
+    let fields = if connection { fields.only("access_token") } else { fields };
     let ends = [credential.expires_at, credential.token_expires_at].into_iter().flatten().min();
     let lives = ends.map(|at| at - now);
     Ok(Answer::Opened(Box::new(Resolved { credential, fields, lives })))
 }
 
-/// Whether it may be used now.
-pub(crate) fn check_usable(credential: &Credential, now: DateTime<Utc>) -> Result<(), Error> {
-    let id = credential.id;
-    match credential.health {
+/// Whether it may be used now. `connection`: its access token is got and renewed by us.
+pub(crate) fn check_usable(
+    id: CredentialId,
+    health: Health,
+    expires_at: Option<DateTime<Utc>>,
+    connection: bool,
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    match health {
         Health::Revoked => Err(Error::Revoked(id)),
-        _ if credential.expires_at.is_some_and(|at| at <= now) => Err(Error::Expired(id)),
-        Health::NeedsReconnect if credential.is_connection() => Err(Error::NeedsReconnect(id)),
+        _ if expires_at.is_some_and(|at| at <= now) => Err(Error::Expired(id)),
+        Health::NeedsReconnect if connection => Err(Error::NeedsReconnect(id)),
         _ => Ok(()),
     }
 }
 
 /// Whether it may be sent there.
-fn check_host(credential: &Credential, host: Option<&str>) -> Result<(), Error> {
-    let hosts = &credential.allowed_hosts;
+fn check_host(hosts: &[String], host: Option<&str>) -> Result<(), Error> {
     let url = host.and_then(|host| Url::parse(&format!("https://{host}")).ok());
     let allows =
         |url: &Url| hosts.iter().filter_map(|h| HostPattern::parse(h)).any(|h| h.matches_url(url));

@@ -16,9 +16,9 @@ use crate::{
     roots::open_vault,
     store::{
         self,
-        rotation::{DataKey, rewrap_client, rewrap_data_keys},
+        rotation::{DataKey, SealedRow, rewrap_client, rewrap_data_keys},
     },
-    vault::{FileRoot, IfMissing, TenantKey, Vault, VaultError},
+    vault::{FileRoot, IfMissing, Sealed, TenantKey, Vault, VaultError, Whose},
 };
 
 /// Rows of one transaction.
@@ -38,7 +38,7 @@ pub struct Rotated {
 pub struct Broken {
     /// Whose.
     pub tenant: TenantId,
-    /// A credential's id, or a key's version.
+    /// A credential's id, or an OAuth client's.
     pub what: String,
     /// What is wrong with it.
     pub why: String,
@@ -180,7 +180,8 @@ impl Keyring {
         Ok(done)
     }
 
-    /// Opens everything, shows nothing, and lists what does not open.
+    /// Opens everything, shows nothing, and lists what does not open: secrets of credentials, deleted ones too, and of
+    /// registered clients.
     pub async fn verify(&self) -> anyhow::Result<Verified> {
         let mut found = Verified::default();
         for tenant in self.tenants().await? {
@@ -190,10 +191,19 @@ impl Keyring {
                 let page = store::rotation::page(&mut tx, after, ROWS).await?;
                 drop(tx);
                 let Some(last) = page.last() else { break };
-                after = Some(last.id);
-                for credential in &page {
-                    self.look(credential, &mut found).await?;
+                after = Some(last.whose.credential);
+                for SealedRow { whose, sealed } in &page {
+                    let what = whose.credential.to_string();
+                    self.look(what, whose, sealed, &mut found).await?;
                 }
+            }
+            let mut tx = self.db.begin(tenant).await?;
+            let clients = store::provider_config::list(&mut tx).await?;
+            drop(tx);
+            // The platform's are looked at among those of the tenant that registered them.
+            for client in clients.iter().filter(|client| client.tenant_id == tenant) {
+                let what = client.id.to_string();
+                self.look(what, &client.whose(), &client.sealed(), &mut found).await?;
             }
         }
         Ok(found)
@@ -201,17 +211,17 @@ impl Keyring {
 
     async fn look(
         &self,
-        credential: &store::credential::Credential,
+        what: String,
+        whose: &Whose,
+        sealed: &Sealed,
         found: &mut Verified,
     ) -> anyhow::Result<()> {
-        match self.keys.unseal(credential).await {
+        match self.keys.open(whose, sealed).await {
             Ok(_) => found.opened += 1,
             Err(Error::Db(error)) => return Err(error.into()),
-            Err(error) => found.broken.push(Broken {
-                tenant: credential.tenant_id,
-                what: credential.id.to_string(),
-                why: error.to_string(),
-            }),
+            Err(error) => {
+                found.broken.push(Broken { tenant: whose.tenant, what, why: error.to_string() });
+            }
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::{all_right, check_note, check_tenant, view::CredentialView};
 use crate::{
     App, Error,
     audit::{Action, Entry},
+    fields::Fields,
     grantee::Grantee,
     origin::Origin,
     resolve::{self, Ask},
@@ -56,11 +57,9 @@ pub(crate) async fn get_credential(
 ) -> Result<Response, Problem> {
     check_tenant(&caller, tenant)?;
     if let Some(ask) = asked.for_service(&caller, id)? {
-        let found = resolve::resolve(&app, &resolver?, &origin, ask).await?;
-        let revision = found.credential.revision;
-        return Ok(
-            Tagged(revision, CredentialView::plain(found.credential, found.fields)).into_response()
-        );
+        let (credential, fields) = opened(&app, &resolver?, &origin, ask).await?;
+        let revision = credential.revision;
+        return Ok(Tagged(revision, CredentialView::plain(credential, fields)).into_response());
     }
     let entry = Entry::new(&caller, &origin, Action::Read).about(id);
     match find_visible(&app, &caller, id, asked.user_id).await {
@@ -70,6 +69,26 @@ pub(crate) async fn get_credential(
         }
         Err(error) => Err(app.ledger.refused(tenant, entry, error).await.into()),
     }
+}
+
+/// The secret, and what is shown beside it: of one version, also when somebody changes it meanwhile.
+async fn opened(
+    app: &App,
+    caller: &Caller<CredentialsResolve>,
+    origin: &Origin,
+    ask: Ask,
+) -> Result<(Credential, Fields), Error> {
+    const ATTEMPTS: u32 = 3;
+    for _ in 0..ATTEMPTS {
+        let lease = resolve::resolve(app, caller, origin, ask.clone()).await?;
+        let mut tx = app.db.begin(caller.tenant).await?;
+        let found = store::credential::find(&mut tx, ask.credential).await?;
+        drop(tx);
+        if let Some(found) = found.filter(|found| found.version == lease.credential.version) {
+            return Ok((found, lease.fields));
+        }
+    }
+    Err(Error::Changed)
 }
 
 /// The seed's rule: a user's credential needs that user's id; for a person, or a service that acts for one, it must be

@@ -85,7 +85,7 @@ pub(super) async fn usable(
         let now = store::credential::now(&mut tx).await?;
         drop(tx);
         person.check_may_change(&found)?;
-        resolve::check_usable(&found, now)?;
+        resolve::check_usable(id, found.health, found.expires_at, found.is_connection(), now)?;
         if renewed || found.token_expires_at.is_none_or(|at| at > now) {
             return Ok((found, now));
         }

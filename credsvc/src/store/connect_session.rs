@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use dbutil::{SystemTx, TenantTx};
 use serde_json::Value;
 use shared_models::{ConnectSessionId, CredentialId, ProviderConfigId, TenantId, UserId};
+use sqlx::PgConnection;
 
 use super::credential::Environment;
 
@@ -70,19 +71,7 @@ pub(crate) async fn find_any(
     tx: &mut SystemTx,
     id: ConnectSessionId,
 ) -> Result<Option<ConnectSession>, sqlx::Error> {
-    sqlx::query_as!(
-        ConnectSession,
-        r#"select connect_session_id as "id: ConnectSessionId", tenant_id as "tenant_id: TenantId",
-               provider_config_id as "provider_config_id: ProviderConfigId",
-               credential_id as "credential_id: CredentialId", user_id as "user_id: UserId", type as kind, name,
-               environment as "environment: Environment", meta, scopes, allowed_hosts, return_url, link_hash,
-               state_hash, browser_hash, status, reason, created_by as "created_by: UserId", expires_at,
-               expires_at > now() as "live!"
-           from credsvc.connect_session where connect_session_id = $1"#,
-        id as _,
-    )
-    .fetch_optional(&mut **tx)
-    .await
+    select(tx, id, None).await
 }
 
 /// A session of the tenant's.
@@ -91,6 +80,14 @@ pub(crate) async fn find(
     id: ConnectSessionId,
 ) -> Result<Option<ConnectSession>, sqlx::Error> {
     let tenant = tx.tenant();
+    select(tx, id, Some(tenant)).await
+}
+
+async fn select(
+    connection: &mut PgConnection,
+    id: ConnectSessionId,
+    tenant: Option<TenantId>,
+) -> Result<Option<ConnectSession>, sqlx::Error> {
     sqlx::query_as!(
         ConnectSession,
         r#"select connect_session_id as "id: ConnectSessionId", tenant_id as "tenant_id: TenantId",
@@ -99,11 +96,12 @@ pub(crate) async fn find(
                environment as "environment: Environment", meta, scopes, allowed_hosts, return_url, link_hash,
                state_hash, browser_hash, status, reason, created_by as "created_by: UserId", expires_at,
                expires_at > now() as "live!"
-           from credsvc.connect_session where tenant_id = $1 and connect_session_id = $2"#,
-        tenant as _,
+           from credsvc.connect_session
+           where connect_session_id = $1 and ($2::uuid is null or tenant_id = $2)"#,
         id as _,
+        tenant as _,
     )
-    .fetch_optional(&mut **tx)
+    .fetch_optional(connection)
     .await
 }
 

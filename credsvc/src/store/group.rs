@@ -5,15 +5,16 @@
 //! head, last. Generic plans are forced on the connection, so each statement has one shape whatever the group's size.
 
 use chrono::{DateTime, Utc};
-use shared_models::{CredentialId, ProviderConfigId, RunId, TenantId, UserId};
+use shared_models::{CredentialId, RunId, TenantId, UserId};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Transaction};
 use uuid::Uuid;
 
-use super::{
-    audit::Head,
-    credential::{Credential, Environment, Health},
+use super::{audit::Head, credential::Health};
+use crate::{
+    audit::Row,
+    resolve::Ask,
+    vault::{Sealed, Whose},
 };
-use crate::{audit::Row, resolve::Ask};
 
 /// Starts a transaction that sees these tenants; one round trip.
 pub(crate) async fn begin<'c>(
@@ -59,10 +60,41 @@ pub(crate) async fn make_heads(
     .map(drop)
 }
 
+/// What of a credential decides whether it is given out, and the secret; no more, for this is read most of all.
+#[derive(Debug)]
+pub(crate) struct Leasable {
+    pub(crate) id: CredentialId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) kind: String,
+    pub(crate) version: i32,
+    pub(crate) sealed: Sealed,
+    pub(crate) last_used_at: Option<DateTime<Utc>>,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) honey: bool,
+    pub(crate) health: Health,
+    pub(crate) token_expires_at: Option<DateTime<Utc>>,
+    /// As [`super::credential::Credential::is_connection`].
+    pub(crate) connection: bool,
+}
+
+impl Leasable {
+    /// What its secret is bound to.
+    pub(crate) fn whose(&self) -> Whose {
+        Whose {
+            tenant: self.tenant_id,
+            credential: self.id,
+            user: self.user_id,
+            version: self.version,
+        }
+    }
+}
+
 /// A live credential that somebody asks for.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) credential: Credential,
+    pub(crate) credential: Leasable,
     /// Whether there is a grant for who asks.
     pub(crate) granted: bool,
     /// Whether the tenant's key that it is sealed under is still there and not retired.
@@ -78,12 +110,10 @@ pub(crate) async fn look(
     let of = |field: fn(&(TenantId, &Ask)) -> Uuid| asked.iter().map(field).collect::<Vec<_>>();
     let rows = sqlx::query!(
         r#"select n.place as "place!", c.credential_id as "id: CredentialId", c.tenant_id as "tenant_id: TenantId",
-               c.user_id as "user_id: UserId", c.name, c.type as kind, c.environment as "environment: Environment",
-               c.meta, c.mask, c.version, c.revision, c.tenant_key_version, c.data_key, c.sealed,
-               c.created_by as "created_by: UserId", c.created_at, c.updated_at, c.last_used_at, c.expires_at,
-               c.allowed_hosts, c.honey, c.health as "health: Health", c.health_reason, c.tested,
-               c.provider_config_id as "provider_config_id: ProviderConfigId", c.account, c.scopes,
-               c.token_expires_at, c.refreshed_at,
+               c.user_id as "user_id: UserId", c.type as kind, c.version, c.tenant_key_version, c.data_key, c.sealed,
+               c.last_used_at, c.expires_at, c.allowed_hosts, c.honey, c.health as "health: Health",
+               c.token_expires_at,
+               c.provider_config_id is not null or c.token_expires_at is not null as "connection!",
                (select true from credsvc.credential_grant g
                 where g.tenant_id = n.tenant_id and g.credential_id = n.wanted and g.grantee_kind = n.grantee_kind
                   and g.grantee_id = n.grantee_id and (n.owner is null or g.owner = n.owner)
@@ -107,35 +137,24 @@ pub(crate) async fn look(
     .await?;
     let mut found: Vec<Option<Found>> = asked.iter().map(|_| None).collect();
     for row in rows {
-        let credential = Credential {
+        let credential = Leasable {
             id: row.id,
             tenant_id: row.tenant_id,
             user_id: row.user_id,
-            name: row.name,
             kind: row.kind,
-            environment: row.environment,
-            meta: row.meta,
-            mask: row.mask,
             version: row.version,
-            revision: row.revision,
-            tenant_key_version: row.tenant_key_version,
-            data_key: row.data_key,
-            sealed: row.sealed,
-            created_by: row.created_by,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
+            sealed: Sealed {
+                tenant_key_version: row.tenant_key_version,
+                data_key: row.data_key,
+                secret: row.sealed,
+            },
             last_used_at: row.last_used_at,
             expires_at: row.expires_at,
             allowed_hosts: row.allowed_hosts,
             honey: row.honey,
             health: row.health,
-            health_reason: row.health_reason,
-            tested: row.tested,
-            provider_config_id: row.provider_config_id,
-            account: row.account,
-            scopes: row.scopes,
             token_expires_at: row.token_expires_at,
-            refreshed_at: row.refreshed_at,
+            connection: row.connection,
         };
         if let Some(place) = found.get_mut(row.place as usize - 1) {
             *place = Some(Found { credential, granted: row.granted, usable: row.usable });

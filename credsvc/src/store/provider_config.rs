@@ -133,31 +133,28 @@ pub(crate) async fn find(
     tx: &mut TenantTx,
     id: ProviderConfigId,
 ) -> Result<Option<ProviderConfig>, sqlx::Error> {
-    let tenant = tx.tenant();
-    sqlx::query_as!(
-        ProviderConfig,
-        r#"select provider_config_id as "id: ProviderConfigId", tenant_id as "tenant_id: TenantId", platform, name,
-               provider, client_id, settings, version, tenant_key_version, data_key, sealed, created_at, updated_at
-           from credsvc.provider_config
-           where (tenant_id = $1 or platform) and provider_config_id = $2"#,
-        tenant as _,
-        id as _,
-    )
-    .fetch_optional(&mut **tx)
-    .await
+    Ok(select(tx, Some(id)).await?.pop())
 }
 
 /// All that the tenant may use, its own first.
 pub(crate) async fn list(tx: &mut TenantTx) -> Result<Vec<ProviderConfig>, sqlx::Error> {
+    select(tx, None).await
+}
+
+async fn select(
+    tx: &mut TenantTx,
+    id: Option<ProviderConfigId>,
+) -> Result<Vec<ProviderConfig>, sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query_as!(
         ProviderConfig,
         r#"select provider_config_id as "id: ProviderConfigId", tenant_id as "tenant_id: TenantId", platform, name,
                provider, client_id, settings, version, tenant_key_version, data_key, sealed, created_at, updated_at
            from credsvc.provider_config
-           where tenant_id = $1 or platform
+           where (tenant_id = $1 or platform) and ($2::uuid is null or provider_config_id = $2)
            order by platform, name limit 500"#,
         tenant as _,
+        id as _,
     )
     .fetch_all(&mut **tx)
     .await

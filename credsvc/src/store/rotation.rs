@@ -5,8 +5,7 @@ use dbutil::{SystemTx, TenantTx};
 use shared_models::{CredentialId, ProviderConfigId, TenantId, UserId};
 use uuid::Uuid;
 
-use super::credential::{Credential, Environment, Health};
-use crate::vault::{Whose, WrappedKey};
+use crate::vault::{Sealed, Whose, WrappedKey};
 
 /// Tenants' keys that are not under the root key of this version, after one of them.
 pub(crate) async fn under_other_roots(
@@ -104,22 +103,23 @@ pub(crate) async fn is_under_way(tx: &mut TenantTx) -> Result<bool, sqlx::Error>
     .await
 }
 
-/// Credentials of the tenant after one of them, deleted ones too, to see whether they open.
+/// A sealed secret, to see whether it opens.
+#[derive(Debug)]
+pub(crate) struct SealedRow {
+    pub(crate) whose: Whose,
+    pub(crate) sealed: Sealed,
+}
+
+/// Secrets of the tenant's credentials after one of them, of deleted ones too.
 pub(crate) async fn page(
     tx: &mut TenantTx,
     after: Option<CredentialId>,
     limit: i64,
-) -> Result<Vec<Credential>, sqlx::Error> {
+) -> Result<Vec<SealedRow>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_as!(
-        Credential,
-        r#"select credential_id as "id: CredentialId", tenant_id as "tenant_id: TenantId",
-               user_id as "user_id: UserId", name, type as kind, environment as "environment: Environment",
-               meta, mask, version, revision, tenant_key_version, data_key, sealed,
-               created_by as "created_by: UserId", created_at, updated_at, last_used_at, expires_at,
-               allowed_hosts, honey, health as "health: Health", health_reason, tested,
-               provider_config_id as "provider_config_id: ProviderConfigId", account, scopes, token_expires_at,
-               refreshed_at
+    let rows = sqlx::query!(
+        r#"select credential_id as "id: CredentialId", user_id as "user_id: UserId", version, tenant_key_version,
+               data_key, sealed
            from credsvc.credential
            where tenant_id = $1 and ($2::uuid is null or credential_id > $2)
            order by credential_id limit $3"#,
@@ -128,7 +128,16 @@ pub(crate) async fn page(
         limit,
     )
     .fetch_all(&mut **tx)
-    .await
+    .await?;
+    let row = |whose, tenant_key_version, data_key, secret| SealedRow {
+        whose,
+        sealed: Sealed { tenant_key_version, data_key, secret },
+    };
+    let whose = |id, user, version| Whose { tenant, credential: id, user, version };
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|r| row(whose(r.id, r.user_id, r.version), r.tenant_key_version, r.data_key, r.sealed))
+        .collect())
 }
 
 /// A data key under a tenant's key.

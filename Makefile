@@ -6,7 +6,7 @@ RELEASE := $(TARGET)/release
 PEERS := $(TARGET)/bench-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos rotation zones check ci fmt lint sqlx openapi deps bench bench-peers
+.PHONY: help up test chaos rotation streams zones check ci fmt lint sqlx openapi deps bench bench-peers
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ rotation: deps ## exchange the keys of 10,000 credentials under load, with kill 
 	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} cargo build --release -p switchyard
 	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} SWITCHYARD_BIN=$(abspath $(RELEASE)/switchyard) \
 		SWITCHYARD_TEST_CREDENTIALS=$${CREDENTIALS:-10000} cargo test -p e2e --test it -- --nocapture rotation::
+
+streams: deps ## watch 1,000 runs through a proxy that cuts every connection (STREAMS=… for another number)
+	SWITCHYARD_TEST_STREAMS=$${STREAMS:-1000} cargo xtask test -p engine cut_streams
 
 zones: ## compare the next fire of schedules with a slow reference, at every change of the clock in twenty years
 	cargo test -p eventsvc --lib -- --ignored --nocapture every_change_of_twenty_years

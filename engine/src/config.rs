@@ -7,6 +7,7 @@ use servicekit::{Env, ServiceConfig, egress::EgressPolicy};
 use shared_models::Service;
 use url::Url;
 
+use crate::crash_points::CrashPoints;
 use crate::models::{ModelsConfig, ProviderConfig};
 use crate::webhooks::WebhookConfig;
 
@@ -64,6 +65,8 @@ pub struct RunConfig {
     pub journal_shards: usize,
     /// Appends waiting for a committer before a new one has to wait.
     pub journal_queue: usize,
+    /// Where tests of this crate end the process; nowhere otherwise.
+    pub crash_points: CrashPoints,
 }
 
 impl Default for RunConfig {
@@ -83,6 +86,7 @@ impl Default for RunConfig {
             recheck: Duration::from_secs(30),
             journal_shards: 1,
             journal_queue: 4096,
+            crash_points: CrashPoints::default(),
         }
     }
 }
@@ -183,6 +187,7 @@ impl RunConfig {
                 .max(1) as usize,
             journal_queue: number("SWITCHYARD_JOURNAL_QUEUE", default.journal_queue as u64).max(1)
                 as usize,
+            crash_points: default.crash_points,
         }
     }
 }

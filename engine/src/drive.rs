@@ -15,6 +15,7 @@ mod hooks;
 mod interrupt;
 mod load;
 mod model;
+mod naps;
 mod pause;
 mod reconnect;
 mod tools;
@@ -100,7 +101,9 @@ struct Run {
     doubts: BTreeMap<String, String>,
     /// Calls that may still be under way with an owner before us, and until when.
     lingering: BTreeMap<String, Instant>,
-    /// Calls whose answer comes as a signal.
+    /// Calls that wait for a moment, and for which.
+    naps: BTreeMap<String, Instant>,
+    /// Calls whose answer comes as a signal, or with time.
     waiting: BTreeMap<String, Waited>,
     /// Calls that wait until a credential is connected again; the model's is at [`reconnect::MODEL`].
     needs: BTreeMap<String, Needed>,
@@ -130,6 +133,7 @@ impl Run {
             known: HashMap::new(),
             doubts: BTreeMap::new(),
             lingering: BTreeMap::new(),
+            naps: BTreeMap::new(),
             waiting: BTreeMap::new(),
             needs: BTreeMap::new(),
             approved: BTreeMap::new(),
@@ -148,6 +152,11 @@ impl Run {
         }
         // What is to be done next is read from the state, by whoever drives it then.
         step(&mut self.state, happened);
+    }
+
+    /// When it has something to do by itself, if it ever has.
+    fn until(&self) -> Option<Instant> {
+        self.lingering.values().chain(self.naps.values()).min().copied()
     }
 
     /// The calls of this turn that nobody has answered and nobody is asked about.
@@ -193,7 +202,7 @@ async fn begin<'a>(
     fresh: Option<Fresh>,
 ) -> Result<Option<(Cx<'a>, load::Driven)>, Error> {
     let lapses = app.lease.lapses();
-    let journal = Journal::new(claimed, app.committer.clone(), app.stage.clone());
+    let journal = Journal::new(claimed, app);
     if claimed.claims > app.runs.max_claims {
         finish::poisoned(app, claimed, &journal).await?;
         return Ok(None);
@@ -270,11 +279,11 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
     }
 }
 
-/// Lets go of the run until something outside happens: somebody answers for the calls in doubt, or it is late enough
-/// to say that they are.
+/// Lets go of the run until something outside happens: somebody answers for the calls in doubt, it is late enough to say
+/// that they are, or a moment comes that is waited for.
 async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
-    let until = run.lingering.values().min().copied();
-    rest(cx, waits::reason([run].into_iter()), until, reconnect::needs([run].into_iter())).await
+    let reason = waits::reason([run].into_iter());
+    rest(cx, reason, run.until(), reconnect::needs([run].into_iter())).await
 }
 
 /// Lets go of a run that has nothing to do; `until` is when it has something by itself, `needs` what may give it something
@@ -286,14 +295,10 @@ async fn rest(
     needs: Vec<Needed>,
 ) -> Result<(), Error> {
     reconnect::remember(cx, &needs).await?;
-    let reason = match until {
-        _ if cx.snapshot.waits_for_its_turn() => WaitReason::Turn,
-        Some(_) => WaitReason::Timer,
-        None => reason,
-    };
+    let reason = if cx.snapshot.waits_for_its_turn() { WaitReason::Turn } else { reason };
     if let Some(until) = until {
         let millis = until.saturating_duration_since(Instant::now()).as_millis() as i64;
-        cx.journal.set_timer(doubt::TIMER, millis + 1);
+        cx.journal.set_timer(waits::TIMER, millis + 1);
     }
     cx.journal.note(Record::Waiting { reason, needs: needs.clone() });
     cx.journal.change(|change| {

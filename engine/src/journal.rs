@@ -12,13 +12,15 @@ use pubsub::OutboxRow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use shared_models::events::Event;
-use shared_models::{MessageId, RunId, TenantId};
+use shared_models::{MessageId, RunId};
 use tokio::sync::oneshot;
 
+use crate::app::App;
 use crate::call_key;
 use crate::committer::{
     Append, AppendError, Change, Committed, Committer, EffectChange, Noted, Spent,
 };
+use crate::crash_points::CrashPoints;
 use crate::live::Stage;
 use crate::record::{ContentRef, Record};
 use crate::store::queue::Claimed;
@@ -31,9 +33,8 @@ pub(crate) struct Journal {
 }
 
 struct Shared {
-    tenant: TenantId,
-    run: RunId,
-    epoch: i32,
+    claimed: Claimed,
+    crash_points: CrashPoints,
     committer: Committer,
     stage: Stage,
     noted: Mutex<Append>,
@@ -48,11 +49,14 @@ struct Sent {
 }
 
 impl Journal {
-    pub(crate) fn new(claimed: &Claimed, committer: Committer, stage: Stage) -> Self {
+    pub(crate) fn new(claimed: &Claimed, app: &App) -> Self {
         let Claimed { tenant, run, epoch, next_seq, .. } = *claimed;
+        let (committer, stage) = (app.committer.clone(), app.stage.clone());
+        let crash_points = app.runs.crash_points.clone();
         let noted = Mutex::new(Append::new(tenant, run, epoch, next_seq));
         let sending = tokio::sync::Mutex::default();
-        let shared = Shared { tenant, run, epoch, committer, stage, noted, sending };
+        let claimed = claimed.clone();
+        let shared = Shared { claimed, crash_points, committer, stage, noted, sending };
         Self { path: "".into(), shared: Arc::new(shared) }
     }
 
@@ -119,7 +123,7 @@ impl Journal {
     pub(crate) fn emit<E: Event>(&self, event: &E) -> Result<(), serde_json::Error> {
         let id = MessageId::mint().uuid();
         // The committer puts the database's time in.
-        let row = OutboxRow::new(self.shared.tenant, (id, 0), DateTime::UNIX_EPOCH, event)?;
+        let row = OutboxRow::new(self.shared.claimed.tenant, (id, 0), DateTime::UNIX_EPOCH, event)?;
         self.noted().outbox.push(row);
         Ok(())
     }
@@ -137,18 +141,21 @@ impl Journal {
         if self.noted().is_empty() {
             return Ok(());
         }
-        let place = shared.committer.reserve(shared.run).await?;
+        let place = shared.committer.reserve(shared.claimed.run).await?;
         let append = Arc::new(self.take());
         let answer = place.submit(append.clone());
-        *sending = Some(Sent { answer, append });
-        self.finish(&mut sending).await
+        *sending = Some(Sent { answer, append: append.clone() });
+        self.finish(&mut sending).await?;
+        drop(sending);
+        shared.crash_points.pass(&shared.claimed, || append.to_string()).await;
+        Ok(())
     }
 
     /// What has been noted, leaving an empty page that goes on behind it.
     fn take(&self) -> Append {
         let mut noted = self.noted();
         let next = noted.seq + noted.records.len() as i64;
-        let Shared { tenant, run, epoch, .. } = *self.shared;
+        let Claimed { tenant, run, epoch, .. } = self.shared.claimed;
         std::mem::replace(&mut *noted, Append::new(tenant, run, epoch, next))
     }
 
@@ -159,7 +166,7 @@ impl Journal {
         let Some(Sent { append, .. }) = sending.take() else { return Ok(()) };
         let lost = || AppendError::Unavailable("the committer has ended".into());
         let at = answer.map_err(|_| lost())??;
-        let Shared { tenant, run, stage, .. } = &*self.shared;
+        let Shared { claimed: Claimed { tenant, run, .. }, stage, .. } = &*self.shared;
         if !stage.is_watched(*run) {
             return Ok(());
         }

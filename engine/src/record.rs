@@ -5,6 +5,7 @@
 //! another kind or a higher [`VERSION`]. Whatever was said is not in the record but in `content`, once, and referred to.
 
 use agentcore::{Failure, FinishReason, ReplyFinish};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -16,8 +17,10 @@ use uuid::Uuid;
 
 use crate::clients::credsvc::Needed;
 
-/// The version of the records this binary writes.
-pub(crate) const VERSION: i16 = 1;
+/// The version of the records this binary writes. A run that has records of a later one is left to engines that know them.
+///
+/// 2: calls that wait for a moment.
+pub(crate) const VERSION: i16 = 2;
 
 /// The name of something that was said: the SHA-256 of its JSON text, in hex on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +131,9 @@ pub(crate) enum Record {
         answer: Option<Value>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child_run_id: Option<RunId>,
+        /// The moment that is waited for, by the database's clock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<DateTime<Utc>>,
     },
     /// Nobody here knows whether the call happened.
     ToolInDoubt { call_id: String, tool_name: String, reason: String },

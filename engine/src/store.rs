@@ -8,6 +8,7 @@ pub(crate) mod approval;
 pub(crate) mod auth_wait;
 pub(crate) mod callback;
 pub(crate) mod child;
+pub(crate) mod clock;
 pub(crate) mod content;
 pub(crate) mod conversation;
 pub(crate) mod conversation_message;

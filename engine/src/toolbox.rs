@@ -1,5 +1,8 @@
 //! Calls a tool of a run's snapshot, and says what became of the call.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use shared_models::{AgentId, CredentialId, RunId, TenantId, ToolKind, UserId, WaitReason};
 
@@ -99,6 +102,8 @@ pub(crate) enum Waiting {
     Child(RunId),
     /// The other side's, which has taken the call and brings the answer later.
     Callback,
+    /// Nobody's: it is over at a moment, which is so far away.
+    Timer { until: DateTime<Utc>, left: Duration },
 }
 
 impl Waiting {
@@ -108,6 +113,7 @@ impl Waiting {
             Self::Input { .. } => WaitReason::Input,
             Self::Child(_) => WaitReason::Child,
             Self::Callback => WaitReason::Callback,
+            Self::Timer { .. } => WaitReason::Timer,
         }
     }
 }

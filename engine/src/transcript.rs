@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use agentcore::swarm::{AgentPlan, Path, Plan, SwarmState, Work, step};
 use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish};
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use serde_json::Value;
 use shared_models::{ApprovalId, MicroUsd, RunId, Usage, WaitReason};
+use tokio::time::Instant;
 
 use crate::call_key;
 use crate::error::Error;
@@ -37,6 +39,8 @@ pub(crate) struct Told {
     pub(crate) doubts: BTreeMap<String, String>,
     /// Calls whose answer comes as a signal, and what they wait for.
     pub(crate) waiting: BTreeMap<String, Waited>,
+    /// Of those, the ones that wait for a moment, and how that lies to the clock of whoever has read this.
+    pub(crate) naps: BTreeMap<String, Instant>,
     /// Calls that people have approved of.
     pub(crate) approved: BTreeMap<String, Approved>,
     /// Tools that were looked for and found, in that order.
@@ -51,6 +55,14 @@ pub(crate) struct Waited {
     pub(crate) reason: WaitReason,
     pub(crate) child: Option<RunId>,
     pub(crate) approval: Option<ApprovalId>,
+    /// The moment, when it waits for one.
+    pub(crate) until: Option<DateTime<Utc>>,
+}
+
+impl Waited {
+    pub(crate) fn of(reason: WaitReason) -> Self {
+        Self { reason, child: None, approval: None, until: None }
+    }
 }
 
 /// What people have approved of.
@@ -269,13 +281,15 @@ impl Told {
                 self.doubts.insert(call_id.clone(), reason.clone());
             }
             Record::ToolsFound { names, .. } => self.found.extend(names.iter().cloned()),
-            Record::ToolWaiting { call_id, reason, child_run_id, .. } => {
-                let waited = Waited { reason: *reason, child: *child_run_id, approval: None };
+            Record::ToolWaiting { call_id, reason, child_run_id, until, .. } => {
+                let (child, until) = (*child_run_id, *until);
+                let waited = Waited { child, until, ..Waited::of(*reason) };
                 self.waiting.insert(call_id.clone(), waited);
             }
             Record::ApprovalRequested { call_id, approval_id, .. } => {
-                let (reason, approval) = (WaitReason::Approval, Some(*approval_id));
-                self.waiting.insert(call_id.clone(), Waited { reason, child: None, approval });
+                let approval = Some(*approval_id);
+                let waited = Waited { approval, ..Waited::of(WaitReason::Approval) };
+                self.waiting.insert(call_id.clone(), waited);
             }
             Record::ApprovalDecided { call_id, approved, binding, arguments, .. } => {
                 self.waiting.remove(call_id);

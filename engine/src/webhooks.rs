@@ -28,6 +28,8 @@ pub(crate) const EVENT_TYPES: &[&str] = &[
     "run.created",
     "run.started",
     "run.waiting",
+    "run.paused",
+    "run.resumed",
     "run.finished",
     "run.refused",
     "approval.requested",

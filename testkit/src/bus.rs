@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_nats::jetstream;
 use localdeps::{Home, Nats};
 use pubsub::{Bus, NatsConfig, topology};
 use secrecy::SecretString;
@@ -32,14 +33,28 @@ impl TestNats {
 
     /// Makes the streams and consumers again, as `switchyard migrate` does.
     pub async fn ensure(&self) {
+        topology::ensure(&self.admin().await, 1).await.expect("streams and consumers");
+    }
+
+    async fn admin(&self) -> jetstream::Context {
         let admin =
             async_nats::ConnectOptions::with_user_and_password("admin".into(), PASSWORD.into())
                 .connect(self.nats.url())
                 .await
                 .expect("the administrator connects");
-        topology::ensure(&async_nats::jetstream::new(admin), 1)
-            .await
-            .expect("streams and consumers");
+        jetstream::new(admin)
+    }
+
+    /// How many messages a service has not heard, or heard and not answered for.
+    pub async fn open_messages(&self, service: Service) -> u64 {
+        let admin = self.admin().await;
+        let mut open = 0;
+        for consumer in topology::CONSUMERS.iter().filter(|consumer| consumer.service == service) {
+            let stream = admin.get_stream(consumer.stream.name()).await.expect("the stream");
+            let info = stream.consumer_info(consumer.durable).await.expect("the consumer");
+            open += info.num_pending + info.num_ack_pending as u64;
+        }
+        open
     }
 
     /// How a service connects.

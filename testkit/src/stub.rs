@@ -2,7 +2,10 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -62,6 +65,7 @@ type Handler = dyn Fn(&Stubbed) -> Answer + Send + Sync;
 pub struct Stub {
     address: std::net::SocketAddr,
     seen: Arc<Mutex<Vec<Stubbed>>>,
+    open: Arc<AtomicUsize>,
     server: JoinHandle<()>,
 }
 
@@ -78,6 +82,8 @@ impl Stub {
         let address = listener.local_addr().expect("an address");
         let seen: Arc<Mutex<Vec<Stubbed>>> = Arc::default();
         let (answer, log): (Arc<Handler>, _) = (Arc::new(answer), seen.clone());
+        let open = Arc::new(AtomicUsize::new(0));
+        let counted = open.clone();
         #[allow(
             clippy::disallowed_methods,
             reason = "a test server has no lifecycle but its test's"
@@ -85,17 +91,19 @@ impl Stub {
         let server = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (answer, log) = (answer.clone(), log.clone());
+                let (answer, log, counted) = (answer.clone(), log.clone(), counted.clone());
+                counted.fetch_add(1, Ordering::SeqCst);
                 connections.spawn(async move {
                     let service =
                         service_fn(move |request| serve(request, answer.clone(), log.clone()));
                     // A stub that resets connections ends them with an error on purpose.
                     let _ =
                         http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                    counted.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });
-        Self { address, seen, server }
+        Self { address, seen, open, server }
     }
 
     /// `http://127.0.0.1:<port>`.
@@ -111,6 +119,11 @@ impl Stub {
     /// Every request so far, in order of arrival.
     pub fn requests(&self) -> Vec<Stubbed> {
         self.seen.lock().expect("no poisoned lock").clone()
+    }
+
+    /// How many connections there are.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// How many requests a path has had.

@@ -17,7 +17,10 @@ with asked as (
         status = coalesce(a.status, r.status),
         wait_reason = a.wait_reason,
         worker_id = case when a.status is null then r.worker_id end,
-        held_at = case when a.status = 'paused' or a.wait_reason = 'approval' then now() end,
+        -- The clock of the deadline stands still while somebody else is to do something.
+        held_at = case when a.status = 'paused'
+                         or a.wait_reason in ('approval', 'input', 'auth', 'budget', 'callback', 'doubt') then now() end,
+        record_version = greatest(r.record_version, $23::smallint),
         output = coalesce(a.output, r.output),
         finish_reason = coalesce(a.finish_reason, r.finish_reason),
         error_code = coalesce(a.error_code, r.error_code),

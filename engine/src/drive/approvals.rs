@@ -162,7 +162,7 @@ fn note_request(
         expires_at: row.expires_at,
     };
     cx.journal.emit(&event).map_err(anyhow::Error::from)?;
-    let waited = Waited { reason: WaitReason::Approval, child: None, approval: Some(approval_id) };
+    let waited = Waited { approval: Some(approval_id), ..Waited::of(WaitReason::Approval) };
     run.waiting.insert(call.id.clone(), waited);
     metrics::counter!("engine_approvals_requested_total").increment(1);
     Ok(())

@@ -12,9 +12,6 @@ use crate::record::Record;
 use crate::store::effect;
 use crate::store::signal::Signal;
 
-/// The timer that wakes a run when a lost call must have ended.
-pub(super) const TIMER: &str = "doubt";
-
 const CRASHED: &str = "the process that made the call ended before it could say what became of it";
 
 /// Until when an owner before us may still be at the call: its lease and the tool's time limit.

@@ -3,7 +3,7 @@
 use shared_models::UserId;
 
 use super::pause::{self, Pause};
-use super::{Cx, Run, approvals, callbacks, doubt, waits};
+use super::{Cx, Run, approvals, callbacks, doubt, naps, waits};
 use crate::error::Error;
 use crate::store::signal::{self, Signal};
 
@@ -59,6 +59,7 @@ async fn cancelled(cx: &Cx<'_>) -> Result<Option<Stop>, sqlx::Error> {
 /// Takes in what has been signalled, in order, and what time has brought. Gives the first reason to stop.
 pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<Stop>, Error> {
     doubt::declare(cx, run);
+    naps::wake(cx, run)?;
     if !cx.active.was_told() {
         return Ok(timed_out(cx));
     }
@@ -74,7 +75,7 @@ pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<St
             Signal::Resume { by } => {
                 run.pausing = None;
                 pause::resume_children(cx, by).await?;
-                pause::note_end(cx, by);
+                pause::note_end(cx, by)?;
             }
             Signal::Decided { .. } => {
                 if let Some(decision) = approvals::look_up(cx, &signal).await? {

@@ -6,13 +6,13 @@ use agentcore::{Happened, step};
 use shared_models::{Effect, EffectState, MicroUsd};
 
 use super::tree::Tree;
-use super::{Fresh, Run, acting, doubt};
+use super::{Fresh, Run, acting, doubt, naps};
 use crate::app::App;
 use crate::call_key;
 use crate::catalogue::Pinned;
 use crate::error::Error;
-use crate::store::effect;
 use crate::store::queue::Claimed;
+use crate::store::{clock, effect};
 use crate::transcript::{self, Told};
 
 pub(super) struct Loaded {
@@ -42,6 +42,11 @@ pub(super) async fn load(app: &App, claimed: &Claimed) -> Result<Loaded, Error> 
     let mut tx = app.db.begin(claimed.tenant).await?;
     let (snapshot, mut told) = transcript::read(&mut tx, claimed.run, claimed.root).await?;
     let effects = effect::list(&mut tx, claimed.run).await?;
+    if told.members.values().any(|told| told.waiting.values().any(|waited| waited.until.is_some()))
+    {
+        let now = clock::now(&mut tx).await?;
+        told.members.values_mut().for_each(|told| told.naps = naps::of(told, now));
+    }
     drop(tx);
     let (started, cost) = (told.started, told.cost);
     let driven = if let Some(swarm) = &snapshot.swarm {
@@ -62,6 +67,7 @@ impl Run {
     pub(super) fn recall(&mut self, told: Told) {
         self.doubts = told.doubts;
         self.waiting = told.waiting;
+        self.naps = told.naps;
         self.approved = told.approved;
         self.found = told.found;
         self.output = told.output;

@@ -168,7 +168,11 @@ async fn ask(
         });
         cx.journal.commit().await?;
         let error = match once(cx, run, name, block).await {
-            Ok(reply) => return Ok(Ok(reply)),
+            Ok(reply) => {
+                let points = &cx.app.runs.crash_points;
+                points.pass(cx.claimed, || format!("after asking {name}")).await;
+                return Ok(Ok(reply));
+            }
             Err(Unanswered::Failed(error)) => error,
             Err(needs) => return Ok(Err(needs)),
         };

@@ -1,5 +1,6 @@
 //! Runs that people stop for a while. Whatever works for such a run stops with it, and goes on with it.
 
+use shared_models::events::run::{RunPaused, RunResumed};
 use shared_models::{RunStatus, UserId};
 
 use super::Cx;
@@ -20,6 +21,8 @@ pub(super) async fn begin(cx: &Cx<'_>, pause: Pause) -> Result<(), Error> {
     tell_children(cx, Word::Pause, pause.by).await?;
     cx.journal.note(Record::Paused { by: pause.by });
     cx.journal.change(|change| change.status = Some(RunStatus::Paused));
+    let event = RunPaused { run: cx.claimed.reference(), by: pause.by };
+    cx.journal.emit(&event).map_err(anyhow::Error::from)?;
     cx.journal.commit().await?;
     cx.app.stage.settled(cx.claimed.run);
     tracing::info!("the run is paused");
@@ -32,9 +35,11 @@ pub(super) async fn resume_children(cx: &Cx<'_>, by: Option<UserId>) -> Result<(
     tell_children(cx, Word::Resume, by).await
 }
 
-/// Writes down that the run goes on.
-pub(super) fn note_end(cx: &Cx<'_>, by: Option<UserId>) {
+/// Writes down that the run goes on, and tells of it.
+pub(super) fn note_end(cx: &Cx<'_>, by: Option<UserId>) -> Result<(), Error> {
     cx.journal.note(Record::Unpaused { by });
+    let event = RunResumed { run: cx.claimed.reference(), by };
+    Ok(cx.journal.emit(&event).map_err(anyhow::Error::from)?)
 }
 
 #[derive(Clone, Copy, Debug)]

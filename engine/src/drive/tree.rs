@@ -92,8 +92,9 @@ pub(super) async fn go(cx: &Cx<'_>, tree: Tree) -> Result<(), Error> {
         return Err(anyhow::anyhow!("the run has no input").into());
     }
     let mut drive = Drive::new(cx, tree);
+    drive.enter_sleepers()?;
     loop {
-        drive.pass_time();
+        drive.pass_time()?;
         drive.hear();
         drive.tell_ends()?;
         drive.close_ended();
@@ -183,9 +184,9 @@ impl<'a> Drive<'a> {
 
     /// Waits for whatever is next.
     async fn listen(&mut self) -> Result<Option<Stop>, Error> {
-        let lingering = self.lingering();
+        let until = self.until();
         let over = async {
-            match lingering {
+            match until {
                 Some(until) => tokio::time::sleep_until(until).await,
                 None => std::future::pending().await,
             }
@@ -256,17 +257,18 @@ impl<'a> Drive<'a> {
 
     /// Lets go of a tree whose every branch waits.
     async fn wait(self) -> Result<(), Error> {
-        let until = self.lingering();
+        let until = self.until();
         let idle = self.idle()?;
         let reason = waits::reason(idle.iter().map(|run| &**run));
         let needs = reconnect::needs(idle.iter().map(|run| &**run));
         rest(self.cx, reason, until, needs).await
     }
 
-    /// When the first call can be declared in doubt that an owner before us may still be at.
-    fn lingering(&self) -> Option<Instant> {
+    /// When the first call can be declared in doubt that an owner before us may still be at, or the first moment comes that
+    /// a call waits for.
+    fn until(&self) -> Option<Instant> {
         let idle = self.members.values().filter_map(|member| member.take().ok());
-        idle.filter_map(|run| run.lingering.values().min().copied()).min()
+        idle.filter_map(|run| run.until()).min()
     }
 }
 

@@ -3,6 +3,7 @@
 
 use agentcore::{Answer, ToolCall};
 use shared_models::{EffectState, RunId, RunStatus, WaitReason};
+use tokio::time::Instant;
 
 use super::{Cx, Run, tools};
 use crate::app::App;
@@ -14,8 +15,15 @@ use crate::store::{child, queue, run};
 use crate::toolbox::Waiting;
 use crate::transcript::Waited;
 
+/// The timer that wakes a run when something is over that it waits for.
+pub(super) const TIMER: &str = "wake";
+
 /// What a run waits for whose conversations have nothing to do. Whatever needs a person is named before what does not.
 pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitReason {
+    // What an owner before us may still be at comes first: nothing can be said before that is over.
+    if runs.clone().any(|run| !run.lingering.is_empty()) {
+        return WaitReason::Timer;
+    }
     let doubts = runs.clone().any(|run| !run.doubts.is_empty());
     let needs = runs.clone().any(|run| !run.needs.is_empty());
     let waiting = runs.flat_map(|run| run.waiting.values());
@@ -26,6 +34,7 @@ pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitRea
         _ if waits(WaitReason::Approval) => WaitReason::Approval,
         _ if waits(WaitReason::Input) => WaitReason::Input,
         _ if waits(WaitReason::Callback) => WaitReason::Callback,
+        _ if waits(WaitReason::Timer) && !waits(WaitReason::Child) => WaitReason::Timer,
         _ => WaitReason::Child,
     }
 }
@@ -33,10 +42,19 @@ pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitRea
 /// Writes down that a call goes on outside.
 pub(super) fn begin(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, waiting: Waiting) {
     let reason = waiting.reason();
-    let (question, answer, child_run_id) = match waiting {
-        Waiting::Input { question, answer } => (Some(question), answer, None),
-        Waiting::Child(child) => (None, None, Some(child)),
-        Waiting::Callback => (None, None, None),
+    let mut waited = Waited::of(reason);
+    let (question, answer) = match waiting {
+        Waiting::Input { question, answer } => (Some(question), answer),
+        Waiting::Child(child) => {
+            waited.child = Some(child);
+            (None, None)
+        }
+        Waiting::Timer { until, left } => {
+            waited.until = Some(until);
+            run.naps.insert(call.id.clone(), Instant::now() + left);
+            (None, None)
+        }
+        Waiting::Callback => (None, None),
     };
     cx.journal.note(Record::ToolWaiting {
         call_id: call.id.clone(),
@@ -44,10 +62,11 @@ pub(super) fn begin(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, waiting: Waitin
         reason,
         question,
         answer,
-        child_run_id,
+        child_run_id: waited.child,
+        until: waited.until,
     });
     run.flights.remove(&call.id);
-    run.waiting.insert(call.id.clone(), Waited { reason, child: child_run_id, approval: None });
+    run.waiting.insert(call.id.clone(), waited);
 }
 
 /// The call that a signal answers, and with what; none for other signals.

@@ -1,6 +1,6 @@
 -- Tenants, and in each the lanes of its queue, are found by hopping over the index: a backlog of one tenant costs the
 -- others nothing, and what an agent's own limit holds back stands in nobody else's way. Agents without such a limit
--- share one lane.
+-- share one lane. Runs with records of a later version than $4 are left to engines that know them.
 with recursive tenants as (
     (select tenant_id from engine.run where status = 'queued' order by tenant_id limit 1)
     union all
@@ -45,7 +45,7 @@ with recursive tenants as (
         from engine.run r
         where r.tenant_id = u.tenant_id and r.status = 'queued'
           and case when r.agent_concurrency is null then '00000000-0000-0000-0000-000000000000'::uuid else r.agent_id end
-              = u.lane
+              = u.lane and r.record_version <= $4
         order by r.queued_at, r.run_id
         limit case when u.concurrency is null then $2::bigint
                    else greatest(least($2::bigint, u.concurrency - u.running), 0) end) c
@@ -58,7 +58,7 @@ with recursive tenants as (
     -- What was cancelled or paused or is too late lets go at once: no limit holds that back. Never more than fits.
     (select r.run_id
      from engine.run_signal s join engine.run r on r.run_id = s.run_id and r.status = 'queued'
-     where s.drained_at is null and s.signal ->> 'signal' in ('cancel', 'pause')
+     where s.drained_at is null and s.signal ->> 'signal' in ('cancel', 'pause') and r.record_version <= $4
        and not exists (select from engine.run_signal l
                        where l.run_id = s.run_id and l.drained_at is null and l.n > s.n
                          and s.signal ->> 'signal' = 'pause' and l.signal ->> 'signal' = 'resume')
@@ -66,7 +66,7 @@ with recursive tenants as (
     union all
     (select r.run_id
      from engine.run_timer t join engine.run r on r.run_id = t.run_id and r.status = 'queued'
-     where t.name = 'deadline' and t.due_at <= now() and r.held_at is null
+     where t.name = 'deadline' and t.due_at <= now() and r.held_at is null and r.record_version <= $4
      order by t.due_at limit $2::bigint)
 ), picked as (
     select a.run_id, a.turn, a.queued_at
@@ -75,20 +75,27 @@ with recursive tenants as (
     union all
     select e.run_id, 0, null::timestamptz from ending e
 ), locked as (
-    select r.run_id, r.held_at
+    -- A deadline's clock stood still while the run waited for somebody, or only for runs below it that did: those began
+    -- with its deadline and have a later one by now.
+    select r.run_id, greatest(
+               r.deadline_at + coalesce(now() - r.held_at, interval '0'),
+               (with recursive below as (
+                    select c.run_id, c.deadline_at from engine.run c where c.parent_run_id = r.run_id
+                    union all
+                    select c.run_id, c.deadline_at from engine.run c join below b on c.parent_run_id = b.run_id)
+                select max(b.deadline_at) from below b)) as deadline_at
     from engine.run r
     where r.status = 'queued'
       and r.run_id = any (array(select p.run_id from picked p order by p.turn, p.queued_at limit $2::bigint))
     for update of r skip locked
 ), shifted as (
-    -- A deadline's clock stood still while people held the run up.
-    update engine.run_timer t set due_at = t.due_at + (now() - l.held_at)
+    update engine.run_timer t set due_at = l.deadline_at
     from locked l
-    where t.run_id = l.run_id and t.name = 'deadline' and l.held_at is not null
+    where t.run_id = l.run_id and t.name = 'deadline' and t.due_at < l.deadline_at
 )
 update engine.run r
 set status = 'running', worker_id = $1, epoch = r.epoch + 1, claims = r.claims + 1,
-    deadline_at = r.deadline_at + coalesce(now() - l.held_at, interval '0'), held_at = null
+    deadline_at = l.deadline_at, held_at = null
 from locked l
 where r.run_id = l.run_id
 returning r.run_id as "run: _", r.tenant_id as "tenant: _", r.root_run_id as "root: _", r.agent_id as "agent: _",

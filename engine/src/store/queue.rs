@@ -6,6 +6,8 @@
 use dbutil::{SystemTx, TenantTx};
 use shared_models::{AgentId, EventId, RunId, TenantId, TriggerId, WorkerId, events::run::RunRef};
 
+use crate::record::VERSION;
+
 /// A run as its new owner gets it.
 #[derive(Clone, Debug)]
 pub(crate) struct Claimed {
@@ -63,9 +65,16 @@ pub(crate) async fn claim(
     )
     .fetch_one(&mut **tx)
     .await?;
-    sqlx::query_file_as!(Claimed, "src/store/claim.sql", worker as _, most, i64::from(tenant_limit))
-        .fetch_all(&mut **tx)
-        .await
+    sqlx::query_file_as!(
+        Claimed,
+        "src/store/claim.sql",
+        worker as _,
+        most,
+        i64::from(tenant_limit),
+        VERSION
+    )
+    .fetch_all(&mut **tx)
+    .await
 }
 
 /// Whether a claim that led to nothing counts towards poison.

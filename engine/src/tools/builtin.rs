@@ -8,6 +8,7 @@ mod fetch;
 mod html;
 mod memory;
 mod time;
+mod wait;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -56,6 +57,8 @@ pub(crate) enum Builtin {
     Time,
     /// Arithmetic.
     Calculator,
+    /// Lets time pass; the run holds nothing meanwhile.
+    Wait,
     /// A web page as text.
     FetchPage,
     /// An e-mail by SMTP.
@@ -82,7 +85,9 @@ pub(crate) enum Builtin {
 impl Builtin {
     pub(crate) fn effect(self) -> Effect {
         match self {
-            Self::Time | Self::Calculator | Self::FetchPage | Self::MemoryRead => Effect::Read,
+            Self::Time | Self::Calculator | Self::Wait | Self::FetchPage | Self::MemoryRead => {
+                Effect::Read
+            }
             // The question has one id, and is asked once.
             Self::AskHuman | Self::MemoryWrite => Effect::Idempotent,
             Self::SendEmail => Effect::Unsafe,
@@ -94,6 +99,7 @@ impl Builtin {
         match self {
             Self::Time => time::describe(),
             Self::Calculator => calculator::describe(),
+            Self::Wait => wait::describe(),
             Self::FetchPage => fetch::describe(),
             Self::SendEmail => email::describe(),
             Self::AskHuman => ask::describe(),
@@ -185,6 +191,7 @@ pub(crate) async fn call(
     match config.builtin {
         Builtin::Time => told(time::now(&arguments)),
         Builtin::Calculator => told(calculator::call(&arguments)),
+        Builtin::Wait => wait::call(app, cx, &arguments).await,
         Builtin::FetchPage => fetch::call(app, &config, tool.timeout_ms, &arguments).await,
         Builtin::SendEmail => email::call(app, cx, tool, &config, &arguments, sent).await,
         Builtin::AskHuman => ask::call(&config, &arguments),

@@ -77,3 +77,56 @@ async fn a_cancel_is_heard_by_a_process_that_is_stopping() {
     // The model would have answered after a minute, long after this gives up.
     tokio::join!(node.drain(), cancel);
 }
+
+#[tokio::test]
+async fn a_cancel_ends_all_at_once_that_a_run_and_those_below_it_are_at() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    // Nobody here would answer within the time a test has.
+    let server = Stub::start(|_| Answer::Never).await;
+    let thinker =
+        scene::scripted(&api, "b", &json!([{ "text": "late", "delay_ms": 600_000 }])).await;
+    let caller = scene::scripted(&api, "c", &scene::calls(&["look"])).await;
+    scene::tool_within(&api, &caller, "look", &server.url(), ("read", 300_000)).await;
+    let calls = json!([
+        { "name": "think", "arguments": { "task": "x" } },
+        { "name": "call", "arguments": { "task": "x" } },
+        { "name": "fetch", "arguments": {} },
+    ]);
+    let lead =
+        scene::scripted(&api, "lead", &json!([{ "tool_calls": calls }, { "text": "told" }])).await;
+    for (name, agent) in [("think", &thinker), ("call", &caller)] {
+        let tool = json!({ "name": name, "kind": "agent", "config": { "agent_id": agent } });
+        let made = api.post("/v1/tools", &tool).await.expect(201);
+        let path = format!("/v1/agents/{lead}/tools/{}", made["tool_id"].as_str().unwrap());
+        api.put(&path, &json!({})).await.expect(200);
+    }
+    scene::tool_within(&api, &lead, "fetch", &server.url(), ("read", 300_000)).await;
+    let run = scene::start(&api, &lead).await;
+    eventually("everybody to be at work", async || {
+        let thinking: i64 = sqlx::query_scalar(
+            "select count(*) from engine.journal j join engine.run r using (run_id)
+             where r.parent_run_id is not null and j.kind = 'model_called'",
+        )
+        .fetch_one(&mut app.db.admin().await)
+        .await
+        .unwrap();
+        (thinking == 2 && server.requests().len() == 2).then_some(())
+    })
+    .await;
+
+    api.post(&format!("/v1/runs/{run}/cancel"), &json!({})).await.expect(202);
+
+    scene::until(&api, &run, "cancelled").await;
+    let tree = eventually("those below to end", async || {
+        let tree = api.get(&format!("/v1/runs/{run}/tree")).await.expect(200);
+        let children = tree["children"].as_array().unwrap();
+        children.iter().all(|child| child["finished_at"].is_string()).then_some(tree)
+    })
+    .await;
+    let children = tree["children"].as_array().unwrap();
+    assert_eq!(children.len(), 2);
+    assert!(children.iter().all(|child| child["status"] == "cancelled"), "{tree}");
+    // What was being asked is asked no more: the far end has lost both connections.
+    eventually("the connections to end", async || (server.open() == 0).then_some(())).await;
+}

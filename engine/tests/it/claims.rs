@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use testkit::Api;
 
 use crate::harness::TestApp;
+use crate::pausing::{asking, swept};
 use crate::scene;
 
 async fn sleepers(api: &Api, limits: &Value, count: usize) -> Vec<String> {
@@ -132,4 +133,63 @@ async fn many_runs_at_once_all_end() {
         (ended == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_run_with_records_of_a_later_version_is_left_to_engines_that_know_them() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    let agent = scene::scripted(&api, "a", &json!([{ "text": "done" }])).await;
+    let (later, known) = (scene::start(&api, &agent).await, scene::start(&api, &agent).await);
+    let version = async |version: &str| {
+        let set = "update engine.run set record_version = record_version + $2::int where run_id = $1::uuid";
+        let set = sqlx::query(set).bind(scene::bare(&later)).bind(version.parse::<i32>().unwrap());
+        set.execute(&mut app.db.admin().await).await.unwrap();
+    };
+    version("1").await;
+    let cancelled = scene::start(&api, &agent).await;
+    sqlx::query(
+        "update engine.run set record_version = record_version + 1 where run_id = $1::uuid",
+    )
+    .bind(scene::bare(&cancelled))
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
+    api.post(&format!("/v1/runs/{cancelled}/cancel"), &json!({})).await.expect(202);
+
+    let _node = app.node().await;
+
+    // The newer one is behind the others in the queue, and is taken all the same.
+    scene::until(&api, &known, "succeeded").await;
+    swept(&app).await;
+    assert_eq!(scene::get(&api, &later).await["status"], "queued");
+    assert_eq!(scene::get(&api, &cancelled).await["status"], "queued");
+    version("-1").await;
+    scene::until(&api, &later, "succeeded").await;
+}
+
+#[tokio::test]
+async fn a_run_is_of_the_version_of_its_latest_record() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let agent = asking(&api, "a").await;
+    let run = scene::start(&api, &agent).await;
+    scene::until(&api, &run, "waiting").await;
+    let version = async |set: &str| -> i16 {
+        let query =
+            format!("update engine.run set {set} where run_id = $1::uuid returning record_version");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(query))
+            .bind(scene::bare(&run))
+            .fetch_one(&mut app.db.admin().await)
+            .await
+            .unwrap()
+    };
+    let newest = version("record_version = record_version").await;
+    // As an engine before this one has made it.
+    version("record_version = 1").await;
+
+    api.post(&format!("/v1/runs/{run}/input"), &json!({ "answer": "yes" })).await.expect(202);
+
+    scene::until(&api, &run, "succeeded").await;
+    assert_eq!(version("record_version = record_version").await, newest);
 }

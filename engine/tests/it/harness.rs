@@ -4,7 +4,7 @@ mod peers;
 
 use std::collections::BTreeMap;
 
-use engine::Config;
+use engine::{Config, CrashPoints};
 use serde_json::Value;
 use servicekit::caller::SUBJECT_TOKEN;
 use servicekit::{Env, Lifecycle};
@@ -88,8 +88,16 @@ impl TestApp {
         let mut all = self.vars.clone();
         all.remove("SWITCHYARD_RUN_SLOTS");
         all.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let config = config(all);
-        tokio::task::spawn_blocking(move || Node::start(&config)).await.unwrap()
+        Node::begin(config(all)).await
+    }
+
+    /// One whose runs stop where they are told to.
+    pub(crate) async fn node_watched(&self, points: &CrashPoints) -> Node {
+        let mut all = self.vars.clone();
+        all.remove("SWITCHYARD_RUN_SLOTS");
+        let mut config = config(all);
+        config.runs.crash_points = points.clone();
+        Node::begin(config).await
     }
 }
 
@@ -100,6 +108,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    async fn begin(config: Config) -> Self {
+        tokio::task::spawn_blocking(move || Self::start(&config)).await.unwrap()
+    }
+
     fn start(config: &Config) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -114,6 +126,11 @@ impl Node {
     /// Ends it as `kill -9` would: nothing is released, nothing is said.
     pub(crate) fn kill(mut self) {
         self.end();
+    }
+
+    /// How many tasks it has.
+    pub(crate) fn tasks(&self) -> usize {
+        self.runtime.as_ref().unwrap().metrics().num_alive_tasks()
     }
 
     /// Stops it as an orchestrator would, and waits until it has let go of everything.

@@ -1,10 +1,11 @@
 //! Runs that are stopped for a while beside each other, and while other things happen to them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use shared_models::Role;
-use testkit::{Answer, Stub};
+use testkit::{Answer, Stub, eventually};
 
 use crate::harness::TestApp;
 use crate::pausing::{LONG, asking, calls, fine, gated, long, pause, resume, swept};
@@ -157,4 +158,38 @@ async fn a_pause_survives_the_process_that_was_told() {
     scene::until(&api, &run, "succeeded").await;
     let kinds = scene::kinds(&app.db, &run).await;
     assert_eq!(kinds.iter().filter(|kind| *kind == "tool_answered").count(), LONG);
+}
+
+#[tokio::test]
+async fn endpoints_are_told_of_all_that_a_run_goes_through_its_pause_included() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let hooks = fine().await;
+    crate::webhooks::endpoint(&api, &hooks.url(), &[]).await;
+    let agent = asking(&api, "a").await;
+    let run = scene::start(&api, &agent).await;
+    scene::until(&api, &run, "waiting").await;
+    pause(&api, &run).await;
+    scene::until(&api, &run, "paused").await;
+    resume(&api, &run).await;
+    scene::until(&api, &run, "waiting").await;
+    api.post(&format!("/v1/runs/{run}/input"), &json!({ "answer": "yes" })).await.expect(202);
+
+    // One may come twice.
+    let kinds = ["created", "started", "waiting", "paused", "resumed", "finished"];
+    let wanted: BTreeSet<String> = kinds.map(|kind| format!("run.{kind}")).into();
+    eventually("a message of each kind", async || {
+        let bodies: Vec<Value> = hooks.requests().iter().map(testkit::Stubbed::json).collect();
+        let told: BTreeSet<String> =
+            bodies.iter().map(|body| body["type"].as_str().unwrap().to_owned()).collect();
+        for body in &bodies {
+            assert_eq!(body["data"]["run_id"], run, "{body}");
+            if ["run.paused", "run.resumed"].contains(&body["type"].as_str().unwrap()) {
+                assert_eq!(body["data"]["by"], owner.user.to_string(), "{body}");
+            }
+        }
+        (told == wanted).then_some(())
+    })
+    .await;
 }

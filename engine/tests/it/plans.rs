@@ -35,8 +35,8 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
         check(name, &plan(&mut tx, sql, parameters).await, indexes);
     }
     let mut tx = db.system("a test").await.unwrap();
-    let claim = plan(&mut tx, CLAIM, 3).await;
-    check("a claim", &claim, &["run_lane_idx", "run_running_idx", "run_pkey"]);
+    let claim = plan(&mut tx, CLAIM, 4).await;
+    check("a claim", &claim, &["run_lane_idx", "run_running_idx", "run_pkey", "run_parent_idx"]);
 }
 
 /// With many runs that have ended or wait, and statistics that say so.
@@ -53,12 +53,12 @@ async fn claims_sweeps_and_pruning_never_read_all_runs() {
         (
             "a claim",
             CLAIM,
-            "gen_random_uuid(), 64, 64",
-            &["run_lane_idx", "run_running_idx", "run_pkey"][..],
+            "gen_random_uuid(), 64, 64, 2::smallint",
+            &["run_lane_idx", "run_running_idx", "run_pkey", "run_parent_idx"][..],
         ),
         ("the sweep for orphans", ORPHANS, "", &["run_running_idx"]),
         ("the sweep for signals", SIGNALLED, "", &["run_signal_open_idx", "run_pkey"]),
-        ("the sweep for timers", DUE, "", &["run_timer_due_idx", "run_pkey"]),
+        ("the sweep for timers", DUE, "", &["run_timer_due_idx", "run_pkey", "run_parent_idx"]),
         (
             "forgetting content",
             CONTENT,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Stream};
-use crate::{AgentId, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, WaitReason};
+use crate::{AgentId, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason};
 
 /// Which run, and what started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -60,6 +60,24 @@ run_event! {
     RunWaiting = "run.waiting" {
         /// For what.
         reason: WaitReason,
+    }
+}
+run_event! {
+    /// Somebody has stopped a run for a while.
+    /// Sent by `engine`.
+    RunPaused = "run.paused" {
+        /// Who; nobody when it stops with the run it works for.
+        #[serde(default)]
+        by: Option<UserId>,
+    }
+}
+run_event! {
+    /// Somebody has let a paused run go on.
+    /// Sent by `engine`.
+    RunResumed = "run.resumed" {
+        /// Who.
+        #[serde(default)]
+        by: Option<UserId>,
     }
 }
 run_event! {

@@ -119,7 +119,7 @@ impl Drive<'_> {
             }
             if self.deliver(&signal, word)? && !gap {
                 if let Signal::Resume { by } = signal {
-                    pause::note_end(self.cx, by);
+                    pause::note_end(self.cx, by)?;
                 }
                 self.cx.journal.drained(n);
             } else {

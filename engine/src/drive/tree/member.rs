@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::Drive;
 use super::job::Done;
 use crate::catalogue::Pinned;
-use crate::drive::{Cx, Run, doubt, finish, waits};
+use crate::drive::{Cx, Run, doubt, finish, naps, waits};
 use crate::error::Error;
 use crate::record::Record;
 
@@ -72,13 +72,27 @@ impl Drive<'_> {
         self.members.values().filter(|member| !member.closed).map(Member::take).collect()
     }
 
-    /// Declares calls in doubt whose time is over.
-    pub(super) fn pass_time(&mut self) {
-        for member in self.members.values().filter(|member| !member.closed) {
-            if let Ok(mut run) = member.take() {
-                doubt::declare(&member.cx, &mut run);
+    /// Sees to it that those are there who wait for a moment, which may have come.
+    pub(super) fn enter_sleepers(&mut self) -> Result<(), Error> {
+        let sleepers = self.tree.told.iter().filter(|(path, told)| {
+            let state = self.tree.state.conversation(path);
+            !told.naps.is_empty() && state.is_some_and(|state| state.outcome().is_none())
+        });
+        let sleepers: Vec<Path> = sleepers.map(|(path, _)| path.clone()).collect();
+        sleepers.iter().try_for_each(|path| self.enter(path))
+    }
+
+    /// Declares calls in doubt whose time is over, and answers those that waited for a moment.
+    pub(super) fn pass_time(&mut self) -> Result<(), Error> {
+        let mut woken = Vec::new();
+        for (path, member) in self.members.iter().filter(|(_, member)| !member.closed) {
+            let Ok(mut run) = member.take() else { continue };
+            doubt::declare(&member.cx, &mut run);
+            if naps::wake(&member.cx, &mut run)? {
+                woken.push(path.clone());
             }
         }
+        woken.iter().try_for_each(|path| self.tell(path))
     }
 
     /// Sees to members whose conversation the tree has ended: whoever is at work is taken from it, and what is open of
@@ -114,6 +128,7 @@ impl Member<'_> {
         if run.state.outcome().is_none() {
             finish::settle_calls(&self.cx, &mut run, reason);
         }
+        run.naps.clear();
         let waiting = std::mem::take(&mut run.waiting);
         waiting.into_values().filter_map(|waited| waited.child).collect()
     }

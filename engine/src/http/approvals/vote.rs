@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::view::Approval;
 use super::visible;
 use crate::app::App;
-use crate::approvals::{self, Call};
+use crate::approvals::{self, Call, Policy};
 use crate::definition::unstorable;
 use crate::error::Error;
 use crate::store::approval::{self, NewVote, Row};
@@ -72,9 +72,10 @@ pub(super) async fn approve(
     Body(yes): Body<Approve>,
 ) -> Result<Json<Approval>, Problem> {
     check_text("/comment", yes.comment.as_deref())?;
+    let edit = Edit::read(&app, &caller, id, yes.arguments).await?;
     let mut tx = app.db.begin(caller.tenant).await?;
     let mut held = Held::take(&mut tx, &caller, id, &yes.binding).await?;
-    let edited = held.edit(&mut tx, &caller, yes.arguments).await?;
+    let edited = held.edit(&mut tx, &caller, edit).await?;
     let said = approval::votes(&mut tx, id).await?;
     let revision = held.row.revision;
     let counted = said.iter().filter(|vote| vote.revision == revision && vote.kind != "reject");
@@ -119,6 +120,37 @@ fn check_text(pointer: &str, text: Option<&str>) -> Result<(), Problem> {
         errors.push(FieldError::new(pointer, format!("at most {LONGEST} bytes")));
     }
     if errors.is_empty() { Ok(()) } else { Err(Problem::validation(errors)) }
+}
+
+/// Other arguments, and what the rules want of a call with them.
+struct Edit {
+    arguments: Value,
+    more: Option<Policy>,
+}
+
+impl Edit {
+    /// Asks the rules before anything is held: they may take their time. Nobody changes them, nor what they are asked about
+    /// besides the arguments, while an approval is open.
+    async fn read(
+        app: &App,
+        caller: &Caller<RunsWrite>,
+        id: ApprovalId,
+        arguments: Option<Value>,
+    ) -> Result<Option<Self>, Problem> {
+        let Some(arguments) = arguments else { return Ok(None) };
+        let mut tx = app.db.begin(caller.tenant).await?;
+        let (row, _) = visible(&mut tx, caller, id).await?;
+        drop(tx);
+        let seen = Call {
+            tool: &row.tool_name,
+            agent: row.subject.agent_name(),
+            effect: row.subject.effect(),
+            arguments: &arguments,
+        };
+        let fits = check_arguments(&row.parameters, &arguments.to_string()).is_ok();
+        let more = if fits { approvals::policy(&row.rules, seen).await } else { None };
+        Ok(Some(Self { arguments, more }))
+    }
 }
 
 /// An approval that nobody else decides about meanwhile.
@@ -172,23 +204,15 @@ impl Held {
         &mut self,
         tx: &mut TenantTx,
         caller: &Caller<RunsWrite>,
-        arguments: Option<Value>,
+        edit: Option<Edit>,
     ) -> Result<bool, Problem> {
-        let Some(arguments) = arguments else { return Ok(false) };
+        let Some(Edit { arguments, more }) = edit else { return Ok(false) };
         let binding = self.row.subject.binding(&arguments);
         if binding.as_slice() == self.row.binding {
             return Ok(false);
         }
         let fits = check_arguments(&self.row.parameters, &arguments.to_string());
         fits.map_err(|why| Problem::validation(vec![FieldError::new("/arguments", why)]))?;
-        let seen = Call {
-            tool: &self.row.tool_name,
-            agent: self.row.subject.agent_name(),
-            effect: self.row.subject.effect(),
-            arguments: &arguments,
-        };
-        // What the rules want of the new arguments, besides what they want already.
-        let more = approvals::policy(&self.row.rules, seen).await;
         let policy = self.row.policy.0.clone().stricter(more);
         if let Some(why) = policy.refusal(self.user, caller.role, self.row.initiator_id) {
             return Err(Error::NotAVoter(why).into());

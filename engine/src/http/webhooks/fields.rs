@@ -26,8 +26,8 @@ pub(super) struct EndpointFields {
     #[serde(default)]
     #[schema(max_length = 1000)]
     pub(super) description: String,
-    /// Which events: any of `run.created`, `run.started`, `run.waiting`, `run.finished`, `run.refused`,
-    /// `approval.requested`, `approval.decided`, `approval.expired`; all when none is named.
+    /// Which events: any of `run.created`, `run.started`, `run.waiting`, `run.paused`, `run.resumed`, `run.finished`,
+    /// `run.refused`, `approval.requested`, `approval.decided`, `approval.expired`; all when none is named.
     #[serde(default)]
     pub(super) event_types: Vec<String>,
     /// Whether anything is sent.

@@ -1,0 +1,126 @@
+//! What a deadline counts: what a run does, not the time in which somebody else is to do something.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use testkit::{Answer, Api, Stub};
+
+use crate::harness::TestApp;
+use crate::pausing::{asking, swept};
+use crate::scene;
+
+/// Lets two hours pass for all runs and their timers; a deadline is one hour after the start.
+async fn two_hours_later(app: &TestApp) {
+    let mut admin = app.db.admin().await;
+    for shift in [
+        "update engine.run set held_at = held_at - interval '2 hours', deadline_at = deadline_at - interval '2 hours'",
+        "update engine.run_timer set due_at = due_at - interval '2 hours'",
+    ] {
+        sqlx::query(shift).execute(&mut admin).await.unwrap();
+    }
+}
+
+fn deadline(run: &Value) -> DateTime<Utc> {
+    run["deadline_at"].as_str().unwrap().parse().unwrap()
+}
+
+/// Waits for the run to wait, lets two hours pass, and sees that it still waits.
+async fn outlasts(app: &TestApp, api: &Api, run: &str, reason: &str) {
+    let before = scene::until(api, run, "waiting").await;
+    assert_eq!(before["wait_reason"], reason);
+    two_hours_later(app).await;
+    swept(app).await;
+    swept(app).await;
+    assert_eq!(scene::get(api, run).await["wait_reason"], reason);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_person_may_wait_longer_than_its_deadline() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let agent = asking(&api, "a").await;
+    let run = scene::start(&api, &agent).await;
+    let before = scene::until(&api, &run, "waiting").await;
+    outlasts(&app, &api, &run, "input").await;
+
+    api.post(&format!("/v1/runs/{run}/input"), &json!({ "answer": "yes" })).await.expect(202);
+
+    let ended = scene::until(&api, &run, "succeeded").await;
+    assert!(deadline(&ended) >= deadline(&before), "{ended}");
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_the_far_end_may_wait_longer_than_its_deadline() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let server = Stub::start(|_| Answer::Json(202, json!("taken"))).await;
+    let agent = scene::scripted(&api, "a", &scene::calls(&["work"])).await;
+    let fields = json!({ "name": "work", "kind": "http", "effect": "unsafe",
+        "parameters": { "type": "object", "properties": { "n": {} } },
+        "config": { "method": "POST", "url": server.url(), "callback": {} } });
+    let tool = api.post("/v1/tools", &fields).await.expect(201);
+    let path = format!("/v1/agents/{agent}/tools/{}", tool["tool_id"].as_str().unwrap());
+    api.put(&path, &json!({})).await.expect(200);
+    let run = scene::start(&api, &agent).await;
+    outlasts(&app, &api, &run, "callback").await;
+
+    let token = server.requests()[0].header("switchyard-callback-token").to_owned();
+    let path = format!("/v1/callbacks/{token}");
+    app.api.post(&path, &json!({ "result": "done" })).await.expect(202);
+
+    scene::until(&api, &run, "succeeded").await;
+}
+
+#[tokio::test]
+async fn a_run_whose_child_waits_for_a_person_waits_with_it_at_any_depth() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let mut agent = asking(&api, "bottom").await;
+    for name in ["middle", "top"] {
+        let call = json!({ "tool_calls": [{ "name": "delegate", "arguments": { "task": "x" } }] });
+        let turns = json!([call, { "text": "told: {{last_tool_result}}" }]);
+        let above = scene::scripted(&api, name, &turns).await;
+        let tool = json!({ "name": format!("{name}_delegates"), "kind": "agent", "config": { "agent_id": agent } });
+        let made = api.post("/v1/tools", &tool).await.expect(201);
+        let path = format!("/v1/agents/{above}/tools/{}", made["tool_id"].as_str().unwrap());
+        api.put(&path, &json!({ "name": "delegate" })).await.expect(200);
+        agent = above;
+    }
+    let run = scene::start(&api, &agent).await;
+    let mut asker = run.clone();
+    for _ in 0..2 {
+        asker = testkit::eventually("the run below", async || {
+            let tree = api.get(&format!("/v1/runs/{asker}/tree")).await.expect(200);
+            tree["children"][0]["run_id"].as_str().map(str::to_owned)
+        })
+        .await;
+    }
+    let before = scene::until(&api, &asker, "waiting").await;
+    assert_eq!(before["wait_reason"], "input");
+    outlasts(&app, &api, &run, "child").await;
+
+    api.post(&format!("/v1/runs/{asker}/input"), &json!({ "answer": "yes" })).await.expect(202);
+
+    let ended = scene::until(&api, &run, "succeeded").await;
+    assert_eq!(ended["output"], "told: told: told: yes");
+    assert!(deadline(&ended) >= deadline(&before), "{ended}");
+}
+
+#[tokio::test]
+async fn a_run_whose_child_works_too_long_ends_at_its_deadline_with_it() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let slow =
+        scene::scripted(&api, "slow", &json!([{ "text": "late", "delay_ms": 60_000 }])).await;
+    let call = json!({ "tool_calls": [{ "name": "delegate", "arguments": { "task": "x" } }] });
+    let lead = scene::scripted(&api, "lead", &json!([call, { "text": "told" }])).await;
+    let tool = json!({ "name": "delegate", "kind": "agent", "config": { "agent_id": slow } });
+    let made = api.post("/v1/tools", &tool).await.expect(201);
+    let path = format!("/v1/agents/{lead}/tools/{}", made["tool_id"].as_str().unwrap());
+    api.put(&path, &json!({})).await.expect(200);
+
+    let body = json!({ "agent_id": lead, "input": "go", "deadline_seconds": 2 });
+    let made = api.post("/v1/runs", &body).await.expect(201);
+    let run = made["run_id"].as_str().unwrap();
+
+    assert_eq!(scene::until(&api, run, "timed_out").await["error"]["code"], "deadline");
+}

@@ -4,6 +4,7 @@ mod backlog;
 mod credentials;
 mod entry;
 mod intake;
+mod journal;
 mod library;
 mod memory;
 mod parts;
@@ -12,11 +13,12 @@ mod scene;
 mod start;
 mod streams;
 mod timers;
+mod waiting;
 
 use crate::{bench::Bench, fleet::Fleet, tell};
 
 /// The groups of measurements, by the names `--only` takes.
-pub(crate) const GROUPS: [&str; 11] = [
+pub(crate) const GROUPS: [&str; 13] = [
     "start",
     "parts",
     "library",
@@ -27,6 +29,8 @@ pub(crate) const GROUPS: [&str; 11] = [
     "streams",
     "intake",
     "timers",
+    "journal",
+    "waiting",
     "backlog",
 ];
 
@@ -88,6 +92,14 @@ async fn with_fleet(
     if wanted("timers") {
         tell("timers");
         timers::measure(bench, fleet, &scene).await?;
+    }
+    if wanted("journal") {
+        tell("a long run's journal");
+        journal::measure(bench, fleet).await?;
+    }
+    if wanted("waiting") {
+        tell("waiting runs");
+        waiting::measure(bench, fleet, &scene).await?;
     }
     if wanted("backlog") {
         tell("a backlog");

@@ -50,8 +50,31 @@ async fn answer(request: Request<Incoming>) -> Result<Answer, Infallible> {
             Err(error) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         },
         (Method::POST, "/tool") => whole("application/json", r#"{"ok":true}"#),
+        (Method::POST, path) if path.starts_with("/page/") => {
+            match path["/page/".len()..].parse() {
+                Ok(bytes) => whole("text/plain", page(&body, bytes)),
+                Err(_) => problem(StatusCode::NOT_FOUND, "how long is the page?"),
+            }
+        }
         _ => problem(StatusCode::NOT_FOUND, "there is nothing here"),
     })
+}
+
+/// Words of so many bytes, other ones for everything that is asked.
+fn page(asked: &[u8], bytes: usize) -> String {
+    let mut seed =
+        asked.iter().fold(7_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add((*byte).into()));
+    let mut text = String::with_capacity(bytes + 8);
+    while text.len() < bytes {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let letters = seed.to_be_bytes();
+        let word = letters[..3 + usize::from(letters[7] % 5)]
+            .iter()
+            .map(|byte| char::from(b'a' + byte % 26));
+        text.extend(word.chain([' ']));
+    }
+    text.truncate(bytes);
+    text
 }
 
 fn complete(asked: &Asked<'_>) -> Answer {

@@ -53,6 +53,8 @@ fn wanted(group: &str, name: &str) -> Vec<Wanted> {
         }
         ("timers", name) if name.starts_with("idle") => vec![AtMost("eventsvc cpu %", 2.0)],
         ("timers", name) if name.starts_with("due") => vec![P99(250.0)],
+        ("journal", _) => vec![AtMost("journal / messages", 1.2)],
+        ("waiting runs", name) if name.ends_with("wait") => vec![AtMost("engine cpu %", 2.0)],
         ("start", "switchyard up, warm") => {
             vec![AtMost("start s", 1.5), AtMost("memory MB", 80.0)]
         }

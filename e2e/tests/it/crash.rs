@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{Fleet, Scene, follow};
+use e2e::{Fleet, Scene, follow, script};
 use serde_json::{Value, json};
 use shared_models::Service;
 use testkit::{Answer, Stub, eventually_within};
@@ -153,4 +153,57 @@ async fn what_is_accepted_while_nats_is_down_runs_once_when_it_is_back() {
         assert_eq!(done["status"], "succeeded", "{done}");
     }
     assert_eq!(outside.hits("/act"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_waits_for_a_person_and_for_the_far_end_the_run_goes_on_with_their_answers()
+{
+    let outside = Stub::start(|_| Answer::Json(202, json!("taken"))).await;
+    let mut fleet = fleet(&outside).await;
+    let api = fleet.api();
+    let tool = json!({ "name": "work", "kind": "http", "effect": "unsafe", "approval": {},
+        "parameters": { "type": "object", "properties": { "text": { "type": "string" } } },
+        "config": { "method": "POST", "url": format!("{}/act", outside.url()), "callback": {} } });
+    let tool = api.post("/v1/tools", &tool).await.expect(201)["tool_id"].clone();
+    let agent = json!({ "name": "patient", "model": "sim:script", "instructions": script(&turns("work", 0)) });
+    let agent = api.post("/v1/agents", &agent).await.expect(201)["agent_id"].clone();
+    let (agent, tool) = (agent.as_str().unwrap(), tool.as_str().unwrap());
+    api.put(&format!("/v1/agents/{agent}/tools/{tool}"), &json!({})).await.expect(200);
+    let made = api.post("/v1/runs", &json!({ "agent_id": agent, "input": "go" })).await.expect(201);
+    let run = made["run_id"].as_str().unwrap().to_owned();
+    let waits_for = async |fleet: &Fleet, reason: &str| {
+        let what = format!("the run to wait for {reason}");
+        eventually_within(Duration::from_secs(60), &what, async || {
+            let seen = fleet.api().get(&format!("/v1/runs/{run}")).await;
+            (seen.body["wait_reason"] == reason).then_some(())
+        })
+        .await;
+    };
+
+    waits_for(&fleet, "approval").await;
+    fleet.kill("engine");
+    fleet.restart(Service::Engine).await;
+    waits_for(&fleet, "approval").await;
+    assert_eq!(outside.hits("/act"), 0, "nobody has approved yet");
+    let api = fleet.api();
+    let open = api.get(&format!("/v1/approvals?status=open&run_id={run}")).await.expect(200);
+    let asked = &open["items"][0];
+    let path = format!("/v1/approvals/{}/approve", asked["approval_id"].as_str().unwrap());
+    api.post(&path, &json!({ "binding": asked["binding"] })).await.expect(200);
+
+    waits_for(&fleet, "callback").await;
+    fleet.kill("engine");
+    fleet.restart(Service::Engine).await;
+    waits_for(&fleet, "callback").await;
+    let token = outside.requests()[0].header("switchyard-callback-token").to_owned();
+    let path = format!("/v1/callbacks/{token}");
+    fleet.api().post(&path, &json!({ "result": "worked" })).await.expect(202);
+
+    eventually_within(Duration::from_secs(60), "the run to end", async || {
+        let seen = fleet.api().get(&format!("/v1/runs/{run}")).await;
+        (seen.body["status"] == "succeeded").then_some(())
+    })
+    .await;
+    assert_eq!(outside.hits("/act"), 1, "an unsafe call was repeated");
+    check_journal(&fleet, &run).await;
 }

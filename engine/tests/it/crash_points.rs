@@ -146,9 +146,8 @@ impl World {
             // The child is let end when its parent waits for it, so that this is always in the same order.
             Some("child") => {
                 let child = stands.values().find(|child| child.parent.as_ref() == Some(&told.run));
-                match child.and_then(|child| child.reason.as_deref()) {
-                    Some("callback") => self.call_back("/fetch", told, "fetched").await,
-                    _ => {}
+                if child.is_some_and(|child| child.reason.as_deref() == Some("callback")) {
+                    self.call_back("/fetch", told, "fetched").await;
                 }
             }
             Some("doubt") => self.answer(told).await,
@@ -282,6 +281,12 @@ async fn a_run_comes_to_the_same_end_whenever_its_process_dies_and_does_nothing_
     let moments = points.passed(first.root());
     let undisturbed = world.story(&first).await;
     undisturbed.covered_by(&moments);
+    for (name, ..) in TOOLS {
+        for when in ["before", "about to send", "after"] {
+            let moment = format!("run: {when} {name} #1");
+            assert!(moments.contains(&moment), "there is no moment {moment}");
+        }
+    }
     check(&world, &first, "never", &undisturbed).await;
     node.drain().await;
 

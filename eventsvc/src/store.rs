@@ -7,6 +7,7 @@ pub(crate) mod firing;
 pub(crate) mod flow;
 pub(crate) mod group;
 pub(crate) mod heard;
+pub(crate) mod held;
 pub(crate) mod hook;
 pub(crate) mod lease;
 pub(crate) mod recovery;

@@ -159,6 +159,9 @@ fn near(
 }
 
 #[cfg(test)]
+#[path = "verify_google.rs"]
+mod google_tokens;
+#[cfg(test)]
 #[path = "verify_mutations.rs"]
 mod mutations;
 #[cfg(test)]

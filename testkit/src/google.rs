@@ -18,12 +18,7 @@ pub struct GoogleKeys {
 impl GoogleKeys {
     /// Starts it.
     pub async fn start() -> Self {
-        let mut jwk = serde_json::to_value(
-            Jwk::from_encoding_key(&key(), Algorithm::RS256).expect("a public key"),
-        )
-        .expect("JSON");
-        jwk["kid"] = KID.into();
-        let set = json!({ "keys": [jwk] });
+        let set = google_keys();
         Self { stub: Stub::start(move |_| Answer::Json(200, set.clone())).await }
     }
 
@@ -36,6 +31,14 @@ impl GoogleKeys {
     pub fn asked(&self) -> usize {
         self.stub.requests().len()
     }
+}
+
+/// Google's public keys, as its key server gives them.
+pub fn google_keys() -> Value {
+    let jwk = Jwk::from_encoding_key(&key(), Algorithm::RS256).expect("a public key");
+    let mut jwk = serde_json::to_value(jwk).expect("JSON");
+    jwk["kid"] = KID.into();
+    json!({ "keys": [jwk] })
 }
 
 /// A token as Pub/Sub sends it, good for an hour from `now` (Unix seconds); `more` replaces claims.

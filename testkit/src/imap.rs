@@ -60,6 +60,9 @@ struct Mailbox {
     /// What is said in place of an answer to `UID FETCH`.
     nonsense: Option<Vec<u8>>,
     refusing: bool,
+    /// Whether it can IDLE, and how many do.
+    idles: bool,
+    idling: usize,
     sessions: usize,
 }
 
@@ -85,6 +88,8 @@ impl Imap {
             messages: Vec::new(),
             nonsense: None,
             refusing: false,
+            idles: false,
+            idling: 0,
             sessions: 0,
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -146,6 +151,16 @@ impl Imap {
         self.mailbox().refusing = refusing;
     }
 
+    /// From now on it says so when it can IDLE.
+    pub fn allow_idle(&self) {
+        self.mailbox().idles = true;
+    }
+
+    /// How many idle now.
+    pub fn idling(&self) -> usize {
+        self.mailbox().idling
+    }
+
     /// How many sessions there were.
     pub fn sessions(&self) -> usize {
         self.mailbox().sessions
@@ -195,6 +210,10 @@ async fn serve(
             say(stream.get_mut(), format!("{tag} {word} said\r\n").as_bytes()).await?;
             continue;
         }
+        if command == "IDLE" {
+            idle(&mut stream, mailbox, &tag).await?;
+            continue;
+        }
         let (mut told, end) = answer(&mailbox.lock().expect("no poisoned lock"), &command);
         told.extend_from_slice(format!("{tag} {end}\r\n").as_bytes());
         say(stream.get_mut(), &told).await?;
@@ -202,6 +221,37 @@ async fn serve(
             return stream.get_mut().shutdown().await;
         }
     }
+}
+
+/// Says how many messages there are whenever one came, until the client is done.
+async fn idle(
+    stream: &mut BufReader<tokio_rustls::server::TlsStream<TcpStream>>,
+    mailbox: &Mutex<Mailbox>,
+    tag: &str,
+) -> std::io::Result<()> {
+    let there = || mailbox.lock().expect("no poisoned lock").messages.len();
+    say(stream.get_mut(), b"+ idling\r\n").await?;
+    mailbox.lock().expect("no poisoned lock").idling += 1;
+    let (mut known, mut line) = (there(), String::new());
+    let done = loop {
+        let look = tokio::time::sleep(std::time::Duration::from_millis(5));
+        tokio::select! {
+            read = stream.read_line(&mut line) => break read,
+            () = look => {}
+        }
+        if there() > known {
+            known = there();
+            let told = format!("* {known} EXISTS\r\n");
+            if let Err(error) = say(stream.get_mut(), told.as_bytes()).await {
+                break Err(error);
+            }
+        }
+    };
+    mailbox.lock().expect("no poisoned lock").idling -= 1;
+    if done? == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    say(stream.get_mut(), format!("{tag} OK done\r\n").as_bytes()).await
 }
 
 async fn say(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
@@ -247,6 +297,8 @@ fn answer(mailbox: &Mailbox, command: &str) -> (Vec<u8>, &'static str) {
         return (told, "OK done");
     }
     match command {
+        "CAPABILITY" if mailbox.idles => (b"* CAPABILITY IMAP4rev1 IDLE\r\n".to_vec(), "OK done"),
+        "CAPABILITY" => (b"* CAPABILITY IMAP4rev1\r\n".to_vec(), "OK done"),
         "LOGOUT" => (b"* BYE\r\n".to_vec(), "OK done"),
         _ => (Vec::new(), "BAD what"),
     }

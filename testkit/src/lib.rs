@@ -34,7 +34,7 @@ pub use cutter::Cutter;
 pub use db::TestDb;
 pub use github::{GITHUB_HOOK, GITHUB_INSTALLATION, GITHUB_TOKEN, Github};
 pub use gmail::{GMAIL_TOKEN, Gmail};
-pub use google::{GoogleKeys, push_token};
+pub use google::{GoogleKeys, google_keys, push_token};
 pub use hubspot::{HUBSPOT_BATCH, HUBSPOT_PORTAL, HUBSPOT_TOKEN, Hubspot, hubspot_signature};
 pub use idp::Idp;
 pub use imap::{IMAP_PASSWORD, IMAP_USER, Imap, imap_ca};

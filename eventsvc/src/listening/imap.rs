@@ -2,6 +2,7 @@
 //! last UID read under it; a mailbox that was renumbered is listed anew from shortly before the last good look, and what had
 //! been read before is told by what it is.
 
+mod idle;
 mod mail;
 mod response;
 mod session;
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 
 use super::{Ask, FLOOR, Item, Listener, Look, LookError};
 use session::{Fetched, Login, Mailbox, Session};
+pub(super) use idle::watch;
 pub(crate) use trust::Trust;
 
 const LONGEST_INTERVAL: u32 = 24 * 60 * 60;
@@ -52,6 +54,10 @@ pub(crate) struct ImapOptions {
     /// Seconds between two looks: 30 to 86400, 60 unless said.
     #[serde(default = "usual")]
     pub interval_seconds: u32,
+    /// Whether a connection is kept open on which a server that can (IDLE) says at once that there is something; `true`
+    /// unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<bool>,
 }
 
 const fn port() -> u16 {

@@ -1,16 +1,17 @@
 //! Looks at sources when they are due, and commits what was found.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     time::{Duration, Instant},
 };
 
 use chrono::Utc;
+use secrecy::SecretString;
 use servicekit::PeerError;
 use shared_models::{DeliveryId, Service, SourceId, TriggerId, WorkerId};
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, Item, Look, LookError};
+use super::{Ask, Item, Look, LookError, imap};
 use crate::{
     app::App,
     hooks::{self, HookTrigger},
@@ -37,15 +38,16 @@ const LONGEST_BACKOFF: f64 = 900.0;
 pub(crate) async fn run(app: App, soft: CancellationToken) -> anyhow::Result<()> {
     let worker = Worker::new(&app);
     let lookers = (0..LOOKERS).map(|_| worker.looker(&soft));
-    let keeping = worker.keep(&soft);
-    tokio::join!(futures::future::join_all(lookers), keeping);
+    let (keeping, idling) = (worker.keep(&soft), imap::watch(&worker, &soft));
+    tokio::join!(futures::future::join_all(lookers), keeping, idling);
     let mut tx = app.db.system("leases of all tenants this replica lets go").await?;
     lease::release(&mut tx, worker.replica.uuid()).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// A replica, as far as sources are concerned.
+/// A replica, as far as sources are concerned. Cheap to clone.
+#[derive(Clone)]
 pub struct Worker {
     app: App,
     replica: WorkerId,
@@ -55,6 +57,11 @@ impl Worker {
     /// A replica that holds nothing yet.
     pub fn new(app: &App) -> Self {
         Self { app: app.clone(), replica: WorkerId::mint() }
+    }
+
+    /// The service's handles.
+    pub(crate) fn app(&self) -> &App {
+        &self.app
     }
 
     /// Its name in leases.
@@ -159,22 +166,7 @@ impl Worker {
         // What is begun by then is two requests at most, and has the rest to end in.
         let until = Instant::now() + limit / 6;
         let work = async {
-            let fields = match claimed.credential_id {
-                None => std::collections::BTreeMap::new(),
-                Some(credential) => {
-                    let triggers =
-                        self.triggers(claimed).await.map_err(|error| later(error.to_string()))?;
-                    let first = triggers.first();
-                    let first = first.ok_or_else(|| later("no trigger is left".into()))?;
-                    let (owner, trigger) = (first.owner_id, first.trigger_id);
-                    let tenant = claimed.tenant_id;
-                    let resolved = self
-                        .app
-                        .credsvc
-                        .resolve_for((tenant, owner, trigger, credential), "listener.look");
-                    resolved.await.map_err(|error| refused(&error))?.credentials
-                }
-            };
+            let fields = self.fields(claimed).await?;
             let ask = Ask {
                 egress: self.app.egress.clone(),
                 providers: self.app.providers.clone(),
@@ -188,6 +180,20 @@ impl Worker {
         };
         let done = tokio::time::timeout(limit, work).await;
         done.map_err(|_| later(format!("it took longer than {} s", limit.as_secs())))?
+    }
+
+    /// What opens the source: the fields of its credential, read in the name of its oldest trigger; none without one.
+    pub(super) async fn fields(
+        &self,
+        claimed: &Claimed,
+    ) -> Result<BTreeMap<String, SecretString>, LookError> {
+        let later = |why: String| LookError::Later(why, None);
+        let Some(credential) = claimed.credential_id else { return Ok(BTreeMap::new()) };
+        let triggers = self.triggers(claimed).await.map_err(|error| later(error.to_string()))?;
+        let first = triggers.first().ok_or_else(|| later("no trigger is left".into()))?;
+        let whose = (claimed.tenant_id, first.owner_id, first.trigger_id, credential);
+        let resolved = self.app.credsvc.resolve_for(whose, "listener.look").await;
+        Ok(resolved.map_err(|error| refused(&error))?.credentials)
     }
 
     async fn triggers(&self, claimed: &Claimed) -> Result<Vec<Row>, sqlx::Error> {

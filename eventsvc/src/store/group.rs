@@ -84,7 +84,7 @@ pub(crate) async fn insert(
                     as n(message_id, tenant_id, event_id, attempt, subject, envelope, delivery_id)
                join d on d.delivery_id = n.delivery_id
            )
-           select delivery_id as "id!: DeliveryId", clock_timestamp() as "now!" from d"#,
+           select delivery_id as "id!: DeliveryId", clock_timestamp() + (eventsvc.db_now() - now()) as "now!" from d"#,
         &deliveries.ids,
         &deliveries.tenants,
         &deliveries.sources,

@@ -45,11 +45,21 @@ pub(crate) async fn began(world: &World, id: TriggerId, ago: &str) {
 
 /// Delivers changes as HubSpot does, in batches.
 pub(crate) async fn deliver(world: &World, hook: &str, changes: &[Value]) -> Vec<Reply> {
+    deliver_at(world, hook, changes, now()).await
+}
+
+/// The same, at a moment.
+pub(crate) async fn deliver_at(
+    world: &World,
+    hook: &str,
+    changes: &[Value],
+    now: i64,
+) -> Vec<Reply> {
     let mut replies = Vec::new();
     for batch in changes.chunks(HUBSPOT_BATCH) {
         let body = Value::from(batch.to_vec()).to_string();
         let url = format!("{PUBLIC_URL}/v1/hooks/{hook}");
-        let headers = hubspot_signature(APP_SECRET, &url, &body, now() * 1000);
+        let headers = hubspot_signature(APP_SECRET, &url, &body, now * 1000);
         let api = Api::router(world.router.clone()).header("content-type", "application/json");
         let api = headers.iter().fold(api, |api, (name, value)| api.header(name, value));
         replies.push(api.raw(Method::POST, &format!("/v1/hooks/{hook}"), body.into()).await);

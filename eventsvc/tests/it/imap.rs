@@ -221,3 +221,29 @@ async fn a_large_mailbox_that_is_numbered_anew_is_listed_from_its_end() {
     let found = payloads(&world).await;
     assert_eq!(subjects(&found), ["number 100000", "number 100001", "number 100002"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_can_says_at_once_that_there_is_mail() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    imap.allow_idle();
+    // It looks by itself once an hour.
+    let id = mailbox(&world, &imap, json!({})).await;
+    began(&world, id).await;
+
+    eventually("somebody to idle", async || (imap.idling() == 1).then_some(())).await;
+    imap.receive(now(), &mail(1));
+    until(&world, id, "the first", |l| l["found"] == 1).await;
+    imap.receive(now(), &mail(2));
+    imap.receive(now(), &mail(3));
+    until(&world, id, "the others", |l| l["found"] == 3).await;
+
+    // Who does not want that, or reads no more, keeps no connection.
+    let path = format!("/v1/triggers/{id}");
+    let patch = json!({ "options": { "idle": false } });
+    world.mine().patch(&path, &patch).await.expect(200);
+    eventually("nobody to idle", async || (imap.idling() == 0).then_some(())).await;
+    world.mine().patch(&path, &json!({ "options": { "idle": null } })).await.expect(200);
+    eventually("somebody to idle again", async || (imap.idling() == 1).then_some(())).await;
+    world.mine().delete(&path).await.expect(204);
+    eventually("nobody to idle any more", async || (imap.idling() == 0).then_some(())).await;
+}

@@ -29,9 +29,14 @@ pub(crate) fn now() -> i64 {
 }
 
 pub(crate) async fn push(world: &World, news: &Value) -> Reply {
+    push_at(world, news, now()).await
+}
+
+/// The same, at a moment.
+pub(crate) async fn push_at(world: &World, news: &Value, now: i64) -> Reply {
     let body =
         json!({ "message": { "data": STANDARD.encode(news.to_string()), "messageId": "1" } });
-    let token = push_token("switchyard", PUSH_ACCOUNT, now(), &json!({}));
+    let token = push_token("switchyard", PUSH_ACCOUNT, now, &json!({}));
     let api = Api::router(world.router.clone()).token(&token);
     api.raw(Method::POST, "/v1/hooks/gmail", body.to_string().into()).await
 }

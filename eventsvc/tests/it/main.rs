@@ -9,6 +9,7 @@ mod agents;
 mod apps;
 mod bus;
 mod bus_triggers;
+mod clock;
 mod edits;
 mod flow;
 mod group;

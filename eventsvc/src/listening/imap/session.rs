@@ -148,6 +148,44 @@ impl Session {
         }
     }
 
+    /// Whether the server can say by itself that there is something.
+    pub(super) async fn can_idle(&mut self) -> Result<bool, LookError> {
+        let told = self.command("CAPABILITY").await?;
+        let mut words = told.iter().flat_map(|told| told.text.split_ascii_whitespace());
+        Ok(words.any(|word| word.eq_ignore_ascii_case("IDLE")))
+    }
+
+    /// Waits until the server says that there is something, for so long at most; says whether it did.
+    pub(super) async fn idle(&mut self, longest: Duration) -> Result<bool, LookError> {
+        // What one command may say is counted anew with each.
+        self.room = ROOM;
+        self.send("IDLE").await?;
+        let waiting = async {
+            loop {
+                let told = self.response().await?;
+                if is_news(&told.text) {
+                    return Ok(true);
+                }
+                if told.text.starts_with("* BYE") || status(&told.text, self.tag).is_some() {
+                    return Err(broken(Broken::End));
+                }
+            }
+        };
+        let mut news = match tokio::time::timeout(longest, waiting).await {
+            Ok(news) => news?,
+            Err(_) => false,
+        };
+        self.write("DONE").await?;
+        loop {
+            let told = self.response().await?;
+            match status(&told.text, self.tag) {
+                Some("OK") => return Ok(news),
+                Some(_) => return Err(broken(Broken::End)),
+                None => news |= is_news(&told.text),
+            }
+        }
+    }
+
     /// The messages after one, in order.
     pub(super) async fn search_after(&mut self, uid: u32) -> Result<Vec<u32>, LookError> {
         let from = uid.saturating_add(1);
@@ -262,6 +300,10 @@ fn broken(error: Broken) -> LookError {
 /// How the command with this tag ended, if that is what is said.
 fn status(text: &str, tag: u32) -> Option<&str> {
     text.strip_prefix(&format!("a{tag} "))?.split_ascii_whitespace().next()
+}
+
+fn is_news(text: &str) -> bool {
+    exists(text).is_some()
 }
 
 /// How many messages there are, if that is what is said.

@@ -1,0 +1,36 @@
+//! The sources that a replica listens to.
+
+use dbutil::SystemTx;
+use shared_models::{CredentialId, SourceId, TenantId};
+use uuid::Uuid;
+
+use super::lease::Claimed;
+
+/// What this replica holds of a system and has something to look for, unless it shall not be idled at.
+pub(crate) async fn of_system(
+    tx: &mut SystemTx,
+    replica: Uuid,
+    system: &str,
+    limit: i64,
+) -> Result<Vec<Claimed>, sqlx::Error> {
+    sqlx::query_as!(
+        Claimed,
+        r#"select l.source_id as "source_id: SourceId", l.tenant_id as "tenant_id: TenantId", l.epoch, s.system, s.options,
+                  s.credential_id as "credential_id: CredentialId", null::jsonb as "position?", l.failures,
+                  false as "rung!"
+           from eventsvc.source_lease l join eventsvc.source s on s.source_id = l.source_id
+           where l.owner = $1 and l.until_at >= eventsvc.db_now() and s.system = $2
+             and s.options->>'idle' is distinct from 'false'
+             and exists (
+                 select from eventsvc.trigger t
+                 where t.source_id = l.source_id and t.deleted_at is null and t.active
+                   and not exists (
+                       select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system))
+           order by l.source_id limit $3"#,
+        replica,
+        system,
+        limit,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}

@@ -9,7 +9,7 @@ use axum::{
 use bytes::Bytes;
 use servicekit::{
     Caller, Problem, codes,
-    egress::{Call, EgressError, HostPattern, MAX_RESPONSE_BYTES},
+    egress::{Call, EgressError, HostPattern, MAX_REQUEST_BYTES, MAX_RESPONSE_BYTES},
     scope::CredentialsWrite,
 };
 use shared_models::{CredentialId, ProblemBody};
@@ -54,7 +54,8 @@ macro_rules! calls {
             ///
             /// The call goes to the API of the credential's type, or to its own `base_url`, with the secret put on it on
             /// the way out and cut out of what comes back. Its owner, or an administrator when it is the tenant's; each
-            /// call is in the audit. The answer is the API's own.
+            /// call is in the audit. The answer is the API's own. Either body has at most 1 MiB: a longer one is refused on
+            /// the way out, and cut on the way back (`X-Switchyard-Truncated`).
             #[utoipa::path($verb, path = "/v1/proxy/{credential_id}/{path}", tag = "connections",
                 params(("credential_id" = CredentialId, Path), ("path" = String, Path)),
                 security(("token" = ["credentials:write"])),
@@ -111,9 +112,13 @@ impl<S: Send + Sync> FromRequest<S> for Asked {
             .parse()
             .map_err(|_| Problem::not_found(format!("credential {credential}")))?;
         let (method, headers) = (request.method().clone(), request.headers().clone());
-        let body = Bytes::from_request(request, state).await.map_err(|_| {
-            Problem::new(&codes::PAYLOAD_TOO_LARGE, "the body is too large, or broke off")
-        })?;
+        let large = |why: String| Problem::new(&codes::PAYLOAD_TOO_LARGE, why);
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|_| large("the body is too large, or broke off".into()))?;
+        if body.len() > MAX_REQUEST_BYTES {
+            return Err(large(format!("a body has at most {MAX_REQUEST_BYTES} bytes")));
+        }
         let (path, query) = (path.to_owned(), uri.query().map(str::to_owned));
         Ok(Self { credential, method, path, query, headers, body })
     }

@@ -135,6 +135,50 @@ async fn a_state_is_good_once_in_the_browser_that_opened_the_link() {
     assert_eq!(this.idp.asked(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_who_come_back_with_one_state_at_once_one_gets_the_account() {
+    let this = Connected::ready().await;
+    let (way, browser) = this.open(&this.link(json!({})).await.1).await;
+    let code = this.idp.approve(&way);
+
+    let all = (0..20).map(|_| back(&browser, &way, &code));
+    let mut statuses: Vec<u16> =
+        futures::future::join_all(all).await.iter().map(|reply| reply.status).collect();
+    statuses.sort_unstable();
+
+    assert_eq!((statuses[0], &statuses[1..]), (200, &[404; 19][..]));
+    assert_eq!(this.idp.asked(), 1);
+    assert_eq!(this.app.emitted().await, ["credential.created"]);
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_opens_nothing_and_takes_nobody_back() {
+    let this = Connected::ready().await;
+    let (opened, unopened) = (this.link(json!({})).await.1, this.link(json!({})).await.1);
+    let (way, browser) = this.open(&opened).await;
+    let code = this.idp.approve(&way);
+    this.app.tamper("update credsvc.connect_session set expires_at = now()").await;
+    let gone = (404, "connect_session_not_found");
+
+    assert_eq!(this.app.api.get(&unopened).await.refusal(), gone);
+    assert_eq!(back(&browser, &way, &code).await.refusal(), gone);
+    assert_eq!(this.idp.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_link_that_is_opened_again_makes_the_older_state_worthless() {
+    let this = Connected::ready().await;
+    let (_, link) = this.link(json!({})).await;
+    let (older, first) = this.open(&link).await;
+    let (newer, second) = this.open(&link).await;
+
+    let late = back(&first, &older, &this.idp.approve(&older)).await;
+    let right = back(&second, &newer, &this.idp.approve(&newer)).await;
+
+    assert_eq!(late.refusal(), (404, "connect_session_not_found"));
+    assert_eq!(right.status, 200, "{}", right.text);
+}
+
 #[tokio::test]
 async fn what_the_provider_refuses_is_told_to_the_session_and_the_page() {
     let this = Connected::ready().await;

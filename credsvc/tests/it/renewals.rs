@@ -1,12 +1,13 @@
 //! Access tokens against a provider that is strict, slow and unwell: one renewal per expiry, whoever asks, and a
 //! connection is only lost when it is really lost.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::future::join_all;
 use serde_json::json;
+use servicekit::Lifecycle;
 use shared_models::{RunId, Service};
-use testkit::{eventually, idp::Mood};
+use testkit::{Api, Reply, eventually, idp::Mood};
 
 use crate::{
     connect::Connected,
@@ -17,33 +18,86 @@ use crate::{
 const ENDED: &str = "update credsvc.credential set token_expires_at = now()";
 const DUE: &str = "update credsvc.credential set refresh_due_at = now()";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn three_replicas_under_two_hundred_leases_renew_once_per_expiry() {
-    let (this, id) = Connected::with_account().await;
-    let (second, _a) = this.app.replica().await;
-    let (third, _b) = this.app.replica().await;
-    let token = this.app.trust.service_token(
-        Service::Engine,
-        Service::Credsvc,
-        this.owner.tenant,
-        "a test",
-        Some(RunId::mint()),
-    );
-    let replicas = [&this.app.api, &second, &third].map(|api| api.token(&token));
-    let (path, body) = (resolve_path(&id), ask(this.agent, this.owner.user));
+/// Three processes, and 200 leases at once through all of them.
+struct Replicas<'a> {
+    this: &'a Connected,
+    doors: [Api; 3],
+    id: &'a str,
+    _lives: [Lifecycle; 2],
+}
 
-    for round in 1..=3 {
-        this.app.tamper(ENDED).await;
-        this.idp.will([Mood::Slow(Duration::from_millis(100))]);
-        let leases = (0..200).map(|n| replicas[n % 3].post(&path, &body));
-        let newest = join_all(leases).await.into_iter().map(|reply| reply.expect(200));
-        let tokens: std::collections::BTreeSet<String> =
-            newest.map(|lease| lease["credentials"]["access_token"].to_string()).collect();
-
-        assert_eq!(this.idp.refreshes(), round);
-        assert_eq!(tokens.len(), 1, "{tokens:?}");
+impl<'a> Replicas<'a> {
+    async fn of(this: &'a Connected, id: &'a str) -> Self {
+        let (second, a) = this.app.replica().await;
+        let (third, b) = this.app.replica().await;
+        let (tenant, run) = (this.owner.tenant, Some(RunId::mint()));
+        let (engine, credsvc) = (Service::Engine, Service::Credsvc);
+        let token = this.app.trust.service_token(engine, credsvc, tenant, "a test", run);
+        let doors = [&this.app.api, &second, &third].map(|api| api.token(&token));
+        Self { this, doors, id, _lives: [a, b] }
     }
-    assert_eq!(this.view(&id).await["health"], "ok");
+
+    async fn lease(&self) -> Vec<Reply> {
+        let (path, body) = (resolve_path(self.id), ask(self.this.agent, self.this.owner.user));
+        join_all((0..200).map(|n| self.doors[n % 3].post(&path, &body))).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn three_replicas_under_two_hundred_leases_renew_once_per_expiry_whatever_goes_wrong() {
+    let (this, id) = Connected::with_account().await;
+    let replicas = Replicas::of(&this, &id).await;
+    this.idp.grant_grace();
+
+    for (round, (what, moods)) in [
+        ("nothing", vec![]),
+        ("slowness", vec![Mood::Slow(Duration::from_millis(100))]),
+        ("a 500", vec![Mood::Says(500, json!({ "error": "invalid_grant" }))]),
+        (
+            "a 200 with an error",
+            vec![Mood::Says(200, json!({ "error": "temporarily_unavailable" }))],
+        ),
+        ("a lost answer, with grace", vec![Mood::Loses]),
+        ("silence", vec![Mood::Silent]),
+        ("a clock that is an hour wrong", vec![]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        if what.starts_with("a clock") {
+            this.idp.set_clock_wrong_by(3600);
+        }
+        this.app.tamper(ENDED).await;
+        this.idp.will(moods);
+        let leases = replicas.lease().await.into_iter().map(|reply| reply.expect(200));
+        let tokens: BTreeSet<String> =
+            leases.map(|lease| lease["credentials"]["access_token"].to_string()).collect();
+
+        assert_eq!(this.idp.refreshes(), round + 1, "{what}");
+        assert_eq!(tokens.len(), 1, "{what}: {tokens:?}");
+        assert_eq!(this.view(&id).await["health"], "ok", "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn three_replicas_say_at_once_that_a_lost_answer_without_grace_needs_a_reconnect() {
+    let (this, id) = Connected::with_account().await;
+    let replicas = Replicas::of(&this, &id).await;
+    this.app.tamper(ENDED).await;
+    this.idp.will([Mood::Loses]);
+    let before = this.idp.asked();
+
+    let refusals: BTreeSet<(u16, String)> = replicas
+        .lease()
+        .await
+        .iter()
+        .map(|reply| (reply.status, reply.code().to_owned()))
+        .collect();
+
+    assert_eq!(refusals, [(409, "credential_needs_reconnect".to_owned())].into());
+    assert_eq!(this.idp.asked() - before, 2, "once lost, once to see that it is used up");
+    let told = this.app.emitted().await;
+    assert_eq!(told, ["credential.created", "credential.health_changed"], "it is told once");
 }
 
 #[tokio::test]

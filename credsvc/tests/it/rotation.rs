@@ -9,7 +9,10 @@ use serde_json::json;
 use shared_models::AgentId;
 use testkit::{Api, Person};
 
-use crate::harness::{SECRET, TestApp, ask, config, of, resolve_path};
+use crate::{
+    connect::Connected,
+    harness::{SECRET, TestApp, ask, config, of, resolve_path},
+};
 
 async fn keyring(app: &TestApp, roots: &str) -> anyhow::Result<Keyring> {
     Keyring::open(&config(&[("SWITCHYARD_ROOT_KEYS", roots)]), app.store.clone()).await
@@ -151,6 +154,21 @@ async fn what_does_not_open_is_listed_with_the_reason() {
         let broken = found.broken.iter().find(|broken| broken.what == *id).unwrap();
         assert!(broken.why.contains(why), "{}", broken.why);
     }
+}
+
+#[tokio::test]
+async fn a_registered_clients_secret_is_opened_and_listed_like_any_other() {
+    let this = Connected::ready().await;
+    let keyring = keyring(&this.app, &format!("1=file:{}", this.app.root_key())).await.unwrap();
+
+    let before = keyring.verify().await.unwrap();
+    this.app.tamper("update credsvc.provider_config set sealed = left(sealed, 22)").await;
+    let after = keyring.verify().await.unwrap();
+
+    assert_eq!((before.opened, before.broken.len()), (1, 0));
+    assert_eq!((after.opened, after.broken.len()), (0, 1));
+    assert_eq!((after.broken[0].tenant, &after.broken[0].what), (this.owner.tenant, &this.client));
+    assert!(after.broken[0].why.contains("cut short"), "{}", after.broken[0].why);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ RELEASE := $(TARGET)/release
 PEERS := $(TARGET)/bench-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos rotation streams zones check ci fmt lint sqlx openapi deps bench bench-peers
+.PHONY: help up test chaos rotation streams zones check ci fmt lint sqlx openapi deps bench bench-peers bench-n8n
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,11 @@ bench-peers: deps ## the same agent on other frameworks, beside ours
 	python3 -m venv $(PEERS)/python
 	$(PEERS)/python/bin/pip install --quiet --requirement bench/peers/python/requirements.txt
 	@$(RELEASE)/bench peers --rig $(PEERS)/rig/release/rig-peer --python $(PEERS)/python/bin/python $(BENCH)
+
+bench-n8n: deps ## a webhook that waits for an answer, on n8n (installed into a throwaway folder) and here
+	SQLX_OFFLINE=$${SQLX_OFFLINE:-true} cargo build --release -p switchyard -p bench
+	bench/peers/n8n/install $(PEERS)/n8n
+	@$(RELEASE)/bench hooks --node $(PEERS)/n8n/bin/node --n8n $(PEERS)/n8n/node_modules/n8n/bin/n8n $(BENCH)
 
 deps: ## check, and where possible install, what the machine needs
 	@scripts/install-deps

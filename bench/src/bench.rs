@@ -17,6 +17,11 @@ use crate::{
     report::Report,
 };
 
+/// How long a load without a pause is kept up, and in how many parts it is looked at.
+const SUSTAINED: Duration = Duration::from_secs(60);
+const SUSTAINED_QUICK: Duration = Duration::from_secs(2);
+const PARTS: u32 = 6;
+
 /// More than any door answers in a second.
 const FASTEST: f64 = 40_000.0;
 
@@ -100,6 +105,40 @@ impl Bench {
             repeats.push(after(figure).await?);
         }
         Ok(Figure::median(repeats))
+    }
+
+    /// How long a load without a pause is kept up, in words.
+    pub(crate) fn sustained(&self) -> String {
+        format!("{} s on end", self.span().as_secs())
+    }
+
+    fn span(&self) -> Duration {
+        if self.quick { SUSTAINED_QUICK } else { SUSTAINED }
+    }
+
+    /// Keeps a load up: the rate of each part, the medians of their latencies, and processor time over all of it.
+    pub(crate) async fn without_pause<T: Traffic>(
+        &self,
+        (address, connections): (SocketAddr, usize),
+        processes: &Processes,
+        mut make: impl FnMut(usize) -> T,
+    ) -> anyhow::Result<Figure> {
+        let part = self.span() / PARTS;
+        let (mut rate, mut parts, mut spent) = (FASTEST, Vec::new(), 0.0);
+        let before = processes.cpu();
+        for _ in 0..PARTS {
+            let most = (rate * part.as_secs_f64()) as usize;
+            let sample =
+                load::closed_loop(address, connections, most, part, make(most).into()).await?;
+            spent += sample.elapsed.as_secs_f64();
+            // Enough for a part, and made in no time.
+            rate = (2.0 * sample.rate()).clamp(1_000.0, FASTEST);
+            parts.push(sample.figure());
+        }
+        let mut figure = Figure::median(parts);
+        figure.per_second = Some(figure.count as f64 / spent);
+        figure.more.extend(cpu_each(&before, &processes.cpu(), figure.count));
+        Ok(figure)
     }
 }
 

@@ -6,6 +6,7 @@
 mod bench;
 mod figure;
 mod fleet;
+mod hooks;
 mod library;
 mod load;
 mod measure;
@@ -67,6 +68,13 @@ enum Command {
         #[command(flatten)]
         programs: peers::Programs,
     },
+    /// A webhook that waits for an answer, on n8n and on the platform.
+    Hooks {
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        programs: hooks::Programs,
+    },
     /// Answer as a model would, at once.
     Mock {
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -95,6 +103,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         None => alone(1, measure(cli.options)),
         Some(Command::Peers { options, programs }) => alone(1, compare(options, programs)),
+        Some(Command::Hooks { options, programs }) => alone(1, answer(options, programs)),
         Some(Command::Mock { listen }) => alone(1, mock(listen)),
         Some(Command::Part(part)) => alone(2, parts::play(part)),
         Some(Command::Library { what, url, in_flight, threads, millis }) => {
@@ -130,6 +139,10 @@ async fn measure(options: Options) -> anyhow::Result<()> {
 
 async fn compare(options: Options, programs: peers::Programs) -> anyhow::Result<()> {
     with(&options, "peers", async |bench| peers::compare(bench, &programs).await).await
+}
+
+async fn answer(options: Options, programs: hooks::Programs) -> anyhow::Result<()> {
+    with(&options, "hooks", async |bench| hooks::compare(bench, &programs).await).await
 }
 
 /// Sets up, measures, reports. Ctrl-C ends it, and with it everything it started.

@@ -7,7 +7,7 @@ use sha2::Sha256;
 use crate::load::{Answer, Traffic};
 
 /// What a provider might send.
-const BODY: &str = r#"{"type":"ticket.created","ticket":{"id":48151,"subject":"Printer on fire","priority":"high","requester":{"name":"Ada","email":"ada@example.com"},"tags":["office","urgent"],"body":"It started this morning and has not stopped since."}}"#;
+pub(crate) const BODY: &str = r#"{"type":"ticket.created","ticket":{"id":48151,"subject":"Printer on fire","priority":"high","requester":{"name":"Ada","email":"ada@example.com"},"tags":["office","urgent"],"body":"It started this morning and has not stopped since."}}"#;
 
 /// A number of deliveries to one hook, each with an id of its own.
 pub(crate) struct Deliveries {
@@ -15,6 +15,7 @@ pub(crate) struct Deliveries {
     series: u64,
     time: i64,
     signatures: Vec<[u8; 44]>,
+    right: (u16, &'static str),
 }
 
 impl Deliveries {
@@ -39,7 +40,13 @@ impl Deliveries {
              content-length: {}\r\n",
             BODY.len()
         );
-        Self { head, series, time, signatures: (0..count).map(signature).collect() }
+        let (signatures, right) = ((0..count).map(signature).collect(), (202, ""));
+        Self { head, series, time, signatures, right }
+    }
+
+    /// The same, for a hook that answers otherwise: with this status, and this text in the body.
+    pub(crate) fn answered(self, status: u16, contains: &'static str) -> Self {
+        Self { right: (status, contains), ..self }
     }
 }
 
@@ -61,7 +68,7 @@ impl Traffic for Deliveries {
     }
 
     fn wrong(&self, answer: &Answer<'_>) -> Option<String> {
-        answer.unless(202, "")
+        answer.unless(self.right.0, self.right.1)
     }
 }
 

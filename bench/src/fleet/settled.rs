@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use super::Fleet;
 
 /// Even the longest backlog of a benchmark is gone by then.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// An onlooker at the queues.
 pub(crate) struct Settled {

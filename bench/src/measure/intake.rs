@@ -3,7 +3,7 @@ use std::time::Instant;
 use anyhow::ensure;
 use shared_models::Service;
 
-use super::scene::Scene;
+use super::{memory, scene::Scene};
 use crate::{
     bench::Bench,
     figure::Figure,
@@ -23,6 +23,40 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> 
                 bench.report.row("webhook intake", &name, figure);
             }
         }
+    }
+    Ok(())
+}
+
+/// The same for a minute on end, with an agent that takes it: the rate of each ten seconds, and then how long what was
+/// accepted takes to be worked off.
+pub(super) async fn sustained(
+    bench: &mut Bench,
+    fleet: &Fleet,
+    scene: &Scene,
+) -> anyhow::Result<()> {
+    let mut settled = Settled::new(fleet).await?;
+    let mut onlooker = fleet.onlooker().await?;
+    for connections in [1, 64, 256] {
+        let name = format!("eventsvc door, {}, {connections} connections", bench.sustained());
+        crate::progress(&name);
+        let stored = count(&mut onlooker).await?;
+        let begun = Instant::now();
+        let load = (fleet.door(Service::Eventsvc), connections);
+        let processes = bench.with_mock(&fleet.processes());
+        let make = |count| Deliveries::sign(&scene.hook.path, &scene.hook.secret, count);
+        let figure = bench.without_pause(load, &processes, make).await?;
+        let accepted = Instant::now();
+        settled.runs().await?;
+        let drained = accepted.elapsed().as_secs_f64();
+        let end_to_end = figure.count as f64 / begun.elapsed().as_secs_f64();
+        settled.everything().await?;
+        let new = (count(&mut onlooker).await? - stored).cast_unsigned();
+        let most = figure.count + figure.errors.values().sum::<u64>();
+        let accepted = figure.count;
+        ensure!((accepted..=most).contains(&new), "{accepted} were accepted and {new} stored");
+        let figure = figure.with("drain runs s", drained).with("accepted to ended /s", end_to_end);
+        bench.report.row("webhook intake, sustained", &name, figure);
+        memory::now(bench, fleet, &format!("after {connections} connections, sustained"));
     }
     Ok(())
 }

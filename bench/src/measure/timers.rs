@@ -38,7 +38,7 @@ pub(super) async fn measure(bench: &mut Bench, fleet: &Fleet, scene: &Scene) -> 
     Ok(())
 }
 
-/// Processor time while nothing is due, in percent of one processor.
+/// Processor time while nothing is due, in percent of one processor, and memory.
 async fn idle(bench: &Bench, fleet: &Fleet) -> Figure {
     let processes = fleet.processes();
     let mut own = Vec::new();
@@ -55,8 +55,10 @@ async fn idle(bench: &Bench, fleet: &Fleet) -> Figure {
         own.push(percent(Service::Eventsvc.name()));
         postgres.push(percent("postgres"));
     }
+    let memory = processes.memory();
     Figure::of([
         ("eventsvc cpu %", median(own).unwrap_or_default()),
+        ("eventsvc MB", memory.get(Service::Eventsvc.name()).copied().unwrap_or_default()),
         ("postgres cpu %", median(postgres).unwrap_or_default()),
     ])
 }

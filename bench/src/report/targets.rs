@@ -67,6 +67,10 @@ pub(super) fn against(group: &str, name: &str) -> Option<String> {
     let tail = |name: &str| name.rsplit_once(", ").map(|(_, tail)| tail.to_owned());
     match group {
         "webhook intake" => Some(format!("axum + insert, {}", tail(name)?)),
+        "webhook intake, sustained" => Some(format!("axum + insert, {}", tail(name)?)),
+        "webhook to answer" if name.starts_with("switchyard") => {
+            Some(format!("n8n, {}", tail(name)?))
+        }
         "credentials" => Some(format!("Postgres select by key + AES-GCM open, {}", tail(name)?)),
         "durable runs" if name.contains(" 1 in flight") => {
             Some("axum + insert, 1 connections".into())

@@ -1,0 +1,3 @@
+-- no-transaction
+-- Likewise.
+drop index concurrently engine.run_bare_idx;

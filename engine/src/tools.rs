@@ -18,6 +18,7 @@ pub(crate) use config::ToolConfig;
 
 use crate::approvals::Rule;
 use crate::definition::unstorable;
+use crate::probe::Probe;
 
 /// A tool as it can be edited. A patch is merged into this form and read back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -47,6 +48,9 @@ pub(crate) struct ToolFields {
     /// own besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) approval: Option<Rule>,
+    /// How it is found out whether a call has happened of which nobody knows. Only for `unsafe` and `keyed` tools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) probe: Option<Probe>,
     #[schema(value_type = ToolConfig)]
     pub(crate) config: Value,
 }
@@ -85,6 +89,7 @@ impl ToolFields {
             errors.push(FieldError::new("/parameters", why));
         }
         errors.extend(self.approval.iter().flat_map(|rule| rule.check("/approval")));
+        errors.extend(self.probe.iter().flat_map(|probe| probe.check("/probe")));
         errors
     }
 

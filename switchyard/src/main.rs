@@ -1,13 +1,15 @@
 //! `switchyard`: every role of the platform in one binary.
 //!
 //! `up` runs all of it on this machine, `serve` one service, `migrate` prepares databases and streams. Data goes to
-//! stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 already running.
+//! stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 already running; 4 to 6
+//! say what an evaluation has come to, see `evaluate`.
 
 mod audit;
 mod config;
 mod credentials;
 mod demo;
 mod documents;
+mod evaluate;
 mod first_tenant;
 mod healthcheck;
 mod init;
@@ -89,6 +91,8 @@ enum Command {
         #[arg(long, default_value = "127.0.0.1:9000")]
         listen: std::net::SocketAddr,
     },
+    /// Try an agent with its test cases; with `--wait` the exit code says whether all is as expected.
+    Evaluate(evaluate::Options),
     /// Ask an address once: 0 when it answers that all is well.
     Healthcheck {
         /// Such as `http://127.0.0.1:8080/readyz`.
@@ -125,7 +129,8 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error.into()),
     };
     let done = runtime.block_on(async {
-        match cli.command {
+        let done = match cli.command {
+            Command::Evaluate(options) => return evaluate::run(options).await,
             Command::Up { home, listen, no_demo } => up::up(&home, listen, !no_demo).await,
             Command::Serve { service } => serve::serve(service).await,
             Command::Migrate => migrate::from_env().await,
@@ -142,11 +147,12 @@ fn main() -> ExitCode {
             Command::Credentials(command) => credentials::run(command).await,
             Command::Audit(audit::Command::Verify) => audit::verify().await,
             Command::Openapi { dir } => documents::write(&dir),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     });
     runtime.shutdown_background();
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => failed(&error),
     }
 }

@@ -10,6 +10,7 @@ mod chaos;
 mod connections;
 mod crash;
 mod demo;
+mod evaluate;
 mod keys;
 mod models;
 mod needles;

@@ -6,7 +6,7 @@ use agentcore::Answer;
 use shared_models::EffectState;
 use tokio::time::Instant;
 
-use super::{Cx, Run, tools};
+use super::{Cx, Run, probe, tools};
 use crate::error::Error;
 use crate::record::Record;
 use crate::store::effect;
@@ -49,7 +49,11 @@ pub(super) fn raise(cx: &Cx<'_>, run: &mut Run, call_id: &str, reason: &str) {
         call_id: call_id.into(),
         tool_name: call.name.clone(),
         reason: reason.into(),
+        probe: probe::of_tool(cx, &call.name).is_some(),
     });
+    if probe::of_tool(cx, &call.name).is_some() {
+        run.probing.insert(call_id.into(), 0);
+    }
     let mut effect = tools::effect(cx, &call, EffectState::InDoubt);
     effect.reason = Some(reason.into());
     cx.journal.set_effect(effect);
@@ -58,6 +62,10 @@ pub(super) fn raise(cx: &Cx<'_>, run: &mut Run, call_id: &str, reason: &str) {
 
 /// Takes in what somebody who knows has said.
 pub(super) fn answered(cx: &Cx<'_>, run: &mut Run, signal: &Signal) -> Result<(), Error> {
+    if let Signal::Check { call_id, by } = signal {
+        probe::wanted(cx, run, call_id, *by);
+        return Ok(());
+    }
     let Signal::Doubt { call_id, happened, result, by } = signal else { return Ok(()) };
     let call = run.state.unanswered().find(|call| cx.journal.key(&call.id) == *call_id).cloned();
     let doubted = call.filter(|call| run.doubts.remove(&call.id).is_some());
@@ -73,7 +81,7 @@ pub(super) fn answered(cx: &Cx<'_>, run: &mut Run, signal: &Signal) -> Result<()
     cx.journal.note(Record::DoubtAnswered {
         call_id: call.id.clone(),
         happened: *happened,
-        by: *by,
+        by: Some(*by),
     });
     let mut effect = tools::effect(cx, &call, EffectState::Answered);
     effect.answered_by = Some(*by);

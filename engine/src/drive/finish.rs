@@ -184,6 +184,7 @@ async fn doubt_what_was_sent(app: &App, claimed: &Claimed, journal: &Journal) ->
             call_id: call_id.to_owned(),
             tool_name: call.tool_name.clone(),
             reason: reason.into(),
+            probe: false,
         });
         journal.set_effect(EffectChange {
             class: Effect::Unsafe,

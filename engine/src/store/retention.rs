@@ -1,21 +1,23 @@
-//! Ended runs, forgotten in two steps: first what was said and done in them, much later that they were.
+//! Forgetting, a little at a time and tenant by tenant: what was said and done in runs that have ended, much later that
+//! they were; conversations, what agents remember, what was used, what endpoints were told, evaluations.
 //!
-//! A run that has not ended loses nothing, nor does one whose tree has not, one that is still in doubt about a call, or
-//! one that its conversation has not yet taken up. Rows are locked with `skip locked`, so replicas share the work.
+//! A run that has not ended loses nothing, nor does one whose tree has not, one that is still in doubt about a call, one
+//! that a fork refers to, or one that its conversation has not yet taken up. Rows are locked with `skip locked`, so replicas
+//! share the work. Days are the platform's; what a tenant has said in `engine.retention` takes their place.
 
 use dbutil::SystemTx;
 
-/// Forgets the content of trees of runs that ended more than `days` ago: at most `limit` trees and about 5,000 records at
-/// once. Says how many trees.
+/// Forgets the content of trees of runs that ended more than `days` ago, or more than `run_days`: at most `limit` trees and
+/// about 5,000 records at once. Says how many trees.
 pub(crate) async fn forget_content(
     tx: &mut SystemTx,
-    days: i32,
+    (days, run_days): (i32, i32),
     limit: i64,
 ) -> Result<u64, sqlx::Error> {
-    let trees = sqlx::query_file_scalar!("src/store/forget_content.sql", days, limit)
+    sqlx::query_file_scalar!("src/store/forget_content.sql", days, limit, run_days)
         .fetch_one(&mut **tx)
-        .await?;
-    Ok(trees.cast_unsigned())
+        .await
+        .map(i64::cast_unsigned)
 }
 
 /// Forgets up to `limit` runs that ended more than `days` ago and have no content any more. Says how many.
@@ -24,10 +26,10 @@ pub(crate) async fn forget_runs(
     days: i32,
     limit: i64,
 ) -> Result<u64, sqlx::Error> {
-    let runs = sqlx::query_file_scalar!("src/store/forget_runs.sql", days, limit)
+    sqlx::query_file_scalar!("src/store/forget_runs.sql", days, limit)
         .fetch_one(&mut **tx)
-        .await?;
-    Ok(runs.cast_unsigned())
+        .await
+        .map(i64::cast_unsigned)
 }
 
 /// Forgets up to `limit` conversations in which nothing has been said for `days`, with what agents were told to remember
@@ -37,29 +39,61 @@ pub(crate) async fn forget_conversations(
     days: i32,
     limit: i64,
 ) -> Result<u64, sqlx::Error> {
-    let gone = sqlx::query_scalar!(
-        r#"with due as (
-               select c.conversation_id, c.tenant_id, c.agent_id from engine.conversation c
-               where c.updated_at < now() - make_interval(days => $1)
-                 and not exists (select from engine.run r
-                                 where r.conversation_id = c.conversation_id and not r.remembered)
-               order by c.updated_at limit $2
-               for update of c skip locked
-           ), facts as (
-               delete from engine.agent_memory m using due d
-               where m.tenant_id = d.tenant_id and m.agent_id = d.agent_id
-                 and m.subject = 'conversation:' || d.conversation_id
-           ), gone as (
-               delete from engine.conversation c using due d where c.conversation_id = d.conversation_id
-               returning c.conversation_id
-           )
-           select count(*) as "count!" from gone"#,
-        days,
-        limit,
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    Ok(gone.cast_unsigned())
+    sqlx::query_file_scalar!("src/store/forget_conversations.sql", days, limit)
+        .fetch_one(&mut **tx)
+        .await
+        .map(i64::cast_unsigned)
+}
+
+/// Forgets up to `limit` things that agents were told to remember, about people or at all, and that were not written
+/// again for `days`. Says how many.
+pub(crate) async fn forget_memory(
+    tx: &mut SystemTx,
+    days: i32,
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query_file_scalar!("src/store/forget_memory.sql", days, limit)
+        .fetch_one(&mut **tx)
+        .await
+        .map(i64::cast_unsigned)
+}
+
+/// Forgets up to `limit` counts of what was used more than `days` ago. Says how many.
+pub(crate) async fn forget_usage(
+    tx: &mut SystemTx,
+    days: i32,
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query_file_scalar!("src/store/forget_usage.sql", days, limit)
+        .fetch_one(&mut **tx)
+        .await
+        .map(i64::cast_unsigned)
+}
+
+/// Forgets up to `limit` deliveries of webhooks that were noted more than `days` ago and are not due any more. Says how
+/// many.
+pub(crate) async fn forget_deliveries(
+    tx: &mut SystemTx,
+    days: i32,
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query_file_scalar!("src/store/forget_deliveries.sql", days, limit)
+        .fetch_one(&mut **tx)
+        .await
+        .map(i64::cast_unsigned)
+}
+
+/// Forgets up to `limit` evaluations that finished more than `days` ago, and the words of up to as many that finished more
+/// than `content_days` ago. Says how many.
+pub(crate) async fn forget_evaluations(
+    tx: &mut SystemTx,
+    (days, content_days): (i32, i32),
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query_file_scalar!("src/store/forget_evaluations.sql", days, limit, content_days)
+        .fetch_one(&mut **tx)
+        .await
+        .map(i64::cast_unsigned)
 }
 
 /// Forgets workers that have been silent for an hour.

@@ -223,18 +223,3 @@ pub(crate) async fn skip(
     .await
     .map(drop)
 }
-
-/// Forgets up to `limit` deliveries that were made more than `days` ago and are not pending. Says how many.
-pub(crate) async fn forget(tx: &mut SystemTx, days: i32, limit: i64) -> Result<u64, sqlx::Error> {
-    sqlx::query!(
-        "delete from engine.webhook_delivery where (endpoint_id, message_id) in (
-             select endpoint_id, message_id from engine.webhook_delivery
-             where created_at < now() - make_interval(days => $1) and status <> 'pending'
-             order by created_at limit $2 for update skip locked)",
-        days,
-        limit,
-    )
-    .execute(&mut **tx)
-    .await
-    .map(|done| done.rows_affected())
-}

@@ -126,6 +126,7 @@ mod tests {
             credential_id: None,
             credential_hosts: Vec::new(),
             approval: None,
+            probe: None,
         }
     }
 

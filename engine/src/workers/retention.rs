@@ -1,10 +1,11 @@
-//! Forgets ended runs, a little at a time: their content first, they themselves much later; and workers that are gone.
+//! Forgets what is older than its tenant wants it kept, a little at a time; of runs their content first, they themselves much
+//! later. And workers that are gone.
 
-use dbutil::Batches;
+use dbutil::{Batches, SystemTx};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::App;
-use crate::store::{retention, sweep, webhook_delivery};
+use crate::store::{retention, sweep};
 
 /// Trees or runs per statement; a statement is further bounded by the records it removes.
 const BATCH: i64 = 200;
@@ -21,7 +22,7 @@ pub(crate) async fn run(app: App) -> anyhow::Result<()> {
         tokio::select! {
             forgotten = forgotten => match forgotten {
                 Ok(0) => {}
-                Ok(forgotten) => tracing::info!(forgotten, "old runs are forgotten"),
+                Ok(forgotten) => tracing::info!(forgotten, "what was kept long enough is forgotten"),
                 Err(error) => tracing::warn!(%error, "old runs stay for now"),
             },
             () = app.draining.cancelled() => return Ok(()),
@@ -30,36 +31,65 @@ pub(crate) async fn run(app: App) -> anyhow::Result<()> {
 }
 
 async fn activate(app: &App) -> Result<u64, sqlx::Error> {
-    let (mut content, mut runs) = (Batches::default(), Batches::default());
-    while content.more().await {
-        let mut tx = app.db.system("forget the content of old runs of all tenants").await?;
-        sweep::mind_the_indexes(&mut tx).await?;
-        content.did(retention::forget_content(&mut tx, app.runs.content_days, BATCH).await?);
-        tx.commit().await?;
-    }
-    while runs.more().await {
-        let mut tx = app.db.system("forget old runs of all tenants").await?;
-        sweep::mind_the_indexes(&mut tx).await?;
-        runs.did(retention::forget_runs(&mut tx, app.runs.days, BATCH).await?);
-        tx.commit().await?;
-    }
-    let mut conversations = Batches::default();
-    while conversations.more().await {
-        let mut tx = app.db.system("forget old conversations of all tenants").await?;
-        sweep::mind_the_indexes(&mut tx).await?;
-        let days = app.runs.conversation_days;
-        conversations.did(retention::forget_conversations(&mut tx, days, BATCH).await?);
-        tx.commit().await?;
-    }
-    let mut told = Batches::default();
-    while told.more().await {
-        let mut tx = app.db.system("forget what endpoints of all tenants were told").await?;
-        let days = app.webhooks.config.days;
-        told.did(webhook_delivery::forget(&mut tx, days, BATCH).await?);
-        tx.commit().await?;
+    let mut all = 0;
+    for what in What::ALL {
+        let mut batches = Batches::default();
+        while batches.more().await {
+            let mut tx = app.db.system("forget what all tenants have kept long enough").await?;
+            sweep::mind_the_indexes(&mut tx).await?;
+            batches.did(what.forget(app, &mut tx).await?);
+            tx.commit().await?;
+        }
+        all += batches.all();
     }
     let mut tx = app.db.system("forget silent workers").await?;
     retention::forget_workers(&mut tx, BATCH).await?;
     tx.commit().await?;
-    Ok(content.all() + runs.all() + conversations.all() + told.all())
+    Ok(all)
+}
+
+/// What is forgotten, in this order.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Content,
+    Runs,
+    Conversations,
+    Memory,
+    Usage,
+    Deliveries,
+    Evaluations,
+}
+
+impl What {
+    const ALL: [Self; 7] = [
+        Self::Content,
+        Self::Runs,
+        Self::Conversations,
+        Self::Memory,
+        Self::Usage,
+        Self::Deliveries,
+        Self::Evaluations,
+    ];
+
+    /// Forgets a batch; says how much that was.
+    async fn forget(self, app: &App, tx: &mut SystemTx) -> Result<u64, sqlx::Error> {
+        let runs = &app.runs;
+        match self {
+            Self::Content => {
+                retention::forget_content(tx, (runs.content_days, runs.days), BATCH).await
+            }
+            Self::Runs => retention::forget_runs(tx, runs.days, BATCH).await,
+            Self::Conversations => {
+                retention::forget_conversations(tx, runs.conversation_days, BATCH).await
+            }
+            Self::Memory => retention::forget_memory(tx, runs.memory_days, BATCH).await,
+            Self::Usage => retention::forget_usage(tx, runs.usage_days, BATCH).await,
+            Self::Deliveries => {
+                retention::forget_deliveries(tx, app.webhooks.config.days, BATCH).await
+            }
+            Self::Evaluations => {
+                retention::forget_evaluations(tx, (runs.days, runs.content_days), BATCH).await
+            }
+        }
+    }
 }

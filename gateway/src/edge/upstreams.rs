@@ -49,9 +49,11 @@ pub(crate) const TABLE: &[Entry] = &[
     keyed("/v1/mcp-servers", Engine),
     keyed("/v1/runs", Engine),
     keyed("/v1/approvals", Engine),
+    keyed("/v1/evaluations", Engine),
     Entry { prefix: "/v1/callbacks", service: Engine, door: Door::Open },
     keyed("/v1/conversations", Engine),
     keyed("/v1/webhook-endpoints", Engine),
+    keyed("/v1/settings/retention", Engine),
     // Models and money.
     keyed("/v1/models", Engine),
     keyed("/v1/model-settings", Engine),

@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::Signals;
 use crate::committer::AppendError;
-use crate::drive::{Cx, Run, hooks, model, tools};
+use crate::drive::{Cx, Run, hooks, model, probe};
 use crate::error::Error;
 use crate::journal::Journal;
 
@@ -55,7 +55,7 @@ pub(super) fn of_member(
         if asks_model {
             model::carry_out(&cx, &mut run, &command).await
         } else {
-            tools::call(&cx, &mut run).await
+            probe::call(&cx, &mut run).await
         }
     };
     let (handle, registration) = AbortHandle::new_pair();

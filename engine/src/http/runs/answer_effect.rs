@@ -1,4 +1,6 @@
+use anyhow::Context as _;
 use axum::{extract::State, http::StatusCode};
+use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
 use servicekit::{Body, Caller, FieldError, Path, Problem, scope::RunsWrite};
 use shared_models::{EffectState, ProblemBody, RunId};
@@ -9,6 +11,7 @@ use crate::app::App;
 use crate::call_key;
 use crate::definition::unstorable;
 use crate::error::Error;
+use crate::snapshot::RunSnapshot;
 use crate::store::signal::{self, Signal};
 use crate::store::{effect, queue, run};
 
@@ -40,15 +43,18 @@ impl Answer {
     }
 }
 
-/// Whether it happened.
+/// Whether it happened, or who is to find out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Known {
     Happened,
     DidNotHappen,
+    /// Nobody knows: ask the probe of the tool, also when it has been asked before. The call stays in doubt until it tells.
+    CheckForMe,
 }
 
-/// Say what became of a call in doubt. The run goes on with this answer; the call is not made again.
+/// Say what became of a call in doubt. The run goes on with this answer; the call is not made again. Or have the tool's probe
+/// find out.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/effects/{call_id}/answer", tag = "runs",
     security(("token" = ["runs:write"])),
     params(("run_id" = RunId, Path), ("call_id" = String, Path)), request_body = Answer,
@@ -70,6 +76,20 @@ pub(crate) async fn answer_effect(
         Some(EffectState::InDoubt) => {}
         Some(_) => return Err(Error::EffectNotInDoubt(call_id).into()),
     }
+    if answer.outcome == Known::CheckForMe {
+        if status.terminal() {
+            return Err(Error::RunEnded.into());
+        }
+        if !has_probe(&mut tx, run_id, &key).await? {
+            return Err(Error::EffectHasNoProbe.into());
+        }
+        let signal = Signal::Check { call_id: key, by };
+        signal::insert(&mut tx, run_id, &signal).await?;
+        queue::wake(&mut tx, run_id).await?;
+        tx.commit().await?;
+        app.bell.ring_for(run_id).await;
+        return Ok(StatusCode::ACCEPTED);
+    }
     let happened = answer.outcome == Known::Happened;
     if status.terminal() {
         let reason = if happened { "it happened" } else { "it did not happen" };
@@ -82,4 +102,15 @@ pub(crate) async fn answer_effect(
     tx.commit().await?;
     app.bell.ring_for(run_id).await;
     Ok(StatusCode::ACCEPTED)
+}
+
+/// Whether the tool of the call declares a probe, for whoever in the run has the tool.
+async fn has_probe(tx: &mut TenantTx, run: RunId, key: &str) -> Result<bool, Error> {
+    let calls = effect::list(tx, run).await?;
+    let Some(call) = calls.into_iter().find(|call| call.call_id == key) else { return Ok(false) };
+    let snapshot = run::snapshot(tx, run).await?.ok_or(Error::RunPruned(run))?;
+    let snapshot: RunSnapshot = serde_json::from_value(snapshot).context("the run's snapshot")?;
+    let members = snapshot.swarm.iter().flat_map(|swarm| &swarm.members);
+    let mut tools = snapshot.tools.iter().chain(members.flat_map(|member| &member.tools));
+    Ok(tools.any(|tool| tool.name == call.tool_name && tool.probe.is_some()))
 }

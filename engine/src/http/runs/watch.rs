@@ -14,6 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use super::sees;
 use crate::app::App;
+use crate::error::Error;
 use crate::live::{Delta, Live, Next, RunEvent, Seen};
 use crate::store::run;
 use crate::transcript;
@@ -90,7 +91,10 @@ impl Watch {
         };
         // What the owner commits before it hears this is in the journal when it is read again.
         watch.app.stage.ask(watch.row.run_id).await;
-        watch.read_journal().await?;
+        match watch.read_journal().await {
+            Err(Error::RunPruned(_)) => watch.over = true,
+            read => read?,
+        }
         Ok(watch)
     }
 
@@ -157,16 +161,19 @@ impl Watch {
 
     async fn catch_up(&mut self) {
         if let Err(error) = self.read_journal().await {
+            self.over |= matches!(error, Error::RunPruned(_));
             tracing::warn!(%error, "a viewer's run cannot be read; it will be tried again");
         }
     }
 
-    async fn read_journal(&mut self) -> Result<(), crate::error::Error> {
+    async fn read_journal(&mut self) -> Result<(), Error> {
         self.behind = false;
         let mut tx = self.app.db.begin(self.tenant).await?;
         let (run, root) = (self.row.run_id, self.row.root_run_id);
         let events = transcript::events_after(&mut tx, run, root, self.last).await?;
         self.behind = events.len() == transcript::PAGE as usize;
+        // Nothing more will come of a run whose journal is gone; a reader who comes back is told why.
+        self.over |= events.is_empty() && run::is_forgotten(&mut tx, run).await?;
         for event in events {
             self.show(event);
         }

@@ -163,6 +163,7 @@ fn fields(server: &McpServer, tool: &Tool) -> ToolFields {
         effect: Some(effect(server, tool)),
         timeout_ms: server.fields.timeout_ms,
         approval: None,
+        probe: None,
         config: ToolConfig::Mcp(config).to_value(),
     }
 }

@@ -100,6 +100,7 @@ impl Place<'_> {
             effect: parts.idempotency_header.map(|_| Effect::Keyed),
             timeout_ms: half_a_minute(),
             approval: None,
+            probe: None,
             config,
         };
         fields.checked().map_err(|errors| {

@@ -1,0 +1,51 @@
+//! `POST /v1/evaluations/{evaluation_id}/cancel`
+
+use anyhow::Context as _;
+use axum::{Json, extract::State};
+use servicekit::{Caller, Path, scope::RunsWrite};
+use shared_models::{EvaluationId, EvaluationStatus, ProblemBody, RunStatus};
+
+use super::visible;
+use crate::app::App;
+use crate::error::Error;
+use crate::store::evaluation::{self, Evaluation};
+use crate::store::signal::{self, Signal};
+use crate::store::{evaluation_result, queue, run};
+
+/// Stop an evaluation: no more cases are begun, and runs that are under way for it are cancelled.
+#[utoipa::path(post, path = "/v1/evaluations/{evaluation_id}/cancel", tag = "evaluations",
+    params(("evaluation_id" = EvaluationId, Path)),
+    security(("token" = ["runs:write"])),
+    responses((status = 200, body = Evaluation), (status = "default", body = ProblemBody)))]
+pub(crate) async fn cancel_evaluation(
+    State(app): State<App>,
+    caller: Caller<RunsWrite>,
+    Path(evaluation_id): Path<EvaluationId>,
+) -> Result<Json<Evaluation>, Error> {
+    let by = caller.person()?;
+    let mut tx = app.db.begin(caller.tenant).await?;
+    visible(&mut tx, &caller, evaluation_id).await?;
+    // Whoever moves it on has finished when this is ours: what they began is seen below.
+    evaluation::hold(&mut tx, evaluation_id).await?;
+    let found = visible(&mut tx, &caller, evaluation_id).await?;
+    if found.status != EvaluationStatus::Running {
+        return Err(Error::EvaluationEnded);
+    }
+    evaluation::end(&mut tx, evaluation_id, EvaluationStatus::Cancelled).await?;
+    let runs = evaluation_result::runs(&mut tx, evaluation_id).await?;
+    let found = evaluation::find(&mut tx, evaluation_id).await?;
+    tx.commit().await?;
+    // One by one, so that no two are held at once: a group of journal records holds several, in an order of its own.
+    for id in runs {
+        let mut tx = app.db.begin(caller.tenant).await?;
+        if run::hold(&mut tx, id).await?.is_none_or(RunStatus::terminal) {
+            continue;
+        }
+        let reason = "its evaluation was cancelled".to_owned();
+        signal::insert(&mut tx, id, &Signal::Cancel { by: Some(by), reason }).await?;
+        queue::rouse(&mut tx, id).await?;
+        tx.commit().await?;
+        app.bell.ring_for(id).await;
+    }
+    Ok(Json(found.context("an evaluation that is held")?))
+}

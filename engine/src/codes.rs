@@ -52,13 +52,23 @@ codes! {
     CONVERSATION_BUSY = "conversation_busy", 409, "A run of the conversation is under way, and you asked to be refused then.";
     ARTIFACT_NOT_FOUND = "artifact_not_found", 404, "The run has put no such result aside, or it is not yours to see.";
     RUN_NOT_ENDED = "run_not_ended", 409, "The run is under way; only one that has ended is done over.";
-    RUN_NOT_RETRYABLE = "run_not_retryable", 409, "A swarm's run is started anew, not done over.";
+    RUN_NOT_RETRYABLE = "run_not_retryable", 409, "A swarm's run is started anew, and a dry run forked again; neither is done over.";
+    RUN_NOT_FORKABLE = "run_not_forkable", 409, "The run cannot be forked: it is a swarm's, or has not heard its conversation yet.";
+    RUN_NOT_KEEPABLE = "run_not_keepable", 409, "A swarm's run is no test case of an agent.";
+    CASE_NOT_FOUND = "case_not_found", 404, "The agent has no such test case, or it is not yours to see.";
+    CASE_NAME_TAKEN = "case_name_taken", 409, "Another test case of the agent has this name.";
+    CASES_FULL = "cases_full", 409, "The agent has as many test cases as it may have.";
+    EVALUATION_NOT_FOUND = "evaluation_not_found", 404, "There is no such evaluation, or it is not yours to see.";
+    EVALUATION_ENDED = "evaluation_ended", 409, "The evaluation has ended.";
     RUN_ENDED = "run_ended", 409, "The run has ended; its status never changes again.";
     APPROVAL_NOT_FOUND = "approval_not_found", 404, "There is no such approval, or it is not yours to see.";
     APPROVAL_CLOSED = "approval_closed", 409, "It has been decided about the call, or the time for it is over.";
     APPROVAL_CHANGED = "approval_changed", 409, "The arguments were edited after you looked; a vote counts for what it was cast on.";
     APPROVAL_VOTED = "approval_voted", 409, "You have approved of the call as it is; a second vote adds nothing.";
     NOT_A_VOTER = "not_a_voter", 403, "The rules that ask about the call do not let you vote on it.";
+    BUDGET_NOT_FOUND = "budget_not_found", 404, "There is no such budget, or it is not yours to see.";
+    BUDGET_TAKEN = "budget_taken", 409, "There is a budget of this for this period already; change that one.";
+    RUN_WITHOUT_BUDGET = "run_without_budget", 409, "The run has no budget of its own, so there is nothing to raise.";
     CALLBACK_NOT_FOUND = "callback_not_found", 404, "No call has this token.";
     CALLBACK_CLOSED = "callback_closed", 409, "The call has been answered, its time is over, or its run has ended.";
     RUN_PAUSED = "run_paused", 409, "The run is paused, or about to be.";
@@ -66,5 +76,6 @@ codes! {
     QUESTION_NOT_FOUND = "question_not_found", 404, "The run asks no such question.";
     QUESTION_ANSWERED = "question_answered", 409, "Somebody has answered the question already.";
     EFFECT_NOT_FOUND = "effect_not_found", 404, "The run has made no such call.";
+    EFFECT_HAS_NO_PROBE = "effect_has_no_probe", 409, "The tool declares no probe: only people can say what became of the call.";
     EFFECT_NOT_IN_DOUBT = "effect_not_in_doubt", 409, "What became of the call is known; nobody is asked.";
 }

@@ -51,6 +51,10 @@ pub struct RunConfig {
     pub days: i32,
     /// Days that a conversation is kept after something was last said in it.
     pub conversation_days: i32,
+    /// Days that what an agent was told to remember is kept after it was last written.
+    pub memory_days: i32,
+    /// Days that counts of what was used are kept.
+    pub usage_days: i32,
     /// How often old runs are looked for.
     pub prune: Duration,
     /// How long a run may take when nobody says otherwise.
@@ -79,6 +83,8 @@ impl Default for RunConfig {
             content_days: 30,
             days: 400,
             conversation_days: 180,
+            memory_days: 730,
+            usage_days: 1100,
             prune: Duration::from_secs(60),
             deadline: Duration::from_secs(3600),
             max_claims: 5,
@@ -139,10 +145,10 @@ fn egress(env: &mut Env) -> EgressPolicy {
     })
 }
 
-fn days(env: &mut Env, name: &'static str, default: i32) -> i32 {
+fn days(env: &mut Env, name: &'static str, default: i32, least: u32) -> i32 {
     let days: u32 = env.parse(name, &default.to_string());
-    if !(1..=3650).contains(&days) {
-        env.refuse(name, "must be between 1 and 3650");
+    if !(least..=3650).contains(&days) {
+        env.refuse(name, format!("must be between {least} and 3650"));
     }
     days as i32
 }
@@ -167,7 +173,10 @@ impl RunConfig {
         let default = Self::default();
         let kept = kept(env, &default);
         let conversation_days =
-            days(env, "SWITCHYARD_CONVERSATION_DAYS", default.conversation_days);
+            days(env, "SWITCHYARD_CONVERSATION_DAYS", default.conversation_days, 1);
+        let memory_days = days(env, "SWITCHYARD_MEMORY_DAYS", default.memory_days, 1);
+        // Two months whole, so that this month can be compared with the last one.
+        let usage_days = days(env, "SWITCHYARD_USAGE_DAYS", default.usage_days, 62);
         let mut number = |name: &str, default: u64| env.parse::<u64>(name, &default.to_string());
         Self {
             slots: number("SWITCHYARD_RUN_SLOTS", default.slots as u64) as usize,
@@ -178,6 +187,8 @@ impl RunConfig {
             content_days: kept.0,
             days: kept.1,
             conversation_days,
+            memory_days,
+            usage_days,
             prune: Duration::from_millis(number("SWITCHYARD_PRUNE_MS", 60_000).max(1)),
             deadline: Duration::from_secs(number("SWITCHYARD_RUN_DEADLINE_SECONDS", 3_600)),
             max_claims: number("SWITCHYARD_RUN_MAX_CLAIMS", default.max_claims as u64) as i32,

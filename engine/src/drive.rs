@@ -7,9 +7,11 @@
 
 mod approvals;
 pub(crate) mod artifacts;
+mod budget;
 mod callbacks;
 mod deferral;
 mod doubt;
+mod dry;
 mod finish;
 mod hooks;
 mod interrupt;
@@ -17,12 +19,13 @@ mod load;
 mod model;
 mod naps;
 mod pause;
+mod probe;
 mod reconnect;
 mod tools;
 mod tree;
 mod waits;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +36,7 @@ use shared_models::{MicroUsd, WaitReason};
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::budgets::Short;
 use crate::catalogue::Pinned;
 use crate::clients::credsvc::Needed;
 use crate::committer::AppendError;
@@ -56,6 +60,8 @@ struct Cx<'a> {
     /// Of the lease, when this began: another number means that the run may be another worker's by now.
     lapses: u64,
     cost: Cost,
+    /// The budgets of runs that it draws on.
+    meter: budget::Meter,
 }
 
 /// What the replies cost so far, over all of a tree; none once there is one without a price.
@@ -99,14 +105,22 @@ struct Run {
     known: HashMap<String, effect::Row>,
     /// Calls in doubt, and why.
     doubts: BTreeMap<String, String>,
+    /// Calls in doubt that a probe is to be asked about, and how often it was.
+    probing: BTreeMap<String, u32>,
     /// Calls that may still be under way with an owner before us, and until when.
     lingering: BTreeMap<String, Instant>,
     /// Calls that wait for a moment, and for which.
     naps: BTreeMap<String, Instant>,
     /// Calls whose answer comes as a signal, or with time.
     waiting: BTreeMap<String, Waited>,
+    /// Calls of a dry run that people are asked about.
+    unmatched: BTreeSet<String>,
+    /// Calls of a dry run that are made all the same.
+    let_through: BTreeSet<String>,
     /// Calls that wait until a credential is connected again; the model's is at [`reconnect::MODEL`].
     needs: BTreeMap<String, Needed>,
+    /// Calls for which there is no room in a budget; the model's are at [`reconnect::MODEL`].
+    short: BTreeMap<String, Vec<Short>>,
     /// Calls that people have approved of, and of what.
     approved: BTreeMap<String, Approved>,
     /// Somebody wants it to stop for a while.
@@ -132,10 +146,14 @@ impl Run {
             delegated: HashSet::new(),
             known: HashMap::new(),
             doubts: BTreeMap::new(),
+            probing: BTreeMap::new(),
             lingering: BTreeMap::new(),
             naps: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            unmatched: BTreeSet::new(),
+            let_through: BTreeSet::new(),
             needs: BTreeMap::new(),
+            short: BTreeMap::new(),
             approved: BTreeMap::new(),
             pausing: None,
             found: Vec::new(),
@@ -159,6 +177,16 @@ impl Run {
         self.lingering.values().chain(self.naps.values()).min().copied()
     }
 
+    /// Whether the model cannot be asked now.
+    fn is_held_up(&self) -> bool {
+        self.needs.contains_key(reconnect::MODEL) || self.short.contains_key(reconnect::MODEL)
+    }
+
+    /// Whether there is a call to be made, or to be found out about.
+    fn has_calls(&self) -> bool {
+        !self.probing.is_empty() || !self.callable().is_empty()
+    }
+
     /// The calls of this turn that nobody has answered and nobody is asked about.
     fn callable(&self) -> Vec<ToolCall> {
         self.state.unanswered().filter(|call| self.is_callable(&call.id)).cloned().collect()
@@ -169,6 +197,7 @@ impl Run {
             && !self.lingering.contains_key(call_id)
             && !self.waiting.contains_key(call_id)
             && !self.needs.contains_key(call_id)
+            && !self.short.contains_key(call_id)
             && !self.delegated.contains(call_id)
     }
 }
@@ -221,7 +250,8 @@ async fn begin<'a>(
         journal.emit(&RunStarted { run: claimed.reference() }).map_err(anyhow::Error::from)?;
     }
     let (snapshot, cost) = (loaded.snapshot, Cost::new(loaded.cost));
-    let cx = Cx { app, claimed, active, snapshot, journal, deadline, lapses, cost };
+    let meter = budget::Meter::new(claimed.run, &snapshot);
+    let cx = Cx { app, claimed, active, snapshot, journal, deadline, lapses, cost, meter };
     Ok(Some((cx, loaded.driven)))
 }
 
@@ -260,9 +290,9 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
                     () = out_of_patience(cx) => return release(cx).await,
                 }
             }
-            Some(Command::CallTools(_)) if run.callable().is_empty() => return wait(cx, run).await,
+            Some(Command::CallTools(_)) if !run.has_calls() => return wait(cx, run).await,
             Some(Command::CallTools(_)) => {
-                interrupt::unless_stopped(cx, tools::call(cx, run)).await?
+                interrupt::unless_stopped(cx, probe::call(cx, run)).await?
             }
             Some(Command::Finish(outcome)) => {
                 let outcome = hooks::overruled(outcome, run.vetoed.as_ref());
@@ -273,7 +303,7 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
         if let Some(stop) = stop {
             return finish::stopped(cx, run, stop).await;
         }
-        if run.needs.contains_key(reconnect::MODEL) {
+        if run.is_held_up() {
             return wait(cx, run).await;
         }
     }
@@ -283,6 +313,7 @@ async fn go(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
 /// that they are, or a moment comes that is waited for.
 async fn wait(cx: &Cx<'_>, run: &Run) -> Result<(), Error> {
     let reason = waits::reason([run].into_iter());
+    budget::note(cx, [run].into_iter());
     rest(cx, reason, run.until(), reconnect::needs([run].into_iter())).await
 }
 

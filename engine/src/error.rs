@@ -2,7 +2,7 @@
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
 use shared_models::{
-    AgentId, ApprovalId, ConversationId, CredentialId, McpServerId, MessageId, ModelId, PriceId,
+    AgentId, ApprovalId, BudgetId, CaseId, ConversationId, CredentialId, EvaluationId, McpServerId, MessageId, ModelId, PriceId,
     RunId, SwarmId, ToolId, WebhookEndpointId,
 };
 
@@ -96,8 +96,22 @@ pub(crate) enum Error {
     RunPruned(RunId),
     #[error("the run has not ended")]
     RunNotEnded,
+    #[error("the run is {0}")]
+    RunNotRetryable(&'static str),
+    #[error("the run cannot be forked: {0}")]
+    RunNotForkable(&'static str),
     #[error("the run is a swarm's")]
-    RunNotRetryable,
+    RunNotKeepable,
+    #[error("the agent has no case {0}")]
+    CaseNotFound(CaseId),
+    #[error("the agent has a case named `{0}` already")]
+    CaseNameTaken(String),
+    #[error("an agent has {0} cases at most")]
+    CasesFull(i64),
+    #[error("there is no evaluation {0}")]
+    EvaluationNotFound(EvaluationId),
+    #[error("the evaluation has ended")]
+    EvaluationEnded,
     #[error("the run has ended")]
     RunEnded,
     #[error("the run is paused, or about to be")]
@@ -110,6 +124,12 @@ pub(crate) enum Error {
     ConversationNotFound(ConversationId),
     #[error("a run of the conversation is under way")]
     ConversationBusy,
+    #[error("there is no budget {0}")]
+    BudgetNotFound(BudgetId),
+    #[error("there is a budget of this for this period already")]
+    BudgetTaken,
+    #[error("the run has no budget of its own")]
+    RunWithoutBudget,
     #[error("no call has this token")]
     CallbackNotFound,
     #[error("{0}")]
@@ -130,6 +150,8 @@ pub(crate) enum Error {
     QuestionAnswered,
     #[error("the run has made no call `{0}`")]
     EffectNotFound(String),
+    #[error("the tool declares no probe")]
+    EffectHasNoProbe,
     #[error("the call `{0}` is not in doubt")]
     EffectNotInDoubt(String),
     #[error("answered elsewhere")]
@@ -174,6 +196,9 @@ impl From<Error> for Problem {
             Error::ServerNotFound(_) => &codes::MCP_SERVER_NOT_FOUND,
             Error::ServerNameTaken(_) => &codes::MCP_SERVER_NAME_TAKEN,
             Error::ServerUnreachable(_) => &codes::MCP_SERVER_UNREACHABLE,
+            Error::BudgetNotFound(_) => &codes::BUDGET_NOT_FOUND,
+            Error::BudgetTaken => &codes::BUDGET_TAKEN,
+            Error::RunWithoutBudget => &codes::RUN_WITHOUT_BUDGET,
             Error::CallbackNotFound => &codes::CALLBACK_NOT_FOUND,
             Error::CallbackClosed(_) => &codes::CALLBACK_CLOSED,
             Error::ApprovalNotFound(_) => &codes::APPROVAL_NOT_FOUND,
@@ -201,7 +226,14 @@ impl From<Error> for Problem {
             Error::RunNotFound(_) => &codes::RUN_NOT_FOUND,
             Error::RunPruned(_) => &codes::RUN_PRUNED,
             Error::RunNotEnded => &codes::RUN_NOT_ENDED,
-            Error::RunNotRetryable => &codes::RUN_NOT_RETRYABLE,
+            Error::RunNotRetryable(_) => &codes::RUN_NOT_RETRYABLE,
+            Error::RunNotForkable(_) => &codes::RUN_NOT_FORKABLE,
+            Error::RunNotKeepable => &codes::RUN_NOT_KEEPABLE,
+            Error::CaseNotFound(_) => &codes::CASE_NOT_FOUND,
+            Error::CaseNameTaken(_) => &codes::CASE_NAME_TAKEN,
+            Error::CasesFull(_) => &codes::CASES_FULL,
+            Error::EvaluationNotFound(_) => &codes::EVALUATION_NOT_FOUND,
+            Error::EvaluationEnded => &codes::EVALUATION_ENDED,
             Error::RunEnded => &codes::RUN_ENDED,
             Error::RunPaused => &codes::RUN_PAUSED,
             Error::RunNotPaused => &codes::RUN_NOT_PAUSED,
@@ -209,6 +241,7 @@ impl From<Error> for Problem {
             Error::ConversationNotFound(_) => &codes::CONVERSATION_NOT_FOUND,
             Error::ConversationBusy => &codes::CONVERSATION_BUSY,
             Error::EffectNotFound(_) => &codes::EFFECT_NOT_FOUND,
+            Error::EffectHasNoProbe => &codes::EFFECT_HAS_NO_PROBE,
             Error::EffectNotInDoubt(_) => &codes::EFFECT_NOT_IN_DOUBT,
             Error::GrantEnding(_)
             | Error::Invalid(_)

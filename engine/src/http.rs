@@ -1,12 +1,16 @@
 //! The API, one file per verb on a noun.
 
 pub(crate) mod approvals;
+pub(crate) mod budgets;
 pub(crate) mod callbacks;
+pub(crate) mod cases;
 pub(crate) mod conversations;
 pub(crate) mod edge;
 pub(crate) mod models;
 pub(crate) mod openai;
+pub(crate) mod evaluations;
 mod run_view;
 pub(crate) mod runs;
+pub(crate) mod settings;
 pub(crate) mod swarms;
 pub(crate) mod webhooks;

@@ -10,16 +10,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared_models::{
-    AgentId, ApprovalId, Effect, EventId, HookPoint, MicroUsd, RunId, RunStatus, SwarmId,
+    AgentId, ApprovalId, Effect, EventId, HookPoint, MicroUsd, RunId, RunMode, RunStatus, SwarmId,
     TriggerId, Usage, UserId, WaitReason, WorkerId,
 };
 use uuid::Uuid;
 
+use crate::budgets::Short;
 use crate::clients::credsvc::Needed;
+use crate::fork::{Decision, Unmatched};
 
 /// The version of the records this binary writes. A run that has records of a later one is left to engines that know them.
 ///
-/// 2: calls that wait for a moment.
+/// 2: calls that wait for a moment; forks.
 pub(crate) const VERSION: i16 = 2;
 
 /// The name of something that was said: the SHA-256 of its JSON text, in hex on the wire.
@@ -78,6 +80,20 @@ pub(crate) enum Record {
     },
     /// Something was said to it.
     Input { message: ContentRef },
+    /// It goes on from where another run stood. The next `copied` records are that run's: what they say happened there.
+    Forked {
+        of_run_id: RunId,
+        /// The last record of that run that stands.
+        seq: i64,
+        mode: RunMode,
+        /// For a dry one: what becomes of a call that the other run has not made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unmatched: Option<Unmatched>,
+        /// What is different from there on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        edits: Vec<String>,
+        copied: usize,
+    },
     /// A worker took it for the first time.
     Started { worker: WorkerId, epoch: i32 },
     /// A worker took it over from another, or after a wait.
@@ -136,11 +152,37 @@ pub(crate) enum Record {
         until: Option<DateTime<Utc>>,
     },
     /// Nobody here knows whether the call happened.
-    ToolInDoubt { call_id: String, tool_name: String, reason: String },
+    ToolInDoubt {
+        call_id: String,
+        tool_name: String,
+        reason: String,
+        /// A probe is asked before people are.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        probe: bool,
+    },
+    /// The probe of a tool is about to be asked about a call in doubt.
+    ProbeAsked { call_id: String, tool_name: String, attempt: u32 },
+    /// It does not tell; people are asked.
+    ProbeSilent { call_id: String, reason: String },
+    /// Somebody wants the probe asked.
+    ProbeWanted { call_id: String, by: UserId },
     /// A tool call came to an end.
     ToolAnswered { call_id: String, tool_name: String, message: ContentRef, error: bool },
-    /// Somebody who knows said what became of a call in doubt.
-    DoubtAnswered { call_id: String, happened: bool, by: UserId },
+    /// In a dry run: the call is not made, its answer is the one that a call of the other run got, or one that was given
+    /// for it when the run was forked.
+    ToolReplayed { call_id: String, tool_name: String, of_call_id: String, edited: bool },
+    /// In a dry run: the other run has no answer to the call.
+    ToolUnmatched { call_id: String, tool_name: String, then: Unmatched },
+    /// Somebody has said what becomes of such a call.
+    UnmatchedDecided { call_id: String, tool_name: String, decision: Decision, by: UserId },
+    /// Somebody who knows said what became of a call in doubt, or its probe did.
+    DoubtAnswered {
+        call_id: String,
+        happened: bool,
+        /// Nobody when a probe has found out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<UserId>,
+    },
     /// People are asked about a call before it is made.
     ApprovalRequested {
         call_id: String,
@@ -182,6 +224,8 @@ pub(crate) enum Record {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         needs: Vec<Needed>,
     },
+    /// There is no room in these budgets for what the run wants to do next.
+    BudgetMet { short: Vec<Short> },
     /// A hook has let the run go on.
     HookPassed { point: HookPoint, name: String, key: String },
     /// A hook has stopped the run, or could not be told of an error.
@@ -242,6 +286,10 @@ impl Record {
             | Self::Started { .. }
             | Self::Resumed { .. }
             | Self::HandedOver { .. }
+            | Self::Forked { .. }
+            | Self::ToolReplayed { .. }
+            | Self::ToolUnmatched { .. }
+            | Self::UnmatchedDecided { .. }
             | Self::ModelCalled { .. }
             | Self::ModelRetried { .. }
             | Self::ModelFailed { .. }
@@ -251,8 +299,12 @@ impl Record {
             | Self::ToolsFound { .. }
             | Self::ToolWaiting { .. }
             | Self::ToolInDoubt { .. }
+            | Self::ProbeAsked { .. }
+            | Self::ProbeSilent { .. }
+            | Self::ProbeWanted { .. }
             | Self::DoubtAnswered { .. }
             | Self::Waiting { .. }
+            | Self::BudgetMet { .. }
             | Self::Paused { .. }
             | Self::Unpaused { .. }
             | Self::ApprovalRequested { .. }
@@ -261,6 +313,28 @@ impl Record {
             | Self::HookFailed { .. }
             | Self::Aborted { .. }
             | Self::Stopped { .. } => None,
+        }
+    }
+
+    /// The call that it is about.
+    pub(crate) fn call_id(&self) -> Option<&str> {
+        match self {
+            Self::ToolIntended { call_id, .. }
+            | Self::ToolRepeated { call_id, .. }
+            | Self::ToolsFound { call_id, .. }
+            | Self::ToolWaiting { call_id, .. }
+            | Self::ToolInDoubt { call_id, .. }
+            | Self::ProbeAsked { call_id, .. }
+            | Self::ProbeSilent { call_id, .. }
+            | Self::ProbeWanted { call_id, .. }
+            | Self::ToolAnswered { call_id, .. }
+            | Self::ToolReplayed { call_id, .. }
+            | Self::ToolUnmatched { call_id, .. }
+            | Self::UnmatchedDecided { call_id, .. }
+            | Self::DoubtAnswered { call_id, .. }
+            | Self::ApprovalRequested { call_id, .. }
+            | Self::ApprovalDecided { call_id, .. } => Some(call_id),
+            _ => None,
         }
     }
 
@@ -275,6 +349,7 @@ impl Record {
                 | Self::ModelCalled { .. }
                 | Self::ModelRetried { .. }
                 | Self::ToolRepeated { .. }
+                | Self::ProbeAsked { .. }
         )
     }
 }

@@ -28,8 +28,15 @@ fn routes() -> OpenApiRouter<App> {
         .merge(http::conversations::routes())
         // runs
         .merge(http::runs::routes())
+        // test cases of agents, and trying them
+        .merge(http::cases::routes())
+        .merge(http::evaluations::routes())
+        // how long things are kept
+        .merge(http::settings::routes())
         // calls that people are asked about
         .merge(http::approvals::routes())
+        // budgets
+        .merge(http::budgets::routes())
         // answers to calls that were taken
         .merge(http::callbacks::routes())
         // endpoints that are told of runs

@@ -12,10 +12,13 @@ use shared_models::{
 
 use crate::{
     approvals::Rule,
-    definition::{AgentFields, Limits},
+    budgets::RunCap,
+    definition::{AgentFields, Budget, Limits},
     error::Error,
+    fork::Fork,
     hooks::Hook,
     models::{self, Bound, Models},
+    probe::Probe,
     replay::Replay,
     store,
     template::Variables,
@@ -46,6 +49,12 @@ pub(crate) struct RunSnapshot {
     pub(crate) max_steps: u32,
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// What the run may use up: as its agent says, or less.
+    #[serde(default, skip_serializing_if = "Budget::is_empty")]
+    pub(crate) budget: Budget,
+    /// The budgets of the runs that it works for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) above: Vec<RunCap>,
     /// What the answer must fit.
     #[serde(default)]
     pub(crate) output_schema: Option<Value>,
@@ -71,6 +80,9 @@ pub(crate) struct RunSnapshot {
     /// What tools are answered with instead of being called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) replay: Option<Box<Replay>>,
+    /// For a run that goes on from where another one stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fork: Option<Box<Fork>>,
     /// For a run of a swarm. The rest is then what the swarm itself is, and the agent is the member that begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) swarm: Option<Box<SwarmSnapshot>>,
@@ -145,6 +157,9 @@ pub(crate) struct SnapshotTool {
     /// When people are asked before it is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) approval: Option<Rule>,
+    /// How it is found out whether a call has happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) probe: Option<Probe>,
 }
 
 /// The agent as a run would start with it now, or in one of its versions; none when there is no such agent or version.
@@ -188,6 +203,8 @@ pub(crate) async fn build(
         max_tokens: fields.max_tokens,
         max_steps: fields.max_steps,
         limits: fields.limits,
+        budget: fields.budget,
+        above: Vec::new(),
         output_schema,
         models,
         unavailable,
@@ -197,6 +214,7 @@ pub(crate) async fn build(
         recalled: None,
         tools,
         replay: None,
+        fork: None,
         swarm: None,
     }))
 }

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::app::{App, Parts};
 use crate::bell::Bell;
+use crate::budgets::Budgets;
 use crate::callbacks::CallbackKey;
 use crate::catalogue::Catalogue;
 use crate::clients::{credsvc::Credsvc, eventsvc::Eventsvc, gateway::Gateway};
@@ -53,6 +54,7 @@ pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
     life.spawn("bell", workers::bell::run(app.clone()));
     life.spawn("sweeper", workers::sweeper::run(app.clone()));
     life.spawn("retention", workers::retention::run(app.clone()));
+    life.spawn("budgets", workers::budgets::run(app.clone()));
     life.spawn("grants", workers::grants::run(app.clone()));
     life.spawn("heartbeat", workers::heartbeat::run(app.clone()));
     life.spawn("questions", workers::questions::run(app.clone()));
@@ -63,6 +65,7 @@ pub async fn open(config: &Config, life: &Lifecycle) -> anyhow::Result<Engine> {
     let heard = Arc::new(CredentialEventsListener { app: app.clone() });
     life.spawn("credentials", listen_batch(app.db.clone(), app.bus.clone(), heard, life.soft()));
     life.spawn("reconnects", workers::reconnects::run(app.clone()));
+    life.spawn("evaluations", workers::evaluations::run(app.clone()));
     life.spawn("webhooks", workers::webhooks::run(app.clone()));
     let probes = probes(&app);
     Ok(Engine { router: routes::router(app, probes) })
@@ -92,11 +95,13 @@ async fn build(
     life.spawn("leases", hearing.run(life.soft()));
     let egress = Egress::new(config.egress.clone())?;
     let committer = Committer::start(&service.db, &config.runs, relay_handle.clone(), life)?;
+    let worker = WorkerId::mint();
     Ok(Parts {
         verifier: Verifier::from_url(Service::Engine, service.auth.jwks_url.clone(), http.clone()),
         callback_key: CallbackKey::new(&service.auth.service_key),
         models: Arc::new(Models::new(config.models.clone(), egress.clone())?),
         prices: Arc::default(),
+        budgets: Arc::new(Budgets::new(worker)),
         egress,
         mcp: Arc::new(McpPool::new(config.mcp_commands.clone())),
         webhooks: Arc::new(Webhooks::new(config.webhooks.clone(), credsvc.clone(), ended)),
@@ -112,7 +117,7 @@ async fn build(
         db_config: service.db.clone(),
         bell: Bell::new(bus.clone()),
         stage: Stage::new(bus.clone()),
-        worker: WorkerId::mint(),
+        worker,
         lease: Arc::new(Lease::new()),
         life: life.clone(),
         draining: life.soft(),

@@ -1,6 +1,6 @@
 //! A journal, read: as the state of the conversations, or as the events that viewers see.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use agentcore::swarm::{AgentPlan, Path, Plan, SwarmState, Work, step};
 use agentcore::{Answer, Conversation, Happened, Message, Reply, ReplyFinish};
@@ -13,7 +13,9 @@ use tokio::time::Instant;
 
 use crate::call_key;
 use crate::error::Error;
+use crate::fork::{Decision, Unmatched};
 use crate::live::RunEvent;
+use crate::probe;
 use crate::record::{ContentRef, Record};
 use crate::snapshot::RunSnapshot;
 use crate::store::{content, conversation_message, journal, run};
@@ -30,6 +32,16 @@ pub(crate) struct Transcript {
     pub(crate) started: bool,
     /// What the replies cost; none once there is one without a price.
     pub(crate) cost: Option<MicroUsd>,
+    /// What the replies took that it has of another run, and neither used nor paid for.
+    pub(crate) copied: Copied,
+}
+
+/// What was used up elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Copied {
+    pub(crate) usage: Usage,
+    /// None once there is a reply without a price.
+    pub(crate) cost: Option<MicroUsd>,
 }
 
 /// What is known of one conversation beside its state.
@@ -37,12 +49,18 @@ pub(crate) struct Transcript {
 pub(crate) struct Told {
     /// Calls in doubt that nobody has answered for, and why.
     pub(crate) doubts: BTreeMap<String, String>,
+    /// Those of them that a probe is to be asked about, and how often it was.
+    pub(crate) probing: BTreeMap<String, u32>,
     /// Calls whose answer comes as a signal, and what they wait for.
     pub(crate) waiting: BTreeMap<String, Waited>,
     /// Of those, the ones that wait for a moment, and how that lies to the clock of whoever has read this.
     pub(crate) naps: BTreeMap<String, Instant>,
     /// Calls that people have approved of.
     pub(crate) approved: BTreeMap<String, Approved>,
+    /// Calls of a dry run that people are asked about.
+    pub(crate) unmatched: BTreeSet<String>,
+    /// Calls of a dry run that are made all the same.
+    pub(crate) let_through: BTreeSet<String>,
     /// Tools that were looked for and found, in that order.
     pub(crate) found: Vec<String>,
     /// The last reply that said something.
@@ -90,6 +108,7 @@ pub(crate) async fn read(
     let records = rows.into_iter().map(record).collect::<anyhow::Result<Vec<_>>>()?;
     let refs: Vec<ContentRef> = records.iter().filter_map(|(_, record)| record.content()).collect();
     let bodies = content::find(tx, root, &refs).await?;
+    whole(tx, run, &refs, &bodies).await?;
     let message =
         |(reference, body): (ContentRef, Vec<u8>)| Ok((reference, serde_json::from_slice(&body)?));
     let said: Result<_, serde_json::Error> = bodies.into_iter().map(message).collect();
@@ -121,6 +140,7 @@ pub(crate) async fn events_after(
     let refs: Vec<ContentRef> = rows.iter().filter_map(reference).collect();
     let bodies =
         if refs.is_empty() { HashMap::new() } else { content::find(tx, root, &refs).await? };
+    whole(tx, run, &refs, &bodies).await?;
     let event = |row: journal::Row| {
         let body = reference(&row).and_then(|reference| bodies.get(&reference));
         let message = body.and_then(|body| serde_json::from_slice(body).ok());
@@ -131,6 +151,17 @@ pub(crate) async fn events_after(
         event
     };
     Ok(rows.into_iter().map(event).collect())
+}
+
+/// Refuses a run that was forgotten between two statements, of which half would be shown.
+async fn whole(
+    tx: &mut TenantTx,
+    run: RunId,
+    refs: &[ContentRef],
+    bodies: &HashMap<ContentRef, Vec<u8>>,
+) -> Result<(), Error> {
+    let whole = refs.iter().all(|reference| bodies.contains_key(reference));
+    if whole || !run::is_forgotten(tx, run).await? { Ok(()) } else { Err(Error::RunPruned(run)) }
 }
 
 /// Replays the records, each at the path of its conversation; the same ones always give the same state.
@@ -145,8 +176,10 @@ pub(crate) fn fold(
         members: BTreeMap::new(),
         started: false,
         cost: Some(MicroUsd::default()),
+        copied: Copied { usage: Usage::default(), cost: Some(MicroUsd::default()) },
     };
     let mut input = Vec::new();
+    let mut copies = 0;
     for (path, record) in records {
         let message = record.content().and_then(|reference| said.get(&reference));
         if let Record::Input { .. } = record {
@@ -156,8 +189,13 @@ pub(crate) fn fold(
             input.push(message.context("the input is gone")?.clone());
         } else {
             told.begin(&mut input);
-            told.apply(path, record, message.cloned())?;
+            let lent = if copies > 0 { told.lend(record) } else { None };
+            told.apply(path, lent.as_ref().unwrap_or(record), message.cloned())?;
         }
+        copies = match record {
+            Record::Forked { copied, .. } => *copied,
+            _ => copies.saturating_sub(1),
+        };
     }
     told.begin(&mut input);
     Ok(told)
@@ -182,7 +220,9 @@ pub(crate) fn opening(snapshot: &RunSnapshot) -> Conversation {
         .with_max_steps(snapshot.max_steps)
         .with_output_schema(snapshot.output_schema.clone())
         .with_window(snapshot.window());
-    match snapshot.recalled.as_ref().and_then(|recalled| recalled.summary.as_ref()) {
+    let recalled = snapshot.recalled.as_ref().and_then(|recalled| recalled.summary.as_ref());
+    let forked = snapshot.fork.as_ref().and_then(|fork| fork.summary.as_ref());
+    match recalled.or(forked) {
         Some(summary) => opening.with_summary(summary),
         None => opening,
     }
@@ -208,6 +248,21 @@ impl Transcript {
 
     fn step(&mut self, path: &Path, happened: Happened) {
         step(&self.plan, &mut self.state, path, happened);
+    }
+
+    /// A reply that was given in another run, as one that took nothing here; none for any other record.
+    fn lend(&mut self, record: &Record) -> Option<Record> {
+        let mut lent = record.clone();
+        let (Record::ModelReplied { usage, cost, .. } | Record::Summarised { usage, cost, .. }) =
+            &mut lent
+        else {
+            return None;
+        };
+        let used = std::mem::take(usage);
+        let paid = cost.replace(MicroUsd::default());
+        self.copied.usage += used;
+        self.copied.cost = self.copied.cost.zip(paid).map(|(sum, more)| sum + more);
+        Some(lent)
     }
 
     fn cost(&mut self, cost: Option<MicroUsd>) {
@@ -271,14 +326,30 @@ impl Told {
 
     fn answered(&mut self, call_id: &str) {
         self.doubts.remove(call_id);
+        self.probing.remove(call_id);
         self.waiting.remove(call_id);
+        self.unmatched.remove(call_id);
     }
 
     /// Takes in what does not change the conversation itself.
     fn note(&mut self, record: &Record) {
+        probe::note(&mut self.probing, record);
         match record {
             Record::ToolInDoubt { call_id, reason, .. } => {
                 self.doubts.insert(call_id.clone(), reason.clone());
+            }
+            Record::ToolUnmatched { call_id, then, .. } => {
+                match then {
+                    Unmatched::Ask => self.unmatched.insert(call_id.clone()),
+                    Unmatched::Live => self.let_through.insert(call_id.clone()),
+                    Unmatched::Refuse => false,
+                };
+            }
+            Record::UnmatchedDecided { call_id, decision, .. } => {
+                self.answered(call_id);
+                if *decision == Decision::Live {
+                    self.let_through.insert(call_id.clone());
+                }
             }
             Record::ToolsFound { names, .. } => self.found.extend(names.iter().cloned()),
             Record::ToolWaiting { call_id, reason, child_run_id, until, .. } => {

@@ -168,6 +168,12 @@ ids! {
     WebhookEndpointId = "whe";
     /// A call that people are asked about before it is made.
     ApprovalId = "apr";
+    /// How much somebody or something may use up.
+    BudgetId = "bud";
+    /// A test case of an agent.
+    CaseId = "cas";
+    /// All cases of an agent, run against one of its versions.
+    EvaluationId = "evl";
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! is already stored: new fields get defaults, anything else is a new version.
 
 pub mod agent;
+pub mod budget;
 pub mod effect;
+pub mod evaluation;
 pub mod events;
 pub mod flow;
 pub mod ids;
@@ -20,13 +22,15 @@ pub mod usage;
 pub mod wire_time;
 
 pub use agent::{AgentScope, AgentStatus, AgentType, ToolKind, VersionChange};
+pub use budget::{BudgetLevel, BudgetPeriod, BudgetQuantity};
 pub use effect::{Effect, EffectState};
+pub use evaluation::{CaseState, EvaluationMode, EvaluationStatus};
 pub use flow::{Flow, FlowError, FlowErrorKind, SwarmMode};
 pub use ids::*;
 pub use model::{ModelApi, ModelKind, ModelTask};
 pub use money::MicroUsd;
 pub use problem::{FieldError, ProblemBody};
 pub use role::Role;
-pub use run::{HookPoint, RunStatus, WaitReason, WhenBusy};
+pub use run::{HookPoint, RunMode, RunStatus, WaitReason, WhenBusy};
 pub use service::Service;
 pub use usage::Usage;

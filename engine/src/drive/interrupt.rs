@@ -47,11 +47,13 @@ async fn cancelled(cx: &Cx<'_>) -> Result<Option<Stop>, sqlx::Error> {
     Ok(signals.into_iter().find_map(|(_, signal)| match signal {
         Signal::Cancel { by, reason } => Some(Stop::Cancelled { by, reason }),
         Signal::Doubt { .. }
+        | Signal::Check { .. }
         | Signal::Answered { .. }
         | Signal::ChildEnded { .. }
         | Signal::Pause { .. }
         | Signal::Resume { .. }
         | Signal::Decided { .. }
+        | Signal::Room
         | Signal::CalledBack { .. } => None,
     }))
 }
@@ -70,7 +72,8 @@ pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<St
         cx.journal.drained(n);
         match signal {
             Signal::Cancel { by, reason } => return Ok(Some(Stop::Cancelled { by, reason })),
-            Signal::Doubt { .. } => doubt::answered(cx, run, &signal)?,
+            Signal::Doubt { .. } | Signal::Check { .. } => doubt::answered(cx, run, &signal)?,
+            Signal::Room => run.short.clear(),
             Signal::Pause { by } => run.pausing = Some(Pause { by }),
             Signal::Resume { by } => {
                 run.pausing = None;

@@ -66,9 +66,12 @@ impl Run {
     /// Takes in what the journal says beside the conversation itself.
     pub(super) fn recall(&mut self, told: Told) {
         self.doubts = told.doubts;
+        self.probing = told.probing;
         self.waiting = told.waiting;
         self.naps = told.naps;
         self.approved = told.approved;
+        self.unmatched = told.unmatched;
+        self.let_through = told.let_through;
         self.found = told.found;
         self.output = told.output;
     }

@@ -26,7 +26,7 @@ use self::hear::{Heard, Pausing};
 use self::job::{Done, Flight};
 use self::member::Member;
 use super::interrupt::Stop;
-use super::{Cx, reconnect, rest, waits};
+use super::{Cx, budget, reconnect, rest, waits};
 use crate::call_key;
 use crate::catalogue::Pinned;
 use crate::error::Error;
@@ -157,13 +157,13 @@ impl<'a> Drive<'a> {
             if let Some(state) = self.tree.state.conversation(&path) {
                 run.state = state.clone();
             }
-            if run.needs.contains_key(reconnect::MODEL) {
+            if run.is_held_up() {
                 continue;
             }
             if let Command::CallTools(ours) = &command {
                 let others = run.state.unanswered().filter(|call| !ours.contains(call));
                 run.delegated = others.map(|call| call.id.clone()).collect();
-                if run.callable().is_empty() {
+                if !run.has_calls() {
                     continue;
                 }
             }
@@ -261,6 +261,7 @@ impl<'a> Drive<'a> {
         let idle = self.idle()?;
         let reason = waits::reason(idle.iter().map(|run| &**run));
         let needs = reconnect::needs(idle.iter().map(|run| &**run));
+        budget::note(self.cx, idle.iter().map(|run| &**run));
         rest(self.cx, reason, until, needs).await
     }
 

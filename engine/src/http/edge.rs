@@ -33,7 +33,7 @@ use axum::{
 use dbutil::TenantTx;
 use serde::Serialize;
 use servicekit::{Caller, Created, FieldError};
-use shared_models::{AgentScope, TeamId};
+use shared_models::{AgentScope, Effect, TeamId};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
@@ -124,6 +124,7 @@ pub(super) fn check_texts(texts: &[(&str, &Option<String>)]) -> Result<(), Error
 
 /// Refuses a tool that leads to an agent or a swarm the viewer may not see.
 async fn check_reach(tx: &mut TenantTx, viewer: &Viewer, fields: &ToolFields) -> Result<(), Error> {
+    check_probe(tx, fields).await?;
     let Ok(ToolConfig::Agent(config)) = ToolConfig::read(fields.kind, &fields.config) else {
         return Ok(());
     };
@@ -141,6 +142,21 @@ async fn check_reach(tx: &mut TenantTx, viewer: &Viewer, fields: &ToolFields) ->
         Error::SwarmNotFound(_) => refuse("/config/swarm_id", "swarm"),
         error => error,
     })
+}
+
+/// A probe is a tool that only reads, of one whose calls can be in doubt.
+async fn check_probe(tx: &mut TenantTx, fields: &ToolFields) -> Result<(), Error> {
+    let Some(probe) = &fields.probe else { return Ok(()) };
+    let refuse = |pointer: &str, why: &str| Err(Error::Invalid(vec![FieldError::new(pointer, why)]));
+    if matches!(fields.effect_in_force(), Effect::Read | Effect::Idempotent) {
+        return refuse("/probe", "a call that does no harm is repeated, and never in doubt");
+    }
+    match store::tool::find(tx, probe.tool_id).await {
+        Ok(tool) if tool.effect_in_force == Effect::Read => Ok(()),
+        Ok(_) => refuse("/probe/tool_id", "only a tool whose effect is `read`"),
+        Err(Error::ToolNotFound(_)) => refuse("/probe/tool_id", "there is no such tool"),
+        Err(error) => Err(error),
+    }
 }
 
 /// 201 with the thing and its first `ETag`.

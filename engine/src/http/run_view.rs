@@ -4,12 +4,13 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use shared_models::{
-    AgentId, ConversationId, EventId, MicroUsd, RunId, RunStatus, SwarmId, TriggerId, Usage,
+    AgentId, ConversationId, EvaluationId, EventId, MicroUsd, RunId, RunMode, RunStatus, SwarmId, TriggerId, Usage,
     UserId, WaitReason,
 };
 use utoipa::ToSchema;
 
-use crate::store::{auth_wait::AuthWait, effect::Doubt, run};
+use crate::http::budgets::BudgetView;
+use crate::store::{auth_wait::AuthWait, budget::ShortOf, effect::Doubt, run};
 
 /// One durable execution of an agent.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -24,11 +25,19 @@ pub(crate) struct RunView {
     swarm_name: Option<String>,
     swarm_version: Option<i32>,
     pub(crate) status: RunStatus,
+    /// What a dry run has done has not happened: its tools answered from another run's journal.
+    pub(crate) mode: RunMode,
     /// What a waiting run waits for.
     pub(crate) wait_reason: Option<WaitReason>,
     /// Credentials that somebody has to connect again before the run goes on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) waits_for: Vec<AuthWait>,
+    /// The budgets that it waits for, and how much is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) short_of: Vec<ShortOf>,
+    /// What it may use up itself, with all that work for it, and has; none when it has no budget of its own, or has not begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) budget: Option<BudgetView>,
     /// Who started it by hand.
     initiator_id: Option<UserId>,
     trigger_id: Option<TriggerId>,
@@ -36,9 +45,11 @@ pub(crate) struct RunView {
     attempt: i32,
     /// The conversation it is a part of.
     conversation_id: Option<ConversationId>,
+    /// The evaluation that it tries the agent for, or judges for.
+    evaluation_id: Option<EvaluationId>,
     /// The person it was held with, as the caller names them.
     end_user_id: Option<String>,
-    /// The last thing the model said, once the run has ended.
+    /// The last thing the model said, once the run has ended, or waits for a budget.
     output: Option<String>,
     /// The output as JSON, when the agent's output has a schema and fits it.
     #[schema(value_type = Option<Object>)]
@@ -78,7 +89,7 @@ pub(crate) struct RunError {
 impl RunView {
     /// `payloads` says whether the viewer may see content.
     pub(crate) fn new(row: run::Row, payloads: bool) -> Self {
-        let status = row.status();
+        let (status, mode) = (row.status(), row.mode());
         let error = row.error_code.map(|code| {
             let message = if payloads { row.error.unwrap_or_default() } else { String::new() };
             RunError { code, message }
@@ -98,13 +109,17 @@ impl RunView {
             swarm_name: row.swarm_name,
             swarm_version: row.swarm_version,
             status,
+            mode,
             wait_reason: row.wait_reason.and_then(|reason| reason.parse().ok()),
             waits_for: Vec::new(),
+            short_of: Vec::new(),
+            budget: None,
             initiator_id: row.initiator_id,
             trigger_id: row.trigger_id,
             event_id: row.event_id,
             attempt: row.attempt,
             conversation_id: row.conversation_id,
+            evaluation_id: row.evaluation_id,
             end_user_id: row.end_user_id,
             redacted: !payloads,
             parsed: output.as_deref().filter(|_| fits).and_then(agentcore::output_json),

@@ -78,6 +78,7 @@ impl Link {
             credential_id: self.credential_id,
             credential_hosts: self.credential_hosts.clone(),
             approval: self.tool.approval.clone(),
+            probe: self.tool.probe.clone(),
         })
     }
 }
@@ -98,6 +99,7 @@ pub(crate) fn bare(tool: &Tool) -> Result<SnapshotTool, Error> {
         credential_id: None,
         credential_hosts: Vec::new(),
         approval: tool.fields.approval.clone(),
+        probe: tool.fields.probe.clone(),
     })
 }
 

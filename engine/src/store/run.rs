@@ -5,7 +5,7 @@ use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
 use shared_models::events::run::RunRef;
 use shared_models::{
-    AgentId, ConversationId, EventId, RunId, RunStatus, SwarmId, TeamId, TenantId, TriggerId,
+    AgentId, ConversationId, EvaluationId, EventId, RunId, RunMode, RunStatus, SwarmId, TeamId, TenantId, TriggerId,
     UserId,
 };
 use sqlx::PgConnection;
@@ -51,6 +51,8 @@ pub(crate) struct Row {
     pub(crate) swarm_id: Option<SwarmId>,
     pub(crate) swarm_version: Option<i32>,
     pub(crate) swarm_name: Option<String>,
+    pub(crate) mode: String,
+    pub(crate) evaluation_id: Option<EvaluationId>,
     pub(crate) in_doubt: Json<Vec<Doubt>>,
 }
 
@@ -97,6 +99,8 @@ impl Row {
             swarm_id: None,
             swarm_version: None,
             swarm_name: None,
+            mode: RunMode::Live.as_str().to_owned(),
+            evaluation_id: None,
             in_doubt: Json(Vec::new()),
         }
     }
@@ -110,11 +114,17 @@ impl Row {
             trigger_id: self.trigger_id,
             event_id: self.event_id,
             attempt: self.attempt,
+            mode: self.mode(),
         }
     }
 
     pub(crate) fn status(&self) -> RunStatus {
         self.status.parse().unwrap_or(RunStatus::Failed)
+    }
+
+    pub(crate) fn mode(&self) -> RunMode {
+        // The check constraint keeps anything else out; dry is the careful reading.
+        self.mode.parse().unwrap_or(RunMode::Dry)
     }
 }
 
@@ -145,6 +155,7 @@ pub(crate) struct Filter {
     pub(crate) until: Option<DateTime<Utc>>,
     pub(crate) conversation: Option<ConversationId>,
     pub(crate) swarm: Option<SwarmId>,
+    pub(crate) evaluation: Option<EvaluationId>,
 }
 
 /// Runs the viewer may see, newest first, one more than `limit` when there are more.
@@ -174,8 +185,23 @@ pub(crate) async fn list_page(
         limit + 1,
         filter.conversation as _,
         filter.swarm as _,
+        filter.evaluation as _,
     )
     .fetch_all(&mut **tx)
+    .await
+}
+
+/// Whether what was said in the run is gone, or the run itself.
+pub(crate) async fn is_forgotten(tx: &mut TenantTx, run: RunId) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"select not exists (
+               select from engine.run where tenant_id = $1 and run_id = $2 and content_pruned_at is null
+           ) as "gone!""#,
+        tenant as _,
+        run as _,
+    )
+    .fetch_one(&mut **tx)
     .await
 }
 

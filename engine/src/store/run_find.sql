@@ -2,7 +2,7 @@ select tenant_id as "tenant_id: _", run_id as "run_id: _", root_run_id as "root_
        agent_scope, agent_owner_id as "agent_owner_id: _", team_id as "team_id: _", initiator_id as "initiator_id: _",
        trigger_id as "trigger_id: _", event_id as "event_id: _", attempt, status, wait_reason, output, finish_reason,
        error_code, error, usage, cost_micro_usd, steps, deadline_at, created_at, started_at, finished_at, content_pruned_at,
-       conversation_id as "conversation_id: _", end_user_id, structured, swarm_id as "swarm_id: _", swarm_version, swarm_name,
+       conversation_id as "conversation_id: _", end_user_id, structured, swarm_id as "swarm_id: _", swarm_version, swarm_name, mode, evaluation_id as "evaluation_id: _",
        (select coalesce(jsonb_agg(jsonb_build_object('call_id', e.call_id, 'tool_name', e.tool_name, 'reason', e.reason)
                                   order by e.intended_at, e.call_id), '[]')
         from engine.effect e

@@ -31,6 +31,10 @@ pub(crate) enum Signal {
     Answered { call_id: String, text: String, by: UserId },
     /// A run that a call has started has ended. Written with the run's end itself; see `committer/group.sql`.
     ChildEnded { call_id: String, child_id: uuid::Uuid },
+    /// There may be room in a budget that the run is short of.
+    Room,
+    /// Somebody wants the probe asked about a call in doubt.
+    Check { call_id: String, by: UserId },
     /// What became of a call in doubt.
     Doubt {
         call_id: String,

@@ -62,10 +62,10 @@ async fn claims_sweeps_and_pruning_never_read_all_runs() {
         (
             "forgetting content",
             CONTENT,
-            "30, 200",
-            &["run_ended_idx", "run_child_idx", "content_pkey", "journal_pkey"],
+            "30, 200, 400",
+            &["run_content_due_idx", "run_child_idx", "content_pkey", "journal_pkey"],
         ),
-        ("forgetting runs", RUNS, "400, 200", &["run_bare_idx", "effect_pkey", "run_pkey"]),
+        ("forgetting runs", RUNS, "400, 200", &["run_row_due_idx", "effect_pkey", "run_pkey"]),
     ] {
         let mut tx = db.system("a test").await.unwrap();
         let plan = plan_of(&mut tx, sql, values).await;

@@ -47,6 +47,15 @@ async fn every_route_refuses_who_may_not_call_it() {
     let asked = crate::approvals::asked(&api, &asked).await;
     let endpoint = crate::webhooks::endpoint(&api, "https://example.com", &[]).await;
 
+    let cases = format!("/v1/agents/{agent_id}/cases");
+    let case = json!({ "name": "walked", "input": "go" });
+    let case_id = text(&api.post(&cases, &case).await.expect(201)["case_id"]);
+    let evaluate = format!("/v1/agents/{agent_id}/evaluate");
+    let evaluation = api.post(&evaluate, &json!({ "mode": "recorded" })).await.expect(201);
+
+    let limit = json!({ "level": "user", "user_id": owner.user, "max_tokens": 1_000_000_000 });
+    let budget_id = crate::budgets::set(&api, limit).await;
+
     let parked = shared_models::MessageId::mint();
     sqlx::query(
         "insert into engine.webhook_delivery (endpoint_id, message_id, tenant_id, event_type, body, status, occurred_at)
@@ -88,6 +97,9 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("model_id", text(&model["model_id"])),
             ("model", "agent:a".into()),
             ("price_id", price_id),
+            ("budget_id", budget_id),
+            ("case_id", case_id),
+            ("evaluation_id", text(&evaluation["evaluation_id"])),
         ]),
         bodies: BTreeMap::from([
             ("POST /v1/agents", json!({ "name": "b" })),
@@ -107,6 +119,8 @@ async fn every_route_refuses_who_may_not_call_it() {
             ("POST /v1/conversations", json!({ "agent_id": agent_id })),
             ("POST /v1/runs", json!({ "agent_id": agent_id, "input": "go" })),
             ("POST /v1/model-settings", json!({ "name": "house:slow" })),
+            ("POST /v1/agents/{agent_id}/cases", json!({ "name": "another", "input": "go" })),
+            ("POST /v1/runs/{run_id}/keep", json!({ "name": "kept" })),
             (
                 "POST /v1/chat/completions",
                 json!({ "model": "sim:echo",
@@ -114,6 +128,8 @@ async fn every_route_refuses_who_may_not_call_it() {
             ),
             ("POST /v1/embeddings", json!({ "model": "sim:embed", "input": "hi" })),
             ("POST /v1/prices", price),
+            ("POST /v1/budgets", json!({ "level": "tenant", "max_tokens": 1 })),
+            ("POST /v1/runs/{run_id}/budget", json!({ "max_tokens": 1 })),
             ("POST /v1/approvals/{approval_id}/approve", crate::approvals::yes(&asked)),
             ("POST /v1/approvals/{approval_id}/reject", crate::approvals::yes(&asked)),
             ("POST /v1/callbacks/{token}", json!({ "result": 1 })),

@@ -132,13 +132,17 @@ impl Drive<'_> {
 
     /// Says whether the signal is done with.
     fn deliver(&mut self, signal: &Signal, word: Word) -> Result<bool, Error> {
+        if matches!(signal, Signal::Room) {
+            return self.look_for_room();
+        }
         let key = match signal {
             Signal::Answered { call_id, .. }
             | Signal::ChildEnded { call_id, .. }
             | Signal::Decided { call_id, .. }
             | Signal::CalledBack { call_id }
+            | Signal::Check { call_id, .. }
             | Signal::Doubt { call_id, .. } => call_id,
-            Signal::Cancel { .. } | Signal::Pause { .. } | Signal::Resume { .. } => {
+            Signal::Cancel { .. } | Signal::Pause { .. } | Signal::Resume { .. } | Signal::Room => {
                 return Ok(true);
             }
         };
@@ -165,6 +169,17 @@ impl Drive<'_> {
         }
         drop(run);
         self.tell(&path)?;
+        Ok(true)
+    }
+
+    /// Has everybody ask again who was short of a budget; whoever is at work may just be learning that they are.
+    fn look_for_room(&self) -> Result<bool, Error> {
+        if !self.flights.is_empty() {
+            return Ok(false);
+        }
+        for member in self.members.values() {
+            member.take()?.short.clear();
+        }
         Ok(true)
     }
 }

@@ -3,7 +3,7 @@ use chrono::{DateTime, Utc};
 use dbutil::{Cursor, Page, PageQuery};
 use serde::Deserialize;
 use servicekit::{Caller, Params, Problem, scope::RunsRead};
-use shared_models::{AgentId, ConversationId, ProblemBody, RunStatus, SwarmId, TriggerId};
+use shared_models::{AgentId, ConversationId, EvaluationId, ProblemBody, RunStatus, SwarmId, TriggerId};
 
 use crate::app::App;
 use crate::http::run_view::RunView;
@@ -20,6 +20,8 @@ pub(crate) struct ListRuns {
     conversation_id: Option<ConversationId>,
     /// Runs of this swarm.
     swarm_id: Option<SwarmId>,
+    /// Runs of this evaluation.
+    evaluation_id: Option<EvaluationId>,
     /// Created at this moment or later.
     since: Option<DateTime<Utc>>,
     /// Created before this moment.
@@ -48,6 +50,7 @@ pub(crate) async fn list_runs(
         until: query.until,
         conversation: query.conversation_id,
         swarm: query.swarm_id,
+        evaluation: query.evaluation_id,
     };
     let mut tx = app.db.begin(caller.tenant).await?;
     let rows = run::list_page(&mut tx, &Viewer::of(&caller), &filter, after, limit).await?;

@@ -105,6 +105,8 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         max_tokens: None,
         max_steps: 10,
         limits: Limits::default(),
+        budget: crate::definition::Budget::default(),
+        above: Vec::new(),
         output_schema: None,
         models: Vec::new(),
         unavailable: None,
@@ -113,6 +115,7 @@ fn snapshot(owner: UserId) -> RunSnapshot {
         history: Vec::new(),
         recalled: None,
         replay: None,
+        fork: None,
         swarm: None,
         tools: Vec::new(),
     }

@@ -10,7 +10,7 @@ use dbutil::TenantTx;
 use pubsub::OutboxRow;
 use shared_models::events::run::{RunCreated, RunRef};
 use shared_models::{
-    AgentId, ConversationId, EventId, MessageId, RunId, TenantId, TriggerId, UserId,
+    AgentId, ConversationId, EventId, MessageId, RunId, RunMode, TenantId, TriggerId, UserId,
 };
 use sqlx::types::Uuid;
 
@@ -20,6 +20,7 @@ use crate::creator::{New, Order};
 use crate::error::Error;
 use crate::record::{ContentRef, Record, RunSwarm, VERSION};
 use crate::snapshot::RunSnapshot;
+use crate::store::fork;
 use crate::template::Variables;
 
 /// A run that is about to exist.
@@ -99,14 +100,42 @@ pub(crate) async fn create_under(
     let snapshot = filled.as_ref().unwrap_or(snapshot);
     let body = serde_json::to_vec(&new.input).map_err(anyhow::Error::from)?;
     let message = ContentRef::of(&body);
-    let records = [created(new, snapshot), Record::Input { message }];
-    if !insert(tx, config, (new, snapshot, parent), &records, &message, &body).await? {
+    let said = Said { message, body: Some(&body), records: RECORDS, mode: RunMode::Live };
+    if !insert(tx, config, (new, snapshot, parent), said).await? {
         return Ok(false);
     }
     let root_run_id = parent.map_or(new.run, |parent| parent.root);
     let run = RunRef { root_run_id, ..new.reference(snapshot.agent_id) };
     pubsub::emit(tx, &RunCreated { run }).await?;
     Ok(true)
+}
+
+/// What a fork begins with.
+pub(crate) struct Opening {
+    pub(crate) input: ContentRef,
+    /// Nobody else has been told that; it is kept with the fork.
+    pub(crate) is_edited: bool,
+    pub(crate) mode: RunMode,
+}
+
+/// Makes a run that begins with these records besides its own first ones. Its instructions are filled in already, and
+/// nothing of the input is kept unless it is new.
+pub(crate) async fn create_fork(
+    tx: &mut TenantTx,
+    config: &RunConfig,
+    (new, snapshot): (&NewRun, &RunSnapshot),
+    opening: &Opening,
+    records: &[(String, Record)],
+) -> Result<(), Error> {
+    let Opening { input: message, is_edited, mode } = *opening;
+    let body = serde_json::to_vec(&new.input).map_err(anyhow::Error::from)?;
+    let body = Some(body.as_slice()).filter(|_| is_edited);
+    let said = Said { message, body, records: RECORDS + records.len() as i64, mode };
+    insert(tx, config, (new, snapshot, None), said).await?;
+    fork::write(tx, new.run, RECORDS + 1, records).await?;
+    let run = RunRef { mode, ..new.reference(snapshot.agent_id) };
+    pubsub::emit(tx, &RunCreated { run }).await?;
+    Ok(())
 }
 
 /// The order for a run, to be made with the next group. Refused as [`Error::Invalid`] when something is missing that the
@@ -156,6 +185,7 @@ impl NewRun {
             trigger_id: self.firing.map(|firing| firing.trigger),
             event_id: self.firing.map(|firing| firing.event),
             attempt: self.firing.map_or(0, |firing| firing.attempt),
+            mode: RunMode::Live,
         }
     }
 
@@ -166,15 +196,27 @@ impl NewRun {
     }
 }
 
+/// Records that every run begins with.
+const RECORDS: i64 = 2;
+
+/// What is said in a run from its beginning.
+struct Said<'a> {
+    message: ContentRef,
+    /// None when it is kept elsewhere.
+    body: Option<&'a [u8]>,
+    /// How many records it will have, once all are written.
+    records: i64,
+    mode: RunMode,
+}
+
 async fn insert(
     tx: &mut TenantTx,
     config: &RunConfig,
     (new, snapshot, parent): (&NewRun, &RunSnapshot, Option<&Parent>),
-    records: &[Record],
-    message: &ContentRef,
-    body: &[u8],
+    said: Said<'_>,
 ) -> Result<bool, Error> {
     let tenant = tx.tenant();
+    let records = [created(new, snapshot), Record::Input { message: said.message }];
     let columns: Result<Vec<_>, _> = records.iter().map(Record::columns).collect();
     let (kinds, data): (Vec<_>, Vec<_>) = columns.map_err(anyhow::Error::from)?.into_iter().unzip();
     let deadline = new.deadline(config, snapshot);
@@ -193,13 +235,13 @@ async fn insert(
         new.firing.map(|firing| firing.trigger) as _,
         new.firing.map(|firing| firing.event) as _,
         new.firing.map_or(0, |firing| firing.attempt),
-        records.len() as i64 + 1,
+        said.records + 1,
         VERSION,
         snapshot.limits.max_concurrent_runs,
         deadline.as_secs_f64(),
         serde_json::to_value(snapshot).map_err(anyhow::Error::from)?,
-        message.0.as_slice(),
-        body,
+        said.message.0.as_slice(),
+        said.body,
         &kinds,
         &data,
         new.traceparent,
@@ -215,6 +257,7 @@ async fn insert(
         snapshot.swarm.as_ref().map(|swarm| swarm.swarm_id) as _,
         snapshot.swarm.as_ref().map(|swarm| swarm.version),
         snapshot.swarm.as_ref().map(|swarm| swarm.name.as_str()),
+        said.mode.as_str(),
     )
     .fetch_optional(&mut **tx)
     .await?;

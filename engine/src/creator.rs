@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use dbutil::Seat;
 use pubsub::OutboxRow;
 use servicekit::Lifecycle;
-use shared_models::{MessageId, TenantId};
+use shared_models::{MessageId, RunMode, TenantId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::App;
@@ -226,9 +226,11 @@ fn begin(app: &App, life: &Lifecycle, tenant: TenantId, new: New) {
         tenant,
         root: run.run,
         agent: pinned.agent_id,
+        user: run.initiator.unwrap_or(run.principal),
         trigger: run.firing.map(|firing| firing.trigger),
         event: run.firing.map(|firing| firing.event),
         attempt: run.firing.map_or(0, |firing| firing.attempt),
+        mode: RunMode::Live.as_str().to_owned(),
         epoch: 1,
         next_seq: group::RECORDS + 1,
         traceparent: run.traceparent,

@@ -98,7 +98,7 @@ pub(crate) struct Limits {
     pub(crate) deadline_seconds: Option<u32>,
 }
 
-/// What one run of the agent may use up. Kept with the agent; not enforced yet.
+/// What one run may use up, with all that work for it. A run that meets a limit waits (`budget`) until it is raised.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[allow(clippy::struct_field_names, reason = "limits are named as such on the wire")]
@@ -121,20 +121,33 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    fn fields(&self) -> [(&'static str, Option<i64>); 4] {
-        [
-            ("/budget/max_cost_micro_usd", self.max_cost_micro_usd),
-            ("/budget/max_tokens", self.max_tokens),
-            ("/budget/max_tool_calls", self.max_tool_calls),
-            ("/budget/max_active_seconds", self.max_active_seconds),
-        ]
+    /// What cannot be; a budget that stands for itself must limit something.
+    pub(crate) fn check_limits(&self, pointer: &str) -> Vec<FieldError> {
+        let mut errors = self.check(pointer);
+        if *self == Self::default() {
+            errors.push(FieldError::new(pointer, "say at least one limit"));
+        }
+        errors
+    }
+
+    pub(crate) fn check(&self, pointer: &str) -> Vec<FieldError> {
+        const MOST: i64 = 1_000_000_000_000_000;
+        let fields = [
+            ("max_cost_micro_usd", self.max_cost_micro_usd),
+            ("max_tokens", self.max_tokens),
+            ("max_tool_calls", self.max_tool_calls),
+            ("max_active_seconds", self.max_active_seconds),
+        ];
+        let wrong = |most: Option<i64>| most.is_some_and(|n| !(1..=MOST).contains(&n));
+        let wrong = fields.into_iter().filter(|(_, most)| wrong(*most));
+        wrong.map(|(name, _)| FieldError::new(format!("{pointer}/{name}"), "from 1 to 10^15")).collect()
     }
 }
 
 impl AgentFields {
     const LONGEST_PERSONA: usize = 64 * 1024;
     const LONGEST_SCHEMA: usize = 64 * 1024;
-    const LONGEST_INSTRUCTIONS: usize = 256 * 1024;
+    pub(crate) const LONGEST_INSTRUCTIONS: usize = 256 * 1024;
 
     /// What the model is told first: the persona in force, then the instructions.
     pub(crate) fn prompt(&self) -> String {
@@ -197,9 +210,7 @@ impl AgentFields {
         let month = 31 * 24 * 3600;
         let wrong = seconds.is_some_and(|n| !(1..=month).contains(&n));
         refuse(wrong, "/limits/deadline_seconds", "from 1 second to 31 days");
-        for (pointer, most) in self.budget.fields() {
-            refuse(most.is_some_and(|n| n < 1), pointer, "at least 1");
-        }
+        errors.extend(self.budget.check("/budget"));
         errors.extend(hooks::check(&self.hooks));
         errors.extend(approvals::check(&self.approvals));
         if let Some(why) = self.output_schema.as_ref().and_then(not_a_schema) {

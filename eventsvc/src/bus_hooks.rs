@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use servicekit::FieldError;
-use shared_models::{AgentId, TriggerId};
+use shared_models::{AgentId, RunMode, TriggerId};
 use utoipa::ToSchema;
 
 /// What can be heard.
@@ -59,8 +59,11 @@ impl NatsOptions {
         if errors.is_empty() { Ok(options) } else { Err(errors) }
     }
 
-    /// Whether this event is one of those.
+    /// Whether this event is one of those. What a dry run has come to has not happened.
     pub(crate) fn hears(&self, subject: &str, data: &Value) -> bool {
+        if data.get("mode").is_some_and(|mode| mode == RunMode::Dry.as_str()) {
+            return false;
+        }
         let agent = || data.get("agent_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
         self.subjects.iter().any(|wanted| wanted == subject)
             && (self.agent_ids.is_empty() || agent().is_some_and(|id| self.agent_ids.contains(&id)))
@@ -112,6 +115,7 @@ mod tests {
         assert!(all.hears("run.finished", &other) && !all.hears("run.started", &own));
         assert!(some.hears("run.finished", &own) && !some.hears("run.finished", &other));
         assert!(!some.hears("run.finished", &json!({ "agent_id": 7 })));
+        assert!(!all.hears("run.finished", &json!({ "agent_id": agent, "mode": "dry" })));
     }
 
     #[test]

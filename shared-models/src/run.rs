@@ -30,6 +30,25 @@ impl RunStatus {
 }
 
 crate::text_enum! {
+    /// Whether what a run does reaches the world.
+    #[derive(Default)]
+    pub enum RunMode {
+        /// It does.
+        #[default]
+        Live = "live",
+        /// Models are asked, but calls of tools are answered from another run's journal.
+        Dry = "dry",
+    }
+}
+
+impl RunMode {
+    /// Whether what the run does reaches the world.
+    pub fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
+}
+
+crate::text_enum! {
     /// What a waiting run waits for.
     pub enum WaitReason {
         /// A person's yes or no.

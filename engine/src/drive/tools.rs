@@ -17,10 +17,11 @@ use shared_models::{Effect, EffectState};
 use sqlx::types::Uuid;
 
 use super::approvals::{self, Gate};
-use super::{Cx, Run, artifacts, deferral, doubt, waits};
+use super::budget::{self, Grant};
+use super::{Cx, Run, artifacts, deferral, doubt, dry, waits};
 use crate::committer::{AppendError, EffectChange};
 use crate::error::Error;
-use crate::record::Record;
+use crate::record::{ContentRef, Record};
 use crate::snapshot::SnapshotTool;
 use crate::toolbox::{self, CallCx, NotNow, Outcome};
 
@@ -42,6 +43,7 @@ struct Ready<'a> {
     call: ToolCall,
     tool: &'a SnapshotTool,
     arguments: Value,
+    grant: Grant,
 }
 
 /// Makes the calls of this turn that can be made, and takes in each answer as it comes.
@@ -66,10 +68,18 @@ pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
                     refuse(cx, run, &call, answer)?;
                     continue;
                 }
+                if dry::settle(cx, run, &call, tool).await? == dry::Word::Settled {
+                    continue;
+                }
                 match approvals::gate(cx, run, (&call, tool), arguments).await? {
                     Gate::Open(arguments) => {
+                        let again = run.known.contains_key(&cx.journal.key(&call.id));
+                        let Some(grant) = budget::for_call(cx, run, (&call, tool), again).await?
+                        else {
+                            continue;
+                        };
                         intend(cx, run, &call, tool);
-                        ready.push(Ready { call, tool, arguments });
+                        ready.push(Ready { call, tool, arguments, grant });
                     }
                     Gate::Asked => {}
                     Gate::Refused(answer) => refuse(cx, run, &call, answer)?,
@@ -172,27 +182,38 @@ fn intend(cx: &Cx<'_>, run: &Run, call: &ToolCall, tool: &SnapshotTool) {
 }
 
 async fn make(cx: &Cx<'_>, ready: Ready<'_>, flight: Flight) -> Made {
-    let Ready { call, tool, arguments } = ready;
+    let Ready { call, tool, arguments, mut grant } = ready;
+    let made = make_patiently(cx, &call, (tool, &arguments), &flight).await;
+    grant.charge_time(cx);
+    (call, made)
+}
+
+async fn make_patiently(
+    cx: &Cx<'_>,
+    call: &ToolCall,
+    (tool, arguments): (&SnapshotTool, &Value),
+    flight: &Flight,
+) -> Result<Outcome, AppendError> {
     let call_cx = CallCx {
         tenant: cx.claimed.tenant,
         run: cx.claimed.run,
         call_id: cx.journal.key(&call.id),
         owner: cx.snapshot.owner,
         agent_id: cx.snapshot.agent_id,
-        idempotency_key: key(cx, &call).to_string(),
+        idempotency_key: key(cx, call).to_string(),
+        caps: cx.meter.caps(),
     };
     for pause in REPEATS {
-        match attempt(cx, &call_cx, &call, tool, &arguments, &flight).await {
+        match attempt(cx, &call_cx, call, tool, arguments, flight).await {
             // It may have happened, and a repeat does no harm: the model is not told of an error that may be none.
             Ok(Outcome::Unknown(why)) if tool.effect != Effect::Unsafe => {
                 tracing::info!(why, tool = tool.name, "a call broke off; it is made again");
                 tokio::time::sleep(pause).await;
             }
-            made => return (call, made),
+            made => return made,
         }
     }
-    let made = attempt(cx, &call_cx, &call, tool, &arguments, &flight).await;
-    (call, made)
+    attempt(cx, &call_cx, call, tool, arguments, flight).await
 }
 
 /// The pauses before a call that broke off is made again.
@@ -301,13 +322,36 @@ pub(super) fn answer(
 
 fn note_answer(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, answer: Answer) -> Result<(), Error> {
     let answer = artifacts::put_aside(cx, answer)?;
-    let said = Message::Tool {
+    let message = cx.journal.keep(&said(call, &answer)).map_err(anyhow::Error::from)?;
+    take_answer(cx, run, call, answer, message);
+    Ok(())
+}
+
+/// Gives an answer that was given before, as it was kept then.
+pub(super) fn repeat(
+    cx: &Cx<'_>,
+    run: &mut Run,
+    call: &ToolCall,
+    answer: Answer,
+    kept: ContentRef,
+) -> Result<(), Error> {
+    let said = said(call, &answer);
+    let body = serde_json::to_vec(&said).map_err(anyhow::Error::from)?;
+    let message = if ContentRef::of(&body) == kept { kept } else { cx.journal.keep_bytes(body) };
+    take_answer(cx, run, call, answer, message);
+    Ok(())
+}
+
+fn said(call: &ToolCall, answer: &Answer) -> Message {
+    Message::Tool {
         tool_call_id: call.id.clone(),
         tool_name: call.name.clone(),
         content: answer.content.clone(),
         error: answer.error,
-    };
-    let message = cx.journal.keep(&said).map_err(anyhow::Error::from)?;
+    }
+}
+
+fn take_answer(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, answer: Answer, message: ContentRef) {
     cx.journal.note(Record::ToolAnswered {
         call_id: call.id.clone(),
         tool_name: call.name.clone(),
@@ -316,7 +360,6 @@ fn note_answer(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, answer: Answer) -> R
     });
     run.flights.remove(&call.id);
     run.step(Happened::Answered { call_id: call.id.clone(), answer });
-    Ok(())
 }
 
 /// What a repeat of the call would do; unsafe when the tool is not known.

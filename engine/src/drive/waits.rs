@@ -5,7 +5,7 @@ use agentcore::{Answer, ToolCall};
 use shared_models::{EffectState, RunId, RunStatus, WaitReason};
 use tokio::time::Instant;
 
-use super::{Cx, Run, tools};
+use super::{Cx, Run, dry, tools};
 use crate::app::App;
 use crate::error::Error;
 use crate::record::Record;
@@ -26,6 +26,7 @@ pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitRea
     }
     let doubts = runs.clone().any(|run| !run.doubts.is_empty());
     let needs = runs.clone().any(|run| !run.needs.is_empty());
+    let short = runs.clone().any(|run| !run.short.is_empty());
     let waiting = runs.flat_map(|run| run.waiting.values());
     let waits = |reason| waiting.clone().any(|waited| waited.reason == reason);
     match (doubts, needs) {
@@ -34,6 +35,7 @@ pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitRea
         _ if waits(WaitReason::Approval) => WaitReason::Approval,
         _ if waits(WaitReason::Input) => WaitReason::Input,
         _ if waits(WaitReason::Callback) => WaitReason::Callback,
+        _ if short => WaitReason::Budget,
         _ if waits(WaitReason::Timer) && !waits(WaitReason::Child) => WaitReason::Timer,
         _ => WaitReason::Child,
     }
@@ -86,6 +88,8 @@ pub(super) async fn answer(
         | Signal::Pause { .. }
         | Signal::Resume { .. }
         | Signal::Decided { .. }
+        | Signal::Room
+        | Signal::Check { .. }
         | Signal::CalledBack { .. } => None,
     })
 }
@@ -100,6 +104,11 @@ pub(super) fn answered(
     let call = run.state.unanswered().find(|call| cx.journal.key(&call.id) == call_id).cloned();
     let waiting = call.filter(|call| run.waiting.remove(&call.id).is_some());
     let Some(call) = waiting else { return Ok(()) };
+    if run.unmatched.remove(&call.id)
+        && let Signal::Answered { text, by, .. } = signal
+    {
+        return dry::decided(cx, run, &call, (text, *by));
+    }
     let mut effect = tools::effect(cx, &call, EffectState::Done);
     if let Signal::Answered { by, .. } = signal {
         effect.answered_by = Some(*by);

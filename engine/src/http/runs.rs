@@ -5,7 +5,9 @@ mod answer_question;
 mod cancel_run;
 mod cancel_runs;
 mod create_run;
+mod diff_runs;
 mod follow_run;
+mod fork_run;
 mod get_artifact;
 mod get_run;
 mod get_run_cost;
@@ -15,6 +17,7 @@ mod list_messages;
 mod list_parked;
 mod list_questions;
 mod list_runs;
+mod lookup_effects;
 mod pause_run;
 mod replay_parked;
 mod resume_runs;
@@ -49,6 +52,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list_messages::list_messages))
         .routes(routes!(get_artifact::get_artifact))
         .routes(routes!(list_effects::list_effects))
+        .routes(routes!(lookup_effects::lookup_effects))
         .routes(routes!(answer_effect::answer_effect))
         .routes(routes!(list_questions::list_questions, answer_question::answer_question))
         .routes(routes!(get_run_tree::get_run_tree))
@@ -60,6 +64,8 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(resume_runs::resume_runs))
         .routes(routes!(retry_run::retry_run))
         .routes(routes!(retry_run::get_run_links))
+        .routes(routes!(fork_run::fork_run))
+        .routes(routes!(diff_runs::diff_runs))
         // firings that could not be taken
         .routes(routes!(list_parked::list_parked))
         .routes(routes!(replay_parked::replay_parked))

@@ -9,7 +9,7 @@ use serde_json::Value;
 use shared_models::events::Envelope;
 use shared_models::events::run::{RunRef, RunRefused};
 use shared_models::events::trigger::{TargetKind, TriggerFired};
-use shared_models::{AgentId, AgentStatus, MessageId, SwarmId, TenantId};
+use shared_models::{AgentId, AgentStatus, MessageId, RunMode, SwarmId, TenantId};
 use sqlx::types::Uuid;
 use tokio::sync::Semaphore;
 
@@ -242,6 +242,7 @@ fn refused(firing: Firing, agent_id: AgentId, reason: String) -> RunRefused {
         trigger_id: Some(firing.trigger),
         event_id: Some(firing.event),
         attempt: firing.attempt,
+        mode: RunMode::Live,
     };
     RunRefused { run, reason }
 }

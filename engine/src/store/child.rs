@@ -21,6 +21,7 @@ pub(crate) struct Node {
     pub(crate) swarm_name: Option<String>,
     pub(crate) root: RunId,
     pub(crate) status: String,
+    pub(crate) mode: String,
     pub(crate) wait_reason: Option<String>,
     pub(crate) usage: Value,
     pub(crate) cost_micro_usd: i64,
@@ -44,7 +45,7 @@ pub(crate) async fn tree(tx: &mut TenantTx, run: RunId) -> Result<Vec<Node>, sql
                where r.tenant_id = $1)
            select r.run_id as "run: RunId", r.parent_run_id as "parent: RunId", r.parent_call_id,
                   r.agent_id as "agent_id: AgentId", r.agent_name, r.swarm_id as "swarm_id: SwarmId",
-                  r.swarm_name, r.root_run_id as "root: RunId", r.status, r.wait_reason, r.usage,
+                  r.swarm_name, r.root_run_id as "root: RunId", r.status, r.mode, r.wait_reason, r.usage,
                   coalesce(r.cost_micro_usd, 0) as "cost_micro_usd!",
                   r.steps, r.created_at, r.finished_at
            from below b join engine.run r on r.run_id = b.run_id

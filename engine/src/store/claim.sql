@@ -99,7 +99,8 @@ set status = 'running', worker_id = $1, epoch = r.epoch + 1, claims = r.claims +
 from locked l
 where r.run_id = l.run_id
 returning r.run_id as "run: _", r.tenant_id as "tenant: _", r.root_run_id as "root: _", r.agent_id as "agent: _",
-          r.trigger_id as "trigger: _", r.event_id as "event: _", r.attempt,
+          r.trigger_id as "trigger: _", r.event_id as "event: _", r.attempt, r.mode,
+          coalesce(r.initiator_id, r.principal_id) as "user!: _",
           r.epoch, r.next_seq, r.claims, r.traceparent,
           (extract(epoch from r.deadline_at - now()) * 1000)::bigint as "deadline_ms!",
           (extract(epoch from now() - r.queued_at) * 1000)::bigint as "queued_ms!"

@@ -29,7 +29,7 @@ pub(crate) async fn open(tx: &mut TenantTx, run: RunId) -> Result<Vec<Question>,
     // Read here and not by Postgres, whose operators take no NUL.
     let rows = sqlx::query!(
         r#"select path, kind, data as "data: Value", at from engine.journal
-           where tenant_id = $1 and run_id = $2 and kind in ('tool_waiting', 'tool_answered') order by seq"#,
+           where tenant_id = $1 and run_id = $2 and kind in ('tool_waiting', 'tool_answered', 'unmatched_decided') order by seq"#,
         tenant as _,
         run as _,
     )
@@ -40,7 +40,7 @@ pub(crate) async fn open(tx: &mut TenantTx, run: RunId) -> Result<Vec<Question>,
     };
     let answered: HashSet<String> = rows
         .iter()
-        .filter(|row| row.kind == "tool_answered")
+        .filter(|row| row.kind != "tool_waiting")
         .map(|row| key_of(&row.path, &row.data))
         .collect();
     let signals = signal::open(tx, run).await?;

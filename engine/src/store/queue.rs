@@ -4,7 +4,9 @@
 //! process waits for another's group of journal records.
 
 use dbutil::{SystemTx, TenantTx};
-use shared_models::{AgentId, EventId, RunId, TenantId, TriggerId, WorkerId, events::run::RunRef};
+use shared_models::{
+    AgentId, EventId, RunId, RunMode, TenantId, TriggerId, UserId, WorkerId, events::run::RunRef,
+};
 
 use crate::record::VERSION;
 
@@ -15,9 +17,12 @@ pub(crate) struct Claimed {
     pub(crate) tenant: TenantId,
     pub(crate) root: RunId,
     pub(crate) agent: AgentId,
+    /// Who started it, or in whose name it acts.
+    pub(crate) user: UserId,
     pub(crate) trigger: Option<TriggerId>,
     pub(crate) event: Option<EventId>,
     pub(crate) attempt: i32,
+    pub(crate) mode: String,
     pub(crate) epoch: i32,
     pub(crate) next_seq: i64,
     /// The trace it belongs to.
@@ -40,6 +45,7 @@ impl Claimed {
             trigger_id: self.trigger,
             event_id: self.event,
             attempt: self.attempt,
+            mode: self.mode.parse().unwrap_or(RunMode::Dry),
         }
     }
 }

@@ -78,6 +78,11 @@ async fn a_long_result_is_put_aside_and_read_in_parts() {
     let preview = messages["items"][2]["content"].as_str().unwrap();
     let path = format!("/v1/runs/{run}/artifacts/{}", preview.split('`').nth(1).unwrap());
     assert_eq!(api.get(&path).await.text.len(), 100_003);
+    let (looked, body) = (server.hits("/look"), json!({ "unmatched": "refuse" }));
+    let forked = crate::forks::id(&crate::forks::fork(&api, run, &body).await);
+    let again = scene::until(&api, &forked, "succeeded").await;
+    assert_eq!(again["output"], ended["output"], "a dry fork reads what its source has put aside");
+    assert_eq!(server.hits("/look"), looked);
     let stranger = app.person(&owner.colleague(Role::Member));
     assert_eq!(stranger.get(&path).await.refusal(), (404, "run_not_found"));
     // What was said is no artifact, even by its hash.

@@ -64,7 +64,7 @@ async fn a_retry_is_a_new_run_with_the_same_input_that_knows_whose_it_is() {
     assert_ne!(second["run_id"], id);
     assert_eq!(ended["output"], first["output"]);
     let links = api.get(&format!("/v1/runs/{id}/links")).await.expect(200);
-    assert_eq!(links, json!({ "retry_of": null, "retries": [second["run_id"]] }));
+    assert_eq!((&links["retry_of"], &links["retries"]), (&Value::Null, &json!([second["run_id"]])));
     let links = format!("/v1/runs/{}/links", second["run_id"].as_str().unwrap());
     assert_eq!(api.get(&links).await.expect(200)["retry_of"], id);
     assert_eq!(scene::get(&api, id).await["status"], "succeeded", "the old one stays as it was");

@@ -8,7 +8,7 @@ use pubsub::{
     topology::{Consumer, EVENTSVC_RUN_LIFECYCLE},
 };
 use shared_models::{
-    AgentId, MicroUsd, RunId, RunStatus, TenantId, Usage,
+    AgentId, MicroUsd, RunId, RunMode, RunStatus, TenantId, Usage,
     events::{
         Envelope, Event,
         run::{RunCreated, RunFinished, RunRef},
@@ -181,6 +181,7 @@ async fn one_consumer_hears_every_type_of_event_its_filter_covers() {
         trigger_id: None,
         event_id: None,
         attempt: 0,
+        mode: RunMode::Live,
     };
 
     let mut tx = world.sender.begin(tenant).await.unwrap();

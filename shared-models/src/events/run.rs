@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Stream};
-use crate::{AgentId, EventId, MicroUsd, RunId, RunStatus, TriggerId, Usage, UserId, WaitReason};
+use crate::{AgentId, EventId, MicroUsd, RunId, RunMode, RunStatus, TriggerId, Usage, UserId, WaitReason};
 
 /// Which run, and what started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,9 @@ pub struct RunRef {
     /// The firing's attempt.
     #[serde(default)]
     pub attempt: i32,
+    /// Absent when it is live. What a dry run has done has not happened.
+    #[serde(default, skip_serializing_if = "RunMode::is_live")]
+    pub mode: RunMode,
 }
 
 macro_rules! run_event {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use serde::Serialize;
 use servicekit::{Caller, Path, Problem, scope::RunsRead};
-use shared_models::{AgentId, MicroUsd, ProblemBody, RunId, RunStatus, SwarmId, Usage, WaitReason};
+use shared_models::{AgentId, MicroUsd, ProblemBody, RunId, RunMode, RunStatus, SwarmId, Usage, WaitReason};
 use utoipa::ToSchema;
 
 use super::visible;
@@ -31,6 +31,8 @@ pub(crate) struct TreeNode {
     swarm_id: Option<SwarmId>,
     swarm_name: Option<String>,
     status: RunStatus,
+    /// What a dry run has done has not happened.
+    mode: RunMode,
     wait_reason: Option<WaitReason>,
     /// Its own, without those below.
     usage: Usage,
@@ -166,6 +168,7 @@ fn grown(
             swarm_id: node.swarm_id,
             swarm_name: node.swarm_name,
             status: node.status.parse().unwrap_or(RunStatus::Failed),
+            mode: node.mode.parse().unwrap_or(RunMode::Dry),
             wait_reason: node.wait_reason.and_then(|reason| reason.parse().ok()),
             usage: serde_json::from_value(node.usage).unwrap_or_default(),
             cost_micro_usd: MicroUsd(node.cost_micro_usd),

@@ -27,7 +27,8 @@ use crate::error::Error;
 use crate::http::run_view::RunView;
 use crate::record::Record;
 use crate::snapshot::{self, RunSnapshot};
-use crate::store::{content, conversation_message, journal, run, run_link};
+use crate::store::run_link::{self, Link};
+use crate::store::{content, conversation_message, journal, run};
 use crate::visibility::Viewer;
 
 /// How a run is done over.
@@ -78,6 +79,9 @@ pub(crate) async fn retry_run(
     if !row.status().terminal() {
         return Err(Error::RunNotEnded.into());
     }
+    if !row.mode().is_live() {
+        return Err(Error::RunNotRetryable("a dry one").into());
+    }
     let (before, input) = begun_with(&mut tx, &row).await?;
     let mut snapshot =
         agent(&app, &mut tx, &Viewer::of(&caller), &row, retry.agent_version).await?;
@@ -95,7 +99,7 @@ pub(crate) async fn retry_run(
         variables: before.variables,
     };
     create::create(&mut tx, &app.runs, &new, &snapshot).await?;
-    run_link::insert(&mut tx, new.run, of).await?;
+    run_link::insert(&mut tx, new.run, of, Link::Retry).await?;
     let row = run::find(&mut tx, new.run).await?.ok_or(Error::RunNotFound(new.run))?;
     let made = Retried { retry_of: of, run: RunView::new(row, caller.payloads) };
     once.remember(&mut tx, StatusCode::CREATED, &made).await?;
@@ -119,16 +123,18 @@ async fn begun_with(tx: &mut TenantTx, row: &run::Row) -> Result<(RunSnapshot, M
     let pruned = || Error::RunPruned(row.run_id);
     let snapshot = run::snapshot(tx, row.run_id).await?.ok_or_else(pruned)?;
     if snapshot.get("swarm").is_some_and(|swarm| *swarm != Value::Null) {
-        return Err(Error::RunNotRetryable);
+        return Err(Error::RunNotRetryable("a swarm's"));
     }
     let mut snapshot: RunSnapshot =
         serde_json::from_value(snapshot).context("the run's snapshot")?;
+    let mut summary = snapshot.fork.take().and_then(|fork| fork.summary);
     if let Some(recalled) = &snapshot.recalled {
         snapshot.history = conversation_message::recall(tx, recalled).await?;
-        if let Some(summary) = &recalled.summary {
-            let before = format!("Summary of what was said before:\n{summary}");
-            snapshot.history.insert(0, Message::user(before));
-        }
+        summary.clone_from(&recalled.summary);
+    }
+    if let Some(summary) = summary {
+        let before = format!("Summary of what was said before:\n{summary}");
+        snapshot.history.insert(0, Message::user(before));
     }
     let mut message = None;
     for record in journal::after(tx, row.run_id, 0, 2).await? {
@@ -171,9 +177,15 @@ pub(crate) struct RunLinks {
     retry_of: Option<RunId>,
     /// Its own retries, oldest first; at most 100.
     retries: Vec<RunId>,
+    /// The run that it is a fork of.
+    fork_of: Option<RunId>,
+    /// The last record of that run that stands.
+    from_seq: Option<i64>,
+    /// Its own forks, oldest first; at most 100.
+    forks: Vec<RunId>,
 }
 
-/// See which run this one is a retry of, and which are retries of it.
+/// See which run this one is a retry or a fork of, and which are retries and forks of it.
 #[utoipa::path(get, path = "/v1/runs/{run_id}/links", tag = "runs", security(("token" = ["runs:read"])),
     params(("run_id" = RunId, Path)),
     responses((status = 200, body = RunLinks), (status = "default", body = ProblemBody)))]
@@ -184,7 +196,12 @@ pub(crate) async fn get_run_links(
 ) -> Result<Json<RunLinks>, Problem> {
     let mut tx = app.db.begin(caller.tenant).await?;
     visible(&mut tx, &caller, run_id).await?;
-    let retry_of = run_link::retry_of(&mut tx, run_id).await?;
-    let retries = run_link::retries(&mut tx, run_id).await?;
-    Ok(Json(RunLinks { retry_of, retries }))
+    let of = run_link::of(&mut tx, run_id).await?;
+    let (retries, forks) = run_link::all_of(&mut tx, run_id).await?;
+    let (retry_of, fork_of, from_seq) = match of {
+        None => (None, None, None),
+        Some((of, Link::Retry)) => (Some(of), None, None),
+        Some((of, Link::Fork { seq })) => (None, Some(of), Some(seq)),
+    };
+    Ok(Json(RunLinks { retry_of, retries, fork_of, from_seq, forks }))
 }

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use crate::app::App;
 use crate::catalogue::{self, Pinned, Which};
 use crate::create::NewRun;
+use crate::definition::Budget;
 use crate::error::Error;
 use crate::http::conversations::check_end_user;
 use crate::snapshot::RunSnapshot;
@@ -60,6 +61,9 @@ pub(crate) struct StartRun {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 2_678_400)]
     deadline_seconds: Option<u32>,
+    /// What it may use up, with all that work for it: of this and what its agent says the tighter limits hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    budget: Option<Budget>,
     /// Answer when the run has ended or waits, at the latest after so many seconds.
     #[serde(default)]
     #[schema(maximum = 60)]
@@ -90,6 +94,7 @@ impl StartRun {
         }
         errors.extend(check_end_user(self.end_user_id.as_deref()));
         errors.extend(template::check_variables(&self.variables));
+        errors.extend(self.budget.iter().flat_map(|budget| budget.check("/budget")));
         if self.input.is_null() || self.input.as_str().is_some_and(str::is_empty) {
             errors.push(FieldError::new("/input", "must not be empty"));
         }
@@ -102,9 +107,9 @@ impl StartRun {
         if errors.is_empty() { Ok(()) } else { Err(Problem::validation(errors)) }
     }
 
-    /// Whether it is for a certain person, or a part of a conversation.
+    /// Whether it is for a certain person, a part of a conversation, or has limits of its own.
     pub(super) fn is_personal(&self) -> bool {
-        self.conversation_id.is_some() || self.end_user_id.is_some()
+        self.conversation_id.is_some() || self.end_user_id.is_some() || self.budget.is_some()
     }
 
     pub(super) fn is_of_swarm(&self) -> bool {
@@ -200,7 +205,10 @@ impl StartRun {
         } else {
             catalogue::read(tx, &self.which()).await?
         };
-        let snapshot = read.ok_or_else(|| self.unknown())?;
+        let mut snapshot = read.ok_or_else(|| self.unknown())?;
+        if let Some(budget) = &self.budget {
+            snapshot.budget = snapshot.budget.tighter(budget);
+        }
         self.may(app, viewer, &snapshot)?;
         Ok(snapshot)
     }
@@ -244,12 +252,17 @@ impl StartRun {
     }
 
     fn message(&self) -> Message {
-        if let Value::String(text) = &self.input {
-            return Message::user(text);
-        }
-        match serde_json::from_value::<Vec<Block>>(self.input.clone()) {
-            Ok(blocks) if !blocks.is_empty() => Message::User { content: Content::Blocks(blocks) },
-            _ => Message::user(self.input.to_string()),
-        }
+        message(&self.input)
+    }
+}
+
+/// What is said to an agent: a text, content blocks, or any other JSON as text.
+pub(super) fn message(input: &Value) -> Message {
+    if let Value::String(text) = input {
+        return Message::user(text);
+    }
+    match serde_json::from_value::<Vec<Block>>(input.clone()) {
+        Ok(blocks) if !blocks.is_empty() => Message::User { content: Content::Blocks(blocks) },
+        _ => Message::user(input.to_string()),
     }
 }

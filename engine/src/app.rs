@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::bell::Bell;
+use crate::budgets::{Budgets, Rouse};
 use crate::callbacks::CallbackKey;
 use crate::catalogue::Catalogue;
 use crate::clients::{credsvc::Credsvc, eventsvc::Eventsvc, gateway::Gateway};
@@ -58,6 +59,7 @@ pub(crate) struct Parts {
     pub(crate) mcp: Arc<McpPool>,
     pub(crate) models: Arc<Models>,
     pub(crate) prices: Arc<Prices>,
+    pub(crate) budgets: Arc<Budgets>,
     pub(crate) credsvc: Credsvc,
     pub(crate) eventsvc: Eventsvc,
     pub(crate) gateway: Gateway,
@@ -103,6 +105,16 @@ impl App {
         self.announce().await;
         for run in told {
             self.bell.ring_for(*run).await;
+        }
+    }
+
+    /// After a commit that changed budgets: tells those whom that concerns.
+    pub(crate) async fn rouse(&self, rouse: Rouse) {
+        if rouse.events {
+            self.relay.ring();
+        }
+        for run in rouse.runs {
+            self.bell.ring_for(run).await;
         }
     }
 

@@ -220,9 +220,11 @@ async fn commit_patiently(
     committed
 }
 
-fn answer(job: Job, committed: Committed) {
+fn answer(Job { append, done }: Job, committed: Committed) {
+    // What it held of budgets is free before anybody goes on.
+    drop(append);
     // Nobody listens when the run's task is gone; the append stands all the same.
-    let _ = job.done.send(committed);
+    let _ = done.send(committed);
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use shared_models::{MessageId, RunId};
 use tokio::sync::oneshot;
 
 use crate::app::App;
+use crate::budgets::Drawn;
 use crate::call_key;
 use crate::committer::{
     Append, AppendError, Change, Committed, Committer, EffectChange, Noted, Spent,
@@ -108,6 +109,11 @@ impl Journal {
     /// Counts what a reply took.
     pub(crate) fn spend(&self, spent: Spent) {
         self.noted().spent.push(spent);
+    }
+
+    /// Charges a budget with what a call took.
+    pub(crate) fn draw(&self, drawn: Drawn) {
+        self.noted().drawn.push(drawn);
     }
 
     /// Signal `n` is taken in.

@@ -8,6 +8,7 @@ use shared_models::{AgentId, CredentialId, RunId, TenantId, ToolKind, UserId, Wa
 
 use crate::{
     app::App,
+    budgets::RunCap,
     clients::credsvc::{Needed, Wants},
     error::Error,
     snapshot::SnapshotTool,
@@ -26,6 +27,8 @@ pub(crate) struct CallCx {
     pub(crate) agent_id: AgentId,
     /// The same for every attempt at this call, and for no other call.
     pub(crate) idempotency_key: String,
+    /// The budgets that a run which works for the call draws on as well.
+    pub(crate) caps: Vec<RunCap>,
 }
 
 /// The run is no longer ours: whoever owns it now decides about the call.

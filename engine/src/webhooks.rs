@@ -35,6 +35,8 @@ pub(crate) const EVENT_TYPES: &[&str] = &[
     "approval.requested",
     "approval.decided",
     "approval.expired",
+    "budget.warned",
+    "budget.exhausted",
 ];
 /// How many attempts at an endpoint may be under way at once in one process.
 pub(crate) const PER_ENDPOINT: i64 = 4;

@@ -6,6 +6,7 @@ use shared_models::events::{
     Event,
     agent::AgentDeleted,
     approval::{ApprovalDecided, ApprovalExpired, ApprovalRequested},
+    budget::{BudgetExhausted, BudgetWarned},
     credential::{
         CredentialCreated, CredentialDeleted, CredentialHealthChanged, CredentialHoneyUsed,
         CredentialUpdated,
@@ -34,6 +35,8 @@ pub fn event_schemas() -> Value {
             describe::<ApprovalRequested>(),
             describe::<ApprovalDecided>(),
             describe::<ApprovalExpired>(),
+            describe::<BudgetWarned>(),
+            describe::<BudgetExhausted>(),
             describe::<AgentDeleted>(),
             describe::<SwarmDeleted>(),
             describe::<CredentialCreated>(),

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod approval;
+pub mod budget;
 pub mod credential;
 pub mod run;
 pub mod swarm;

@@ -9,6 +9,7 @@ use shared_models::{
 };
 use uuid::Uuid;
 
+use crate::budgets::Drawn;
 use crate::record::{ContentRef, Record};
 
 /// What is to become durable together. Refused as a whole unless the run is under way in `epoch` and its next
@@ -31,6 +32,8 @@ pub(crate) struct Append {
     pub(crate) timer: Option<(&'static str, i64)>,
     pub(crate) outbox: Vec<pubsub::OutboxRow>,
     pub(crate) spent: Vec<Spent>,
+    /// What of that, and of calls of tools, budgets are charged with.
+    pub(crate) drawn: Vec<Drawn>,
 }
 
 /// A record, and whose conversation it is of: empty for the run's own.
@@ -74,6 +77,7 @@ impl Append {
             timer: None,
             outbox: Vec::new(),
             spent: Vec::new(),
+            drawn: Vec::new(),
         }
     }
 

@@ -96,6 +96,7 @@ struct Columns {
     outbox: Outbox,
     spending: Spending,
     signals: Signals,
+    drawn: Draws,
 }
 
 macro_rules! columns {
@@ -123,6 +124,7 @@ columns! {
         state: String, reason: Option<String>, answered_by: Option<Uuid>,
     }
     Signals { n: i64, }
+    Draws { run: Uuid, budget: Uuid, quantity: String, hold: Uuid, amount: i64, }
     Timers { run: Uuid, name: String, millis: i64, }
     Outbox { run: Uuid, message: Uuid, event: Uuid, attempt: i32, subject: String, envelope: String, }
 }
@@ -181,6 +183,13 @@ impl Columns {
         for spent in &append.spent {
             self.push_spent(run, spent);
         }
+        for drawn in &append.drawn {
+            self.drawn.run.push(run);
+            self.drawn.budget.push(drawn.key.budget.uuid());
+            self.drawn.quantity.push(drawn.key.quantity.as_str().to_owned());
+            self.drawn.hold.push(drawn.hold);
+            self.drawn.amount.push(drawn.amount);
+        }
         Ok(())
     }
 
@@ -227,7 +236,7 @@ async fn execute(
     columns: Columns,
     slot: i16,
 ) -> Result<Times, sqlx::Error> {
-    let Columns { runs, content, journal, effects, timers, outbox, spending, signals } = columns;
+    let Columns { runs, content, journal, effects, timers, outbox, spending, signals, drawn } = columns;
     let moved = sqlx::query_file!(
         "src/committer/group.sql",
         &runs.run,
@@ -285,6 +294,11 @@ async fn execute(
         slot,
         &journal.path,
         &spending.agent,
+        &drawn.run,
+        &drawn.budget,
+        &drawn.quantity,
+        &drawn.hold,
+        &drawn.amount,
     )
     .fetch_all(connection)
     .await?;

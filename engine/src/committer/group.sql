@@ -115,5 +115,13 @@ with asked as (
         output_tokens = u.output_tokens + excluded.output_tokens,
         reasoning_tokens = u.reasoning_tokens + excluded.reasoning_tokens,
         cost_micro_usd = u.cost_micro_usd + excluded.cost_micro_usd
+), drawn as (
+    -- Only ever added to here: whoever has a budget's row locked adds it up. So nobody waits for a budget.
+    insert into engine.budget_spending (tenant_id, budget_id, quantity, hold_id, amount)
+    select m.tenant_id, d.budget_id, d.quantity, d.hold_id, sum(d.amount)
+    from unnest($56::uuid[], $57::uuid[], $58::text[], $59::uuid[], $60::bigint[])
+        as d (run_id, budget_id, quantity, hold_id, amount)
+    join moved m using (run_id)
+    group by m.tenant_id, d.budget_id, d.quantity, d.hold_id
 )
 select run_id as "run_id!", now() as "at!" from moved

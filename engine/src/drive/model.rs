@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use agentcore::{
     Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind,
-    ModelEvent, ModelRequest, OutputForm, Reply, RetryPolicy, complete_with_retries,
+    ModelEvent, ModelRequest, OutputForm, Reply, ReplyFinish, RetryPolicy, complete_with_retries,
 };
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use shared_models::{MicroUsd, Usage};
 use tokio::time::Instant;
 
+use super::budget::{self, Grant, Refused};
 use super::{Cx, Run, deferral, reconnect};
+use crate::budgets::Short;
 use crate::clients::credsvc::Needed;
 use crate::committer::Spent;
 use crate::error::Error;
@@ -32,9 +35,12 @@ pub(super) async fn carry_out(cx: &Cx<'_>, run: &mut Run, command: &Command) -> 
 async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error> {
     let messages = run.state.summary_prompt(upto);
     match summary(cx, messages).await {
-        Ok((Reply { content: text, usage, .. }, bound)) if !text.trim().is_empty() => {
+        Err(Unanswered::Short(short)) => {
+            run.short.insert(reconnect::MODEL.to_owned(), short);
+        }
+        Ok((Reply { content: text, usage, .. }, bound, grant)) if !text.trim().is_empty() => {
             let kept = cx.journal.keep(&Message::assistant(&text)).map_err(anyhow::Error::from)?;
-            let cost = spend(cx, &bound, usage).await;
+            let cost = spend(cx, &bound, usage, &grant).await;
             cx.journal.note(Record::Summarised { upto, message: kept, usage, cost });
             run.step(Happened::Summarised { upto, text, usage });
         }
@@ -47,21 +53,25 @@ async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error>
     Ok(())
 }
 
-async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<(Reply, Bound), Unanswered> {
+async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<Said, Unanswered> {
     let (model, bound) = resolve(cx, &cx.snapshot.model).await?;
-    let request = ModelRequest { model: bound.model.clone(), messages, ..ModelRequest::default() };
-    let reply = complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await?;
-    Ok((reply, bound))
+    let name = bound.model.clone();
+    let mut request = ModelRequest { model: name, messages, ..ModelRequest::default() };
+    let mut grant = budget::for_model(cx, &bound, &mut request).await?;
+    let reply = complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await;
+    grant.charge_time(cx);
+    Ok((reply?, bound, grant))
 }
 
 /// Counts what a reply took, and says what it cost. A price book that cannot be read leaves that open; the reply is worth
 /// more.
-async fn spend(cx: &Cx<'_>, bound: &Bound, usage: Usage) -> Option<MicroUsd> {
+async fn spend(cx: &Cx<'_>, bound: &Bound, usage: Usage, grant: &Grant) -> Option<MicroUsd> {
     let names = bound.prices();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let rates = cx.app.prices.rates(&cx.app.db, cx.claimed.tenant, &names).await;
     let rates = rates.inspect_err(|error| tracing::warn!(%error, "the price book cannot be read"));
     let cost = rates.ok().flatten().and_then(|rates| rates.cost(&usage));
+    grant.charge_reply(cx, &usage, cost);
     let so_far = cx.cost.add(cost);
     cx.journal.change(|change| change.cost = Some(so_far));
     let agent = cx.snapshot.agent_id;
@@ -77,7 +87,27 @@ enum Unanswered {
     /// There may be one when the model's credential is connected again.
     #[error("{}", .0.reason)]
     Needs(Needed),
+    /// There may be one when there is room in a budget.
+    #[error("there is no room in a budget")]
+    Short(Vec<Short>),
 }
+
+impl From<Refused> for Unanswered {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Short(short) => Self::Short(short),
+            Refused::Unpriced(why) => {
+                ModelError::new(ModelErrorKind::Invalid, why).with_status(422).into()
+            }
+            Refused::Failed(error) => {
+                ModelError::new(ModelErrorKind::Connection, error.to_string()).into()
+            }
+        }
+    }
+}
+
+/// A reply, whose it is, and what it was allowed to take.
+type Said = (Reply, Bound, Grant);
 
 /// Asks until there is a reply or no hope, and takes it in. A model that cannot be asked before somebody connects its
 /// credential again is waited for, unless the fallback answers.
@@ -88,7 +118,11 @@ async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
     let (mut failure, mut needs) = (None, None);
     for (place, name) in names.iter().enumerate() {
         match ask(cx, run, name, &mut attempt).await? {
-            Ok((reply, bound)) => return replied(cx, run, reply, &bound).await,
+            Ok(said) => return replied(cx, run, said).await,
+            Err(Unanswered::Short(short)) => {
+                run.short.insert(reconnect::MODEL.to_owned(), short);
+                return Ok(());
+            }
             Err(error) => {
                 if place + 1 < names.len() {
                     retried(cx, run, attempt, error.to_string(), Duration::ZERO);
@@ -97,6 +131,7 @@ async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
                 match error {
                     Unanswered::Failed(error) => failure = Some(error),
                     Unanswered::Needs(needed) => needs = Some(needed),
+                    Unanswered::Short(_) => {}
                 }
             }
         }
@@ -115,9 +150,14 @@ fn no_model() -> Failure {
     Failure { code: FailureCode::ModelRejected, message: "the agent has no model".into() }
 }
 
-async fn replied(cx: &Cx<'_>, run: &mut Run, reply: Reply, bound: &Bound) -> Result<(), Error> {
+async fn replied(cx: &Cx<'_>, run: &mut Run, (mut reply, bound, grant): Said) -> Result<(), Error> {
+    if grant.clamped && reply.finish == ReplyFinish::Length {
+        // It has more to say: it is asked to go on, and waits until it may.
+        reply.finish = ReplyFinish::Pause;
+    }
     let (usage, spoke, finish) = (reply.usage, !reply.content.is_empty(), reply.finish);
-    let cost = spend(cx, bound, usage).await;
+    let cost = spend(cx, &bound, usage, &grant).await;
+    drop(grant);
     run.step(Happened::Replied(reply));
     // Kept as the loop has taken it in: with the ids it has given to calls that had none.
     let said = run
@@ -156,7 +196,7 @@ async fn ask(
     run: &Run,
     name: &str,
     attempt: &mut u32,
-) -> Result<Result<(Reply, Bound), Unanswered>, Error> {
+) -> Result<Result<Said, Unanswered>, Error> {
     let policy = RetryPolicy::default();
     let mut tried = 0;
     loop {
@@ -187,15 +227,22 @@ async fn ask(
     }
 }
 
-async fn once(
-    cx: &Cx<'_>,
-    run: &Run,
-    name: &str,
-    block: i64,
-) -> Result<(Reply, Bound), Unanswered> {
+async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Said, Unanswered> {
     let (model, bound) = resolve(cx, name).await?;
+    let mut request = request(cx, run, &bound);
+    let mut grant = budget::for_model(cx, &bound, &mut request).await?;
+    let said = listen(cx, model.stream(&request), &mut grant, block).await;
+    grant.charge_time(cx);
+    Ok((said?, bound, grant))
+}
+
+async fn listen(
+    cx: &Cx<'_>,
+    mut events: BoxStream<'_, Result<ModelEvent, ModelError>>,
+    grant: &mut Grant,
+    block: i64,
+) -> Result<Reply, Unanswered> {
     let started = Instant::now();
-    let mut events = model.stream(&request(cx, run, &bound));
     Stage::open_block(cx.active, cx.journal.path(), block);
     let mut deltas = Deltas::new(cx.app.runs.coalesce);
     loop {
@@ -206,6 +253,10 @@ async fn once(
                 continue;
             }
             event = events.next() => event,
+            () = grant.time_is_over() => {
+                grant.prolong(cx).await?;
+                continue;
+            }
         };
         match event.transpose()? {
             Some(ModelEvent::TextDelta(text)) => deltas.push(cx, Part::Text, &text).await,
@@ -214,7 +265,7 @@ async fn once(
             Some(ModelEvent::Done(reply)) => {
                 deltas.show(cx).await;
                 metrics::histogram!("engine_model_seconds").record(started.elapsed().as_secs_f64());
-                return Ok((reply, bound));
+                return Ok(reply);
             }
             None => {
                 let why = "the stream ended without a reply";

@@ -121,4 +121,35 @@ mod tests {
         assert_eq!(find("gpt-4o", after).map(|rates| rates.output), Some(10_000_000));
         assert!(PLATFORM.iter().all(|price| price.effective_from().timestamp() > 0));
     }
+
+    /// Worked out by hand from the providers' pages: cached input, what is written to the cache and reasoning included.
+    #[test]
+    fn hand_worked_calls_of_each_provider_cost_what_they_should() {
+        let table: [(&str, [u64; 5], i64); 6] = [
+            // 1200 at 2, 800 cached at 0.5, 300 said and 700 thought at 8 dollars a million.
+            ("openai:o3", [1_200, 800, 0, 300, 700], 2_400 + 400 + 2_400 + 5_600),
+            // 7 at 0.1 and 3 at 0.4: 1.9 millionths.
+            ("openai:gpt-4.1-nano", [7, 0, 0, 3, 0], 2),
+            // 10 at 3, 2000 read at 0.3, 1500 written at 3.75, 400 at 15.
+            ("anthropic:claude-sonnet-4-5", [10, 2_000, 1_500, 400, 0], 30 + 600 + 5_625 + 6_000),
+            // 333 at 1, 1 written at 1.25, one said and one thought at 5: 344.25.
+            ("anthropic:claude-haiku-4-5-20251001", [333, 0, 1, 1, 1], 344),
+            // 1001 at 0.3, 999 cached at 0.075, 50 said and 450 thought at 2.5: 1625.225.
+            ("gemini:gemini-2.5-flash", [1_001, 999, 0, 50, 450], 1_625),
+            // 5 at 0.1 is half a millionth, which counts as one.
+            ("gemini:gemini-2.5-flash-lite", [5, 0, 0, 0, 0], 1),
+        ];
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        for (name, [input, read, written, said, thought], cost) in table {
+            let usage = shared_models::Usage {
+                input_tokens: input,
+                cache_read_tokens: read,
+                cache_write_tokens: written,
+                output_tokens: said,
+                reasoning_tokens: thought,
+            };
+            let priced = find(name, now).and_then(|rates| rates.cost(&usage));
+            assert_eq!(priced, Some(shared_models::MicroUsd(cost)), "{name}");
+        }
+    }
 }

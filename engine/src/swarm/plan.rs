@@ -11,7 +11,7 @@ use shared_models::{AgentId, AgentScope, AgentStatus, SwarmId, TeamId, ToolId, U
 
 use super::grow::{self, Members};
 use super::{Defaults, MemberFields};
-use crate::definition::{Limits, default_model};
+use crate::definition::{Budget, Limits, default_model};
 use crate::error::Error;
 use crate::models::Bound;
 use crate::snapshot::{self, RunSnapshot, SnapshotTool, SwarmSnapshot};
@@ -54,6 +54,8 @@ pub(crate) async fn build(
         team_id: fields.team_id,
         status: fields.status,
         limits,
+        // Its members have those of their agents.
+        budget: Budget::default(),
         instructions: String::new(),
         output_schema: None,
         models: Vec::new(),

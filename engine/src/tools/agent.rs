@@ -114,7 +114,7 @@ async fn begin(
             "{DEEPEST} agents are at work above this one already"
         )));
     }
-    let snapshot = match target {
+    let mut snapshot = match target {
         Target::Agent(agent) => {
             snapshot::build(&mut tx, agent, None).await?.ok_or(Error::AgentNotFound(agent))?
         }
@@ -125,6 +125,7 @@ async fn begin(
     if let Some(why) = refusal(cx, &snapshot) {
         return Ok(Outcome::Refused(why));
     }
+    snapshot.above.clone_from(&cx.caps);
     let task = arguments.get("task").and_then(Value::as_str).unwrap_or_default();
     let new = NewRun {
         run,

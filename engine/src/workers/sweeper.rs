@@ -15,6 +15,7 @@ use crate::approvals::expiry;
 use crate::callbacks;
 use crate::conversations;
 use crate::store::{queue, sweep, turn};
+use crate::workers::budgets;
 
 /// Sweeps until the process stops.
 pub(crate) async fn run(app: App) -> anyhow::Result<()> {
@@ -60,6 +61,7 @@ async fn sweep_for_all(app: &App) -> Result<(), sqlx::Error> {
     }
     expiry::sweep(app).await?;
     callbacks::sweep(app).await?;
+    budgets::sweep(app).await?;
     if orphans > 0 {
         tracing::info!(orphans, "runs of dead workers are queued again");
         metrics::counter!("engine_runs_orphaned_total").increment(orphans);

@@ -44,6 +44,7 @@ impl Drive<'_> {
         let mut cx = self.cx.clone();
         cx.snapshot = self.agent_at(path).context("no agent works at that path")?;
         cx.journal = self.cx.journal.at(&path.to_string());
+        cx.meter = cx.meter.with(cx.claimed.run, cx.journal.path(), &cx.snapshot.budget);
         let mut run = Run::new(state.clone());
         run.untold = Some(Vec::new());
         run.given = self.tree.plan.tools_at(path);

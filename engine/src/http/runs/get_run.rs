@@ -5,7 +5,7 @@ use shared_models::{ProblemBody, RunId, WaitReason};
 use super::visible;
 use crate::app::App;
 use crate::http::run_view::RunView;
-use crate::store::auth_wait;
+use crate::store::{auth_wait, budget};
 
 /// See a run: where it stands, what it said, what it used, and what it is in doubt about.
 #[utoipa::path(get, path = "/v1/runs/{run_id}", tag = "runs", security(("token" = ["runs:read"])),
@@ -22,5 +22,10 @@ pub(crate) async fn get_run(
     if view.wait_reason == Some(WaitReason::Auth) {
         view.waits_for = auth_wait::of_run(&mut tx, run_id).await?;
     }
+    if view.wait_reason == Some(WaitReason::Budget) {
+        let mut system = app.db.system("a run may wait for a budget of the platform").await?;
+        view.short_of = budget::short_of(&mut system, caller.tenant, run_id).await?;
+    }
+    view.budget = budget::of_run(&mut tx, caller.tenant, run_id).await?.map(Into::into);
     Ok(Json(view))
 }

@@ -27,7 +27,8 @@ pub(super) struct EndpointFields {
     #[schema(max_length = 1000)]
     pub(super) description: String,
     /// Which events: any of `run.created`, `run.started`, `run.waiting`, `run.paused`, `run.resumed`, `run.finished`,
-    /// `run.refused`, `approval.requested`, `approval.decided`, `approval.expired`; all when none is named.
+    /// `run.refused`, `approval.requested`, `approval.decided`, `approval.expired`, `budget.warned`,
+    /// `budget.exhausted`; all when none is named.
     #[serde(default)]
     pub(super) event_types: Vec<String>,
     /// Whether anything is sent.

@@ -198,6 +198,16 @@ async fn keys_are_exchanged_under_load_by_commands_that_are_killed_and_every_sec
         .await;
     let tenants = said.lines().filter(|line| line.contains("under the new key")).count();
     tell(&mut since, &format!("tenant keys: killed {killed} times at work, then {tenants} done"));
+    // Until each was read while keys were exchanged, however few that is of a second's reads.
+    let mut again = 0;
+    while shared.turn.load(Ordering::Relaxed) < count {
+        shared.stage.command(&["credentials", "rotate", "--all-tenants"]);
+        again += 1;
+        if let Some(ended) = readers.try_join_next() {
+            panic!("a reader ended by itself after {:?} reads", ended.map(|reads| reads.len()));
+        }
+    }
+    tell(&mut since, &format!("tenant keys: exchanged {again} times more"));
     over.store(true, Ordering::Release);
     let each = readers.join_all().await;
     assert!(each.iter().all(|reads| !reads.is_empty()), "somebody read nothing meanwhile");

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Stream};
-use crate::{AgentId, EventId, MicroUsd, RunId, RunMode, RunStatus, TriggerId, Usage, UserId, WaitReason};
+use crate::{
+    AgentId, EventId, MicroUsd, RunId, RunMode, RunStatus, TriggerId, Usage, UserId, WaitReason,
+};
 
 /// Which run, and what started it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

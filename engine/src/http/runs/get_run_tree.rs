@@ -7,7 +7,9 @@ use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use serde::Serialize;
 use servicekit::{Caller, Path, Problem, scope::RunsRead};
-use shared_models::{AgentId, MicroUsd, ProblemBody, RunId, RunMode, RunStatus, SwarmId, Usage, WaitReason};
+use shared_models::{
+    AgentId, MicroUsd, ProblemBody, RunId, RunMode, RunStatus, SwarmId, Usage, WaitReason,
+};
 use utoipa::ToSchema;
 
 use super::visible;

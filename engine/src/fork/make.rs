@@ -165,8 +165,6 @@ fn as_it_was(source: &RunSnapshot, now: &RunSnapshot, mode: RunMode) -> RunSnaps
         above: Vec::new(),
         approvals,
         tools: tools.clone(),
-        budget: now.budget.clone(),
-        above: Vec::new(),
         replay: None,
         fork: None,
         ..source.clone()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// Runs it with these arguments; gives its exit code and output.
 fn evaluate(laptop: &Laptop, name: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let vars: BTreeMap<String, String> = laptop.env();
-    let arguments = [&["evaluate"], arguments].concat();
+    let arguments = [&["evaluate"][..], arguments].concat();
     let (status, output) = Process::run(laptop.dir(), name, &arguments, &vars);
     (status.code(), output)
 }

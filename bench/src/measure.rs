@@ -18,7 +18,7 @@ mod waiting;
 use crate::{bench::Bench, fleet::Fleet, tell};
 
 /// The groups of measurements, by the names `--only` takes.
-pub(crate) const GROUPS: [&str; 13] = [
+pub(crate) const GROUPS: [&str; 14] = [
     "start",
     "parts",
     "library",
@@ -28,6 +28,7 @@ pub(crate) const GROUPS: [&str; 13] = [
     "runs",
     "streams",
     "intake",
+    "sustained",
     "timers",
     "journal",
     "waiting",
@@ -88,6 +89,10 @@ async fn with_fleet(
     if wanted("intake") {
         tell("webhook intake");
         intake::measure(bench, fleet, &scene).await?;
+    }
+    if wanted("sustained") {
+        tell("webhook intake, sustained");
+        intake::sustained(bench, fleet, &scene).await?;
     }
     if wanted("timers") {
         tell("timers");

@@ -73,9 +73,11 @@ impl<'a> Connector<'a> {
         let state = way.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
         let browser = cookie.split('=').next_back().unwrap().to_owned();
         let link = link.rsplit('/').next().unwrap().to_owned();
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        passed.extend([link, state.clone(), browser]);
-        drop(passed);
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).extend([
+            link,
+            state.clone(),
+            browser,
+        ]);
         let back = format!("/v1/oauth/callback?code={code}&state={state}");
         self.anybody.header("cookie", &cookie).get(&back).await
     }

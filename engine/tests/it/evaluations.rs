@@ -6,6 +6,7 @@ use testkit::{Answer, Api, Stub, eventually_within};
 
 use crate::cases::case;
 use crate::harness::TestApp;
+use crate::probes::steady;
 use crate::scene;
 
 async fn evaluate(api: &Api, agent: &str, body: &Value) -> String {
@@ -52,7 +53,7 @@ fn states(report: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_kept_run_is_tried_again_without_its_tools_being_called() {
-    let app = TestApp::start().await;
+    let app = steady().await;
     let api = app.person(&app.trust.owner());
     let server = Stub::start(|_| Answer::Json(200, json!("seen once"))).await;
     let (agent, case) = kept(&api, &server.url()).await;
@@ -79,7 +80,7 @@ async fn a_kept_run_is_tried_again_without_its_tools_being_called() {
 
 #[tokio::test]
 async fn a_version_that_calls_otherwise_fails_and_what_is_not_recorded_is_not_called() {
-    let app = TestApp::start().await;
+    let app = steady().await;
     let api = app.person(&app.trust.owner());
     let server = Stub::start(|_| Answer::Json(200, json!("seen"))).await;
     let (agent, _) = kept(&api, &server.url()).await;
@@ -107,7 +108,7 @@ async fn a_version_that_calls_otherwise_fails_and_what_is_not_recorded_is_not_ca
 
 #[tokio::test]
 async fn a_case_that_says_live_calls_its_tools_unless_the_evaluation_says_recorded() {
-    let app = TestApp::start().await;
+    let app = steady().await;
     let api = app.person(&app.trust.owner());
     let server = Stub::start(|_| Answer::Json(200, json!("seen"))).await;
     let agent = scene::scripted(&api, "a", &scene::calls(&["look"])).await;

@@ -7,7 +7,7 @@ use dbutil::Db;
 use futures::StreamExt as _;
 use futures::stream::{self, FuturesUnordered};
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use testkit::TestDb;
 
 use super::*;

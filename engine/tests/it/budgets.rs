@@ -97,7 +97,7 @@ async fn what_is_no_budget_is_refused_field_by_field() {
     ];
     for (body, pointer) in table {
         let reply = api.post("/v1/budgets", &body).await;
-        assert_eq!(reply.refusal(), (422, "validation"), "{body}");
+        assert_eq!(reply.refusal(), (422, "validation_failed"), "{body}");
         assert_eq!(reply.body["errors"][0]["pointer"], pointer, "{body}");
     }
     let stranger =

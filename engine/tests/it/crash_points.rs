@@ -9,6 +9,7 @@ use std::time::Duration;
 use engine::CrashPoints;
 use serde_json::{Value, json};
 use shared_models::RunId;
+use sqlx::types::Uuid;
 use testkit::{Answer, Api, Person, Stub, eventually_within};
 
 use crate::approvals::{path, yes};
@@ -32,6 +33,8 @@ struct World {
     owner: Person,
     server: Stub,
     agent: String,
+    /// Processes that have died, as the database knows them.
+    dead: Vec<Uuid>,
 }
 
 /// A run, told apart by what it is told.
@@ -71,7 +74,7 @@ impl World {
         .await;
         let http = |name: &str, method: &str, effect: &str| {
             let url = format!("{}/{name}?n={{n}}", server.url());
-            json!({ "kind": "http", "effect": effect, "timeout_ms": 1500,
+            json!({ "kind": "http", "effect": effect, "timeout_ms": 60_000,
                 "parameters": { "type": "object", "properties": { "n": { "type": "string" } } },
                 "config": { "method": method, "url": url } })
         };
@@ -102,7 +105,7 @@ impl World {
         give(&api, &agent, "nap", nap).await;
         let delegate = json!({ "kind": "agent", "config": { "agent_id": child } });
         give(&api, &agent, "delegate", delegate).await;
-        Self { app, owner, server, agent }
+        Self { app, owner, server, agent, dead: Vec::new() }
     }
 
     fn api(&self) -> Api {
@@ -127,7 +130,7 @@ impl World {
 
     /// Does what people and the far end do for the runs, as soon as they wait for it, until `enough`.
     async fn accompany(&self, runs: &[Told], enough: impl Fn(&BTreeMap<String, Stand>) -> bool) {
-        let limit = Duration::from_secs(120);
+        let limit = Duration::from_secs(300);
         eventually_within(limit, "all runs to come where they should", async || {
             let stands = self.stands().await;
             for told in runs {
@@ -200,6 +203,11 @@ impl World {
     }
 
     async fn stands(&self) -> BTreeMap<String, Stand> {
+        sqlx::query("update engine.worker set lease_until = now() where worker_id = any($1)")
+            .bind(&self.dead)
+            .execute(&mut self.app.db.admin().await)
+            .await
+            .unwrap();
         let rows: Vec<(String, Option<String>, Option<String>, bool)> = sqlx::query_as(
             "select 'run_' || replace(run_id::text, '-', ''), 'run_' || replace(parent_run_id::text, '-', ''),
                     case when status = 'waiting' then wait_reason end, finished_at is not null
@@ -214,10 +222,14 @@ impl World {
             .collect()
     }
 
-    /// What passes by itself after a death: the lease of the dead.
-    async fn bury(&self) {
-        sqlx::query("update engine.worker set lease_until = now()")
-            .execute(&mut self.app.db.admin().await)
+    /// All that have ever lived have died, and an hour has passed since: their leases end, even those that somebody was just
+    /// about to renew, and what they were asking has long been answered.
+    async fn bury_all(&mut self) {
+        let mut admin = self.app.db.admin().await;
+        let workers = sqlx::query_scalar("select worker_id from engine.worker");
+        self.dead = workers.fetch_all(&mut admin).await.unwrap();
+        sqlx::query("update engine.effect set sent_at = sent_at - interval '1 hour'")
+            .execute(&mut admin)
             .await
             .unwrap();
     }
@@ -273,7 +285,7 @@ async fn check(world: &World, told: &Told, moment: &str, undisturbed: &Story) {
 
 #[tokio::test]
 async fn a_run_comes_to_the_same_end_whenever_its_process_dies_and_does_nothing_unsafe_twice() {
-    let world = World::begin().await;
+    let mut world = World::begin().await;
     let points = CrashPoints::default();
     let node = world.app.node_watched(&points).await;
     let first = world.start(0).await;
@@ -300,8 +312,8 @@ async fn a_run_comes_to_the_same_end_whenever_its_process_dies_and_does_nothing_
     // Until all have come to the moment they are to die at, and stand there.
     world.accompany(&runs, |_| runs.iter().all(|told| points.has_stopped(told.root()))).await;
     node.kill();
-    world.bury().await;
-    let _heir = world.app.node().await;
+    world.bury_all().await;
+    let _heir = world.app.node_watched(&CrashPoints::default()).await;
     world.accompany(&runs, |stands| runs.iter().all(|told| ended(stands, told))).await;
 
     for (told, moment) in runs.iter().zip(&moments) {

@@ -95,6 +95,8 @@ impl TestApp {
     pub(crate) async fn node_watched(&self, points: &CrashPoints) -> Node {
         let mut all = self.vars.clone();
         all.remove("SWITCHYARD_RUN_SLOTS");
+        // On a busy machine a short lease would lapse, and runs would stop for another reason.
+        all.insert("SWITCHYARD_WORKER_LEASE_MS".into(), "120000".into());
         let mut config = config(all);
         config.runs.crash_points = points.clone();
         Node::begin(config).await

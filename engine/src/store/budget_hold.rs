@@ -86,7 +86,7 @@ pub(crate) async fn insert(tx: &mut SystemTx, holds: &[NewHold]) -> Result<(), s
     let budgets: Vec<Uuid> = holds.iter().map(|new| new.key.budget.uuid()).collect();
     let quantities: Vec<&str> = holds.iter().map(|new| new.key.quantity.as_str()).collect();
     let tenants: Vec<Option<Uuid>> =
-        holds.iter().map(|new| new.tenant.map(|id| id.uuid())).collect();
+        holds.iter().map(|new| new.tenant.map(TenantId::uuid)).collect();
     let workers: Vec<Uuid> = holds.iter().map(|new| new.worker.uuid()).collect();
     let runs: Vec<Option<Uuid>> =
         holds.iter().map(|new| new.own.map(|(run, _)| run.uuid())).collect();

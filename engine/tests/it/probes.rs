@@ -254,37 +254,6 @@ async fn a_doubt_that_a_crash_has_left_is_probed_too() {
 }
 
 #[tokio::test]
-async fn a_member_of_a_swarm_has_its_doubts_probed_and_checked_again_as_an_agent_alone_has() {
-    let app = steady().await;
-    let api = app.person(&app.trust.owner());
-    let seen = AtomicUsize::new(0);
-    let look = Stub::start(move |_| {
-        let status = if seen.fetch_add(1, Ordering::SeqCst) == 0 { "pending" } else { "paid" };
-        Answer::Json(200, json!({ "status": status }))
-    })
-    .await;
-    let pay = broken().await;
-    let agent = scene(&api, &pay.url(), &look.url(), &json!({})).await;
-    let member = json!({ "kind": "agent", "agent_id": agent, "name": "payer" });
-    let swarm = json!({ "name": "s", "members": [member] });
-    let swarm = api.post("/v1/swarms", &swarm).await.expect(201);
-    let start = json!({ "swarm_id": swarm["swarm_id"], "input": "go" });
-    let run = api.post("/v1/runs", &start).await.expect(201)["run_id"].clone();
-    let run = run.as_str().unwrap();
-    let waiting = scene::until(&api, run, "waiting").await;
-    assert_eq!((&waiting["wait_reason"], look.requests().len()), (&json!("doubt"), 1));
-
-    let doubt = &waiting["in_doubt"][0];
-    let path = format!("/v1/runs/{run}/effects/{}/answer", doubt["call_id"].as_str().unwrap());
-    let check = json!({ "outcome": "check_for_me", "path": doubt["path"] });
-    assert_eq!(api.post(&path, &check).await.status, 202);
-
-    let ended = scene::until(&api, run, "succeeded").await;
-    assert!(ended["output"].as_str().unwrap().contains("It happened."), "{ended}");
-    assert_eq!((pay.requests().len(), look.requests().len()), (1, 2));
-}
-
-#[tokio::test]
 async fn what_cannot_be_a_probe_is_refused() {
     let app = steady().await;
     let api = app.person(&app.trust.owner());

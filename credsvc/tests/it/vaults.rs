@@ -149,10 +149,11 @@ async fn many_leases_ask_vault_once_for_the_key_they_need_and_wait_while_it_has_
     let left = limited.clone();
     let stub = Stub::start(move |request| {
         let one_less = |left: u16| left.checked_sub(1);
-        let limited = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
-        match request.path.starts_with("/v1/transit/decrypt") && limited {
-            true => Answer::Json(429, json!({ "errors": ["rate limit quota exceeded"] })),
-            false => transit(&kept, request),
+        let limited = || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        if request.path.starts_with("/v1/transit/decrypt") && limited() {
+            Answer::Json(429, json!({ "errors": ["rate limit quota exceeded"] }))
+        } else {
+            transit(&kept, request)
         }
     })
     .await;

@@ -10,7 +10,7 @@ use servicekit::FieldError;
 use shared_models::RunMode;
 use utoipa::ToSchema;
 
-use super::source::{Call, Source};
+use super::source::{Source, Wanted};
 use crate::call_key;
 use crate::definition::{AgentFields, unstorable};
 use crate::error::Error;
@@ -161,7 +161,7 @@ impl Given {
                 let pointer = format!("/edits/tool_results/{place}/call_id");
                 errors.push(FieldError::new(pointer, why));
             };
-            let found: Vec<&Call<'_>> = calls.iter().filter(|call| result.is_of(call)).collect();
+            let found: Vec<&Wanted<'_>> = calls.iter().filter(|call| result.is_of(call)).collect();
             let call = match found.as_slice() {
                 [] => {
                     refuse("the run has made no such call");
@@ -189,12 +189,12 @@ impl Given {
 }
 
 impl ToolResult {
-    fn is_of(&self, call: &Call<'_>) -> bool {
+    fn is_of(&self, call: &Wanted<'_>) -> bool {
         let at = self.path.as_deref().map(call_key::path_of);
         self.call_id == call.call.id && at.is_none_or(|path| path == call.path)
     }
 
-    fn resolved(&self, call: &Call<'_>, is_new: bool) -> std::result::Result<Result, Error> {
+    fn resolved(&self, call: &Wanted<'_>, is_new: bool) -> std::result::Result<Result, Error> {
         let said = Message::Tool {
             tool_call_id: call.call.id.clone(),
             tool_name: call.call.name.clone(),

@@ -129,8 +129,8 @@ async fn changed(
 ) -> Result<RunSnapshot, Error> {
     let edits = &asked.edits;
     let mut agent = if edits.agent_version.is_some() {
-        let (history, variables) = (source.history.clone(), source.variables.clone());
-        RunSnapshot { history, variables, ..now.clone() }
+        let (variables, history) = (source.variables.clone(), source.history.clone());
+        RunSnapshot { variables, history, ..now.clone() }
     } else {
         as_it_was(source, now, asked.mode)
     };

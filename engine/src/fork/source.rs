@@ -32,7 +32,7 @@ pub(super) struct Written {
 }
 
 /// A call that one of its models has asked for.
-pub(super) struct Call<'a> {
+pub(super) struct Wanted<'a> {
     pub(super) path: &'a str,
     /// The record that asks.
     pub(super) asked: i64,
@@ -95,7 +95,7 @@ impl Source {
     }
 
     /// What was called, each conversation in its order.
-    pub(super) fn calls(&self) -> Vec<Call<'_>> {
+    pub(super) fn calls(&self) -> Vec<Wanted<'_>> {
         let mut answers = HashMap::new();
         for Written { seq, path, record } in &self.records {
             if let Record::ToolAnswered { call_id, message, .. } = record {
@@ -108,7 +108,7 @@ impl Source {
             let Some(Message::Assistant { tool_calls, .. }) = self.replies.get(message) else {
                 continue;
             };
-            calls.extend(tool_calls.iter().map(|call| Call {
+            calls.extend(tool_calls.iter().map(|call| Wanted {
                 path,
                 asked: *seq,
                 call,

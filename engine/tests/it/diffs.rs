@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 use shared_models::Role;
 
-use crate::forks::{ended, fork, id, reference};
-use crate::harness::TestApp;
+use crate::forks::{self, ended, fork, id, reference};
 use crate::scene;
 
 fn changes(diff: &Value, list: &str) -> Vec<(String, String)> {
@@ -20,7 +19,7 @@ fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn a_fork_is_shown_beside_its_source_with_what_differs_and_what_it_took() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let (agent, _server) = reference(&api).await;
     let run = ended(&api, &agent).await;
@@ -92,7 +91,7 @@ async fn a_fork_is_shown_beside_its_source_with_what_differs_and_what_it_took() 
 
 #[tokio::test]
 async fn a_result_that_differs_is_told_from_a_call_that_does() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let (agent, _server) = reference(&api).await;
     let run = ended(&api, &agent).await;
@@ -117,7 +116,7 @@ async fn a_result_that_differs_is_told_from_a_call_that_does() {
 
 #[tokio::test]
 async fn both_runs_must_be_seen_and_content_only_by_those_who_may() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let owner = app.trust.owner();
     let api = app.person(&owner);
     let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;

@@ -7,8 +7,19 @@ use testkit::{Answer, Api, Stub, TestDb, eventually};
 use crate::harness::TestApp;
 use crate::scene;
 
+/// An engine whose lease outlasts a busy machine: most of these tests are not about one that ends.
+pub(crate) async fn app() -> TestApp {
+    let lease = ("SWITCHYARD_WORKER_LEASE_MS", "30000");
+    TestApp::start_with(&[("SWITCHYARD_EGRESS_ALLOW", "127.0.0.1"), lease]).await
+}
+
 /// An agent that looks, pays twice with the same words, and says what it was told; with the other side of it.
 pub(crate) async fn reference(api: &Api) -> (String, Stub) {
+    paying(api, "unsafe").await
+}
+
+/// The same, whatever a repeated payment does.
+pub(crate) async fn paying(api: &Api, effect: &str) -> (String, Stub) {
     let server =
         Stub::start(|seen| Answer::Json(200, json!(format!("{} is fine", seen.path)))).await;
     let call = |name: &str, n: i32| json!({ "name": name, "arguments": { "n": n } });
@@ -20,7 +31,7 @@ pub(crate) async fn reference(api: &Api) -> (String, Stub) {
     ]);
     let agent = scene::scripted(api, "reference", &turns).await;
     scene::tool(api, &agent, "look", &format!("{}/look", server.url()), "read").await;
-    scene::tool(api, &agent, "pay", &format!("{}/pay", server.url()), "unsafe").await;
+    scene::tool(api, &agent, "pay", &format!("{}/pay", server.url()), effect).await;
     (agent, server)
 }
 
@@ -59,7 +70,9 @@ async fn said(db: &TestDb, run: &str) -> Vec<(String, Value)> {
         "resumed",
         "waiting",
         "tool_intended",
+        "tool_repeated",
         "tool_replayed",
+        "model_retried",
         "finished",
     ];
     let mut said: Vec<(i64, String, Value)> = journal(db, run).await;
@@ -68,6 +81,8 @@ async fn said(db: &TestDb, run: &str) -> Vec<(String, Value)> {
     let mut said: Vec<(String, Value)> =
         said.into_iter().map(|(_, kind, data)| (kind, data)).collect();
     said.sort_by_key(|(kind, data)| (kind.clone(), data.to_string()));
+    // A model that is asked again by another worker is asked the same.
+    said.dedup();
     said
 }
 
@@ -77,8 +92,9 @@ fn count(records: &[(i64, String, Value)], kind: &str) -> usize {
 
 #[tokio::test]
 async fn a_dry_fork_at_any_record_ends_with_the_same_journal_and_calls_nothing() {
-    let app = TestApp::start().await;
-    let api = app.person(&app.trust.owner());
+    let app = app().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
     let (agent, server) = reference(&api).await;
     let run = ended(&api, &agent).await;
     let (made, whole) = (server.requests().len(), said(&app.db, &run).await);
@@ -86,6 +102,8 @@ async fn a_dry_fork_at_any_record_ends_with_the_same_journal_and_calls_nothing()
     let last = journal(&app.db, &run).await.len();
 
     for seq in 2..=last {
+        // A token lasts for a minute.
+        let api = app.person(&owner);
         let forked = fork(&api, &run, &json!({ "from": { "seq": seq } })).await;
         assert_eq!(
             (&forked["mode"], &forked["fork_of"], &forked["from_seq"]),
@@ -117,7 +135,7 @@ async fn a_dry_fork_at_any_record_ends_with_the_same_journal_and_calls_nothing()
 
 #[tokio::test]
 async fn a_fork_keeps_no_second_copy_of_what_was_said_and_pays_for_its_own_replies_alone() {
-    let app = TestApp::start().await;
+    let app = app().await;
     let api = app.person(&app.trust.owner());
     let price = json!({ "model": "sim:*", "input": 1, "cache_read": 1, "cache_write": 1, "output": 1_000_000, "reasoning": 1 });
     api.post("/v1/prices", &price).await.expect(201);
@@ -155,7 +173,7 @@ async fn a_fork_keeps_no_second_copy_of_what_was_said_and_pays_for_its_own_repli
 
 #[tokio::test]
 async fn an_edited_result_is_what_the_model_is_told_wherever_the_call_was_made() {
-    let app = TestApp::start().await;
+    let app = app().await;
     let api = app.person(&app.trust.owner());
     let (agent, server) = reference(&api).await;
     let run = ended(&api, &agent).await;
@@ -190,7 +208,7 @@ async fn an_edited_result_is_what_the_model_is_told_wherever_the_call_was_made()
 
 #[tokio::test]
 async fn the_input_the_instructions_the_model_and_the_version_may_each_be_another() {
-    let app = TestApp::start().await;
+    let app = app().await;
     let api = app.person(&app.trust.owner());
     let text = |text: &str| scene::script(&json!([{ "text": text }]));
     let body = json!({ "name": "a", "model": "sim:script", "instructions": text("one") });
@@ -217,7 +235,7 @@ async fn the_input_the_instructions_the_model_and_the_version_may_each_be_anothe
 
 #[tokio::test]
 async fn what_cannot_be_forked_so_is_refused_and_said_where() {
-    let app = TestApp::start().await;
+    let app = app().await;
     let owner = app.trust.owner();
     let api = app.person(&owner);
     let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
@@ -267,7 +285,7 @@ async fn what_cannot_be_forked_so_is_refused_and_said_where() {
 
 #[tokio::test]
 async fn two_forks_at_once_are_two_runs_and_a_repeated_request_is_none() {
-    let app = TestApp::start().await;
+    let app = app().await;
     let api = app.person(&app.trust.owner());
     let (agent, server) = reference(&api).await;
     let run = ended(&api, &agent).await;

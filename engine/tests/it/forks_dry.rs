@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::{Answer, Api, Stub, eventually};
 
-use crate::forks::{ended, fork, id, journal, reference};
+use crate::forks::{self, ended, fork, id, journal, paying, reference};
 use crate::harness::TestApp;
 use crate::scene;
 
@@ -30,7 +30,7 @@ async fn kinds(app: &TestApp, run: &str, kind: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_call_with_other_arguments_is_refused_when_that_was_asked_for() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let (agent, server) = reference(&api).await;
     let run = ended(&api, &agent).await;
@@ -62,7 +62,7 @@ async fn answer(api: &Api, run: &str, answer: Value) {
 
 #[tokio::test]
 async fn people_give_the_answer_to_a_call_with_other_arguments_or_refuse_it_or_let_it_through() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let (agent, server) = reference(&api).await;
     let run = ended(&api, &agent).await;
@@ -97,7 +97,7 @@ async fn people_give_the_answer_to_a_call_with_other_arguments_or_refuse_it_or_l
 #[tokio::test]
 async fn a_call_with_other_arguments_is_made_when_that_was_asked_for_and_the_agent_has_the_tool_still()
  {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let (agent, server) = reference(&api).await;
     let run = ended(&api, &agent).await;
@@ -127,7 +127,7 @@ async fn a_call_with_other_arguments_is_made_when_that_was_asked_for_and_the_age
 
 #[tokio::test]
 async fn a_dry_run_asks_nobody_for_approval_uses_no_credential_and_starts_no_run() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let server = Stub::start(|_| Answer::Json(200, json!("paid"))).await;
     let child = scene::agent(&api, &json!({ "name": "child", "model": "sim:echo" })).await;
@@ -169,7 +169,7 @@ async fn a_dry_run_asks_nobody_for_approval_uses_no_credential_and_starts_no_run
 
 #[tokio::test]
 async fn a_fork_in_the_middle_of_a_round_makes_the_open_calls_and_no_others() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let (agent, server) = reference(&api).await;
     let run = ended(&api, &agent).await;
@@ -198,8 +198,9 @@ async fn a_fork_in_the_middle_of_a_round_makes_the_open_calls_and_no_others() {
 #[tokio::test]
 async fn a_dry_run_whose_process_dies_is_dry_in_the_next_one() {
     let app = TestApp::without_workers().await;
-    let api = app.person(&app.trust.owner());
-    let (agent, server) = reference(&api).await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let (agent, server) = paying(&api, "idempotent").await;
     let node = app.node().await;
     let run = ended(&api, &agent).await;
     let made = server.requests().len();
@@ -218,6 +219,8 @@ async fn a_dry_run_whose_process_dies_is_dry_in_the_next_one() {
 
     node.kill();
     let _other = app.node().await;
+    // A token lasts for a minute.
+    let api = app.person(&owner);
 
     let ended = scene::until(&api, &slow, "succeeded").await;
     assert_eq!(
@@ -232,7 +235,7 @@ async fn a_dry_run_whose_process_dies_is_dry_in_the_next_one() {
 
 #[tokio::test]
 async fn a_run_that_is_under_way_or_waits_is_forked_as_far_as_it_has_come() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let server =
         Stub::start(|_| Answer::After(Duration::from_millis(1), Box::new(Answer::Reset))).await;
@@ -262,7 +265,7 @@ async fn a_run_that_is_under_way_or_waits_is_forked_as_far_as_it_has_come() {
 
 #[tokio::test]
 async fn hooks_that_are_told_by_http_hear_nothing_of_a_dry_run_and_so_it_makes_no_call() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let (agent, server) = reference(&api).await;
     let hook = json!({ "point": "pre_tool_call", "url": format!("{}/hook", server.url()) });
@@ -288,7 +291,7 @@ async fn hooks_that_are_told_by_http_hear_nothing_of_a_dry_run_and_so_it_makes_n
 
 #[tokio::test]
 async fn a_fork_is_told_of_the_same_conversation_and_is_not_a_part_of_it() {
-    let app = TestApp::start().await;
+    let app = forks::app().await;
     let api = app.person(&app.trust.owner());
     let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
     let talk = api.post("/v1/conversations", &json!({ "agent_id": agent })).await.expect(201);

@@ -99,7 +99,7 @@ struct DiffedMessage {
     /// Its number in its run, from 0.
     n: usize,
     #[serde(flatten)]
-    text: Cut,
+    text: Excerpt,
     /// The names of the tools that it calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     calls: Vec<String>,
@@ -119,16 +119,16 @@ struct CallDiff {
 struct DiffedCall {
     call_id: String,
     /// As the model wrote them.
-    arguments: Cut,
+    arguments: Excerpt,
     /// What the model was told; null when nobody has answered.
-    result: Option<Cut>,
+    result: Option<Excerpt>,
     /// That was an error.
     error: bool,
 }
 
 /// A text, or how it begins.
 #[derive(Debug, Serialize, ToSchema)]
-struct Cut {
+struct Excerpt {
     /// Null for somebody who may not see content.
     text: Option<String>,
     /// Of the whole text.
@@ -247,7 +247,7 @@ fn messages((one, other): (&Side, &Side), payloads: bool) -> (Vec<MessageDiff>, 
     let pairs = run_diff::pair_messages(&a, &b);
     let show = |n: usize, print: &Print<'_>, change: Change| DiffedMessage {
         n,
-        text: Cut::of(&run_diff::text(print.message), change, payloads),
+        text: Excerpt::of(&run_diff::text(print.message), change, payloads),
         calls: match print.message {
             agentcore::Message::Assistant { tool_calls, .. } => {
                 tool_calls.iter().map(|call| call.name.clone()).collect()
@@ -278,8 +278,8 @@ fn tools((one, other): (&Side, &Side), payloads: bool) -> (Vec<CallDiff>, bool) 
     let pairs = run_diff::pair_calls(&one.calls, &other.calls);
     let show = |called: &Called, change: Change| DiffedCall {
         call_id: called.call.id.clone(),
-        arguments: Cut::of(&called.call.arguments, change, payloads),
-        result: called.answer.as_ref().map(|(text, _)| Cut::of(text, change, payloads)),
+        arguments: Excerpt::of(&called.call.arguments, change, payloads),
+        result: called.answer.as_ref().map(|(text, _)| Excerpt::of(text, change, payloads)),
         error: called.answer.as_ref().is_some_and(|(_, error)| *error),
     };
     let diff = |pair: &Pair| {
@@ -312,7 +312,7 @@ fn places(pair: Pair) -> (Option<usize>, Option<usize>) {
     }
 }
 
-impl Cut {
+impl Excerpt {
     fn of(text: &str, change: Change, payloads: bool) -> Self {
         let most = if matches!(change, Change::Same) { LONGEST_SAME } else { LONGEST };
         let shown = text.get(..text.floor_char_boundary(most)).unwrap_or_default();

@@ -97,7 +97,8 @@ pub(crate) async fn fork_run(
         return Ok(stored);
     }
     let who = (&Viewer::of(&caller), initiator);
-    let (run_id, from_seq) = fork::make(&app, &mut tx, who, &row, &asked).await?;
+    let made = Box::pin(fork::make(&app, &mut tx, who, &row, &asked));
+    let (run_id, from_seq) = made.await?;
     let row = run::find(&mut tx, run_id).await?.ok_or(Error::RunNotFound(run_id))?;
     let made = Forked { fork_of: of, from_seq, run: RunView::new(row, caller.payloads) };
     once.remember(&mut tx, StatusCode::CREATED, &made).await?;

@@ -232,3 +232,46 @@ fn gmail_push(env: &mut Env) -> Option<Verify> {
     let scheme = Scheme::GoogleOidc;
     audience.is_some().then(|| Verify { scheme, audience, service_account, ..Verify::default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> (Config, Vec<String>) {
+        let vars: BTreeMap<String, String> =
+            vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let mut env = Env::from_map(vars);
+        let config = Config::read(&mut env);
+        let problems = env.finish().err().unwrap_or_default();
+        (config, problems.into_iter().map(|problem| problem.name).collect())
+    }
+
+    #[test]
+    fn an_address_may_come_so_often_unless_the_operator_says_otherwise() {
+        let (usual, _) = read(&[]);
+        let (other, _) =
+            read(&[("SWITCHYARD_HOOK_RATE_PER_SECOND", "5"), ("SWITCHYARD_HOOK_RATE_BURST", "9")]);
+        let (none, _) = read(&[("SWITCHYARD_HOOK_RATE_PER_SECOND", "0")]);
+
+        assert_eq!(usual.pace, Some(Pace { per_second: 1000, burst: 2000 }));
+        assert_eq!(other.pace, Some(Pace { per_second: 5, burst: 9 }));
+        assert_eq!(none.pace, None);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_name() {
+        let wrong = [
+            ("SWITCHYARD_HOOK_RATE_BURST", "0"),
+            ("SWITCHYARD_HOOK_RATE_PER_SECOND", "often"),
+            ("SWITCHYARD_TRUSTED_PROXIES", "everybody"),
+            ("SWITCHYARD_INTAKE_QUEUE", "0"),
+            ("SWITCHYARD_LISTENER_LEASE_SECONDS", "1"),
+        ];
+        for (name, value) in wrong {
+            let (_, problems) = read(&[(name, value)]);
+            assert!(problems.iter().any(|problem| problem == name), "{name}: {problems:?}");
+        }
+    }
+}

@@ -165,7 +165,7 @@ impl Done {
     }
 
     fn step(&self) -> TimelineStep {
-        let Effect { path, call_id, tool_name, effect, state, intended_at, sent_at, ended_at } =
+        let Effect { path, call_id, tool_name, class, state, intended_at, sent_at, ended_at } =
             &self.effect;
         TimelineStep {
             step: "effect".into(),
@@ -173,7 +173,7 @@ impl Done {
             event_id: Some(self.event_id),
             attempt: Some(self.attempt),
             run_id: Some(self.run_id),
-            detail: json!({ "path": path, "call_id": call_id, "tool_name": tool_name, "effect": effect,
+            detail: json!({ "path": path, "call_id": call_id, "tool_name": tool_name, "effect": class,
                 "state": state,
                 "ended_at": ended_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)) }),
         }

@@ -54,7 +54,8 @@ pub(crate) struct Effect {
     pub call_id: String,
     pub tool_name: String,
     /// What a repeat would do.
-    pub effect: String,
+    #[serde(rename = "effect")]
+    pub class: String,
     pub state: String,
     pub intended_at: DateTime<Utc>,
     pub sent_at: Option<DateTime<Utc>>,

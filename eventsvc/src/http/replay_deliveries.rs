@@ -160,12 +160,11 @@ async fn one(
     for firing in store::firing::lock_of_delivery(&mut tx, viewer, delivery_id).await? {
         let trigger_id = firing.trigger_id;
         let together = refire::batch(&mut tx, &firing).await?;
-        let ready = match refire::obstacle(&firing) {
-            Some(why) => Err(why),
-            None => {
-                let again = Again { firing: &firing, together: &together };
-                refire::given(caller.tenant, &again).await
-            }
+        let ready = if let Some(why) = refire::obstacle(&firing) {
+            Err(why)
+        } else {
+            let again = Again { firing: &firing, together: &together };
+            refire::given(caller.tenant, &again).await
         };
         match ready {
             Ok(given) => {

@@ -42,11 +42,12 @@ impl Guard {
         Self { trusted, pace, ..Self::default() }
     }
 
-    /// Refuses whoever comes too often, whatever for. What one of our own proxies sends in nobody's name is not counted.
+    /// Refuses whoever comes too often, whatever for. What one of our own proxies sends in nobody's name is not counted, and
+    /// no private address is: behind it may be a proxy that nobody named, and so everybody.
     pub(crate) fn pace(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Problem> {
         let (Some(pace), Some(peer)) = (self.pace, peer) else { return Ok(()) };
         let client = client(peer, headers, &self.trusted);
-        if self.trusted.iter().any(|net| net.contains(&client)) {
+        if is_private(client) || self.trusted.iter().any(|net| net.contains(&client)) {
             return Ok(());
         }
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,6 +113,14 @@ impl Guard {
         }
         busy_until.insert(who, until + cost);
         Ok(())
+    }
+}
+
+/// Whether nobody out there has this address.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
     }
 }
 

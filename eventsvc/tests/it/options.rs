@@ -219,6 +219,8 @@ async fn an_address_that_delivers_too_often_is_told_when_to_come_back() {
     from("203.0.113.10", "", &path).await.expect(202);
     from("127.0.0.1", "198.51.100.7", &path).await.expect(202);
     assert!(flood("127.0.0.1", "").await.is_none());
+    // Nor is a private address, which may be a proxy's that nobody named.
+    assert!(flood("10.1.2.3", "198.51.100.8").await.is_none());
     let behind = flood("127.0.0.1", "198.51.100.7").await.expect("a refusal behind the proxy");
     assert_eq!(behind.refusal(), (429, "rate_limited"));
 }

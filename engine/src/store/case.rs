@@ -14,6 +14,7 @@ use crate::template::Variables;
 
 /// A case as it is now.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names on the wire")]
 pub(crate) struct Case {
     pub(crate) case_id: CaseId,
     pub(crate) agent_id: AgentId,

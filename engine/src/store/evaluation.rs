@@ -13,6 +13,7 @@ use crate::error::Error;
 
 /// An evaluation and how far it has come.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names on the wire")]
 pub(crate) struct Evaluation {
     pub(crate) evaluation_id: EvaluationId,
     pub(crate) agent_id: AgentId,

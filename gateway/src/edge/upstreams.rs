@@ -59,6 +59,8 @@ pub(crate) const TABLE: &[Entry] = &[
     keyed("/v1/model-settings", Engine),
     keyed("/v1/prices", Engine),
     keyed("/v1/usage", Engine),
+    keyed("/v1/budgets", Engine),
+    keyed("/v1/platform/budgets", Engine),
     // As OpenAI's clients know them.
     keyed("/v1/chat", Engine),
     keyed("/v1/embeddings", Engine),

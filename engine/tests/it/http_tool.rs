@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared_models::Service;
 use testkit::{Answer, Api, Stub, Stubbed};
 
 use crate::harness::TestApp;
@@ -220,4 +221,26 @@ async fn a_long_answer_is_put_aside_and_says_so() {
     let ended = scene::until(&api, &run, "succeeded").await;
     let told = ended["output"].as_str().unwrap();
     assert!(told.len() < 6_000 && told.contains("The result has "), "{}", told.len());
+}
+
+#[tokio::test]
+async fn the_service_whose_event_started_a_run_learns_what_it_did() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let server = outside(|_| Answer::Json(200, json!({ "ok": true }))).await;
+    let agent = agent(&api, &json!({ "id": 1 })).await;
+    give(&api, &agent, &json!({ "config": { "method": "POST", "url": server.url() } }), &json!({}))
+        .await;
+    let run = run(&api, &agent).await;
+    let path = format!("/internal/runs/{}/effects", run["run_id"].as_str().unwrap());
+
+    let seen = app.service(Service::Eventsvc, &owner).get(&path).await.expect(200);
+    let elsewhere = app.service(Service::Eventsvc, &app.trust.owner()).get(&path).await;
+
+    let effect = &seen["items"][0];
+    assert_eq!((&effect["tool_name"], &effect["state"]), (&json!("call"), &json!("done")));
+    assert_eq!(seen["items"].as_array().unwrap().len(), 1);
+    assert_eq!(elsewhere.refusal(), (404, "run_not_found"));
+    assert_eq!(api.get(&path).await.refusal(), (403, "scope_missing"));
 }

@@ -41,6 +41,23 @@ impl std::fmt::Debug for Filter {
     }
 }
 
+/// Why an expression gave nothing. In words it says what kind of thing went wrong, never what was received.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unanswered {
+    /// It does not fit what was received, and never will.
+    #[error("{0}")]
+    Wrong(String),
+    /// There was no time for it; asked again later it may well answer.
+    #[error("{0}")]
+    NoTime(String),
+}
+
+impl From<Unanswered> for String {
+    fn from(why: Unanswered) -> Self {
+        why.to_string()
+    }
+}
+
 /// What a filter looks at.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
@@ -82,21 +99,22 @@ impl Filter {
     }
 
     /// What the expression gives, as JSON.
-    pub(crate) async fn gives(&self, seen: &Seen) -> Result<Value, String> {
+    pub(crate) async fn gives(&self, seen: &Seen) -> Result<Value, Unanswered> {
         let found = self.evaluate(seen).await?;
-        found.json().map_err(|_| format!("the expression gave a {}", found.type_of()))
+        let wrong = |_| Unanswered::Wrong(format!("the expression gave a {}", found.type_of()));
+        found.json().map_err(wrong)
     }
 
-    async fn evaluate(&self, seen: &Seen) -> Result<Cel, String> {
+    async fn evaluate(&self, seen: &Seen) -> Result<Cel, Unanswered> {
         if !self.loops && seen.size <= SMALL {
-            return evaluate(&self.program, seen);
+            return evaluate(&self.program, seen).map_err(Unanswered::Wrong);
         }
         let turn = tokio::time::timeout(PATIENCE, HEAVY.wait(seen.tenant)).await;
         let turn = turn.map_err(|_| {
-            format!(
+            Unanswered::NoTime(format!(
                 "the filter had no turn within {} s: too many that take long",
                 PATIENCE.as_secs()
-            )
+            ))
         })?;
         let (program, seen) = (self.program.clone(), seen.clone());
         let work = tokio::task::spawn_blocking(move || {
@@ -104,9 +122,11 @@ impl Filter {
             let _turn = turn;
             evaluate(&program, &seen)
         });
-        let slow = || format!("the filter took longer than {} s", DEADLINE.as_secs());
-        let done = tokio::time::timeout(DEADLINE, work).await.map_err(|_| slow())?;
-        done.map_err(|_| "the filter broke".to_owned())?
+        let done = tokio::time::timeout(DEADLINE, work).await.map_err(|_| {
+            let why = format!("the filter took longer than {} s", DEADLINE.as_secs());
+            Unanswered::NoTime(why)
+        })?;
+        done.unwrap_or_else(|_| Err("the filter broke".into())).map_err(Unanswered::Wrong)
     }
 }
 
@@ -287,6 +307,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::intake::expressed;
 
     async fn ask(source: &str, payload: Value) -> Result<bool, String> {
         let seen = Seen {
@@ -332,6 +353,26 @@ mod tests {
             assert!(error.contains(expected), "{source}: {error}");
             assert!(!error.contains("s3cret"), "{source}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_id_there_was_no_time_to_tell_is_asked_for_again() {
+        let tenant = TenantId::mint();
+        let payload = Arc::new(json!({ "l": ["a"], "n": 7 }));
+        let seen = Seen { tenant, payload, size: 10, headers: Arc::default(), system: "webhook" };
+        let expression = |source| Filter::compile(source).unwrap();
+        // All the turns that one tenant may have.
+        let turns = [HEAVY.wait(tenant).await, HEAVY.wait(tenant).await, HEAVY.wait(tenant).await];
+
+        let busy = expressed(&expression("payload.l.map(i, i)[0]"), &seen).await.unwrap_err();
+        let problem = servicekit::Problem::from(busy);
+
+        assert_eq!(problem.code().name, "intake_busy");
+        // What takes no turn is told all the same, and what gives no id is no reason to come again.
+        let id = expressed(&expression("payload.n"), &seen).await.unwrap().unwrap();
+        assert_eq!(id.provider_id.as_deref(), Some("7"));
+        assert!(expressed(&expression("payload.missing"), &seen).await.unwrap().is_none());
+        drop(turns);
     }
 
     #[test]

@@ -130,7 +130,7 @@ async fn keyed(tx: &mut TenantTx, flow: &Flow, queue: &[Refire]) -> Result<Vec<W
                 let headers = firing.headers.as_object().cloned().unwrap_or_else(Map::new);
                 let (payload, size) = (refire::parsed(firing), firing.body.len());
                 let seen = refire::seen(tx.tenant(), firing, (payload, size), headers);
-                expression.gives(&seen).await.map(|value| value.to_string())
+                expression.gives(&seen).await.map(|value| value.to_string()).map_err(String::from)
             }
             Err(why) => Err(why.clone()),
         };

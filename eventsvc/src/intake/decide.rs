@@ -11,8 +11,9 @@ use shared_models::{DeliveryId, EventId, SourceId, TenantId, events::trigger::Ta
 
 use super::{DedupeKey, NewFiring, ReasonClass, Received, System, Verdict};
 use crate::{
+    error::Error,
     event,
-    filter::{Filter, Seen},
+    filter::{Filter, Seen, Unanswered},
     hooks::HookTrigger,
     options::Dedupe,
 };
@@ -131,15 +132,23 @@ async fn filled(trigger: &HookTrigger, seen: &Seen) -> Result<Option<(Value, usi
     }
 }
 
-/// The id that an expression gives; none where it gives nothing that could be one.
-pub(crate) async fn expressed(expression: &Filter, seen: &Seen) -> Option<DedupeKey> {
-    let id = match expression.gives(seen).await.ok()? {
-        Value::String(id) if !id.is_empty() && !id.contains('\0') => id,
-        Value::Number(id) => id.to_string(),
-        Value::Bool(id) => id.to_string(),
-        _ => return None,
+/// The id that an expression gives; none where it gives nothing that could be one. Where there was no time for it the
+/// delivery is wanted again: without its id a repetition would not be told.
+pub(crate) async fn expressed(
+    expression: &Filter,
+    seen: &Seen,
+) -> Result<Option<DedupeKey>, Error> {
+    let id = match expression.gives(seen).await {
+        Ok(Value::String(id)) if !id.is_empty() && !id.contains('\0') => id,
+        Ok(Value::Number(id)) => id.to_string(),
+        Ok(Value::Bool(id)) => id.to_string(),
+        Ok(_) | Err(Unanswered::Wrong(_)) => return Ok(None),
+        Err(Unanswered::NoTime(why)) => {
+            tracing::info!(why, "a delivery whose id could not be told in time is wanted again");
+            return Err(Error::Busy);
+        }
     };
-    Some(DedupeKey::of(id))
+    Ok(Some(DedupeKey::of(id)))
 }
 
 /// How a repetition at a hook is told, as its options say; an expression is for [`expressed`].

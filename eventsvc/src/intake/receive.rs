@@ -102,7 +102,7 @@ pub(crate) async fn receive(
             None => (verified.dedupe_key.clone().map(DedupeKey::of), verified.at),
         },
     };
-    let dedupe = key(&hook, meant, headers, (&body, &payload), now).await;
+    let dedupe = key(&hook, meant, headers, (&body, &payload), now).await?;
     let occurred_at = at.or(verified.at).unwrap_or(now);
     let draft = Draft {
         dedupe,
@@ -216,11 +216,12 @@ async fn key(
     headers: &HeaderMap,
     (body, payload): (&Bytes, &Value),
     now: DateTime<Utc>,
-) -> Option<DedupeKey> {
-    let Some(options) = &hook.options.dedupe else { return meant };
+) -> Result<Option<DedupeKey>, Error> {
+    let Some(options) = &hook.options.dedupe else { return Ok(meant) };
     if options.expression.is_none() {
-        return dedupe_key(options, headers, (body, payload), now);
+        return Ok(dedupe_key(options, headers, (body, payload), now));
     }
+    let Some(expression) = &hook.repetition else { return Ok(None) };
     let seen = Seen {
         tenant: hook.tenant_id,
         payload: Arc::new(payload.clone()),
@@ -228,7 +229,7 @@ async fn key(
         headers: Arc::new(kept::headers(headers, hook.options.verify.header.as_deref())),
         system: hook.system.as_str(),
     };
-    expressed(hook.repetition.as_ref()?, &seen).await
+    expressed(expression, &seen).await
 }
 
 /// The address the sender used, as configured: of the trigger, or of the platform with the path of the request.

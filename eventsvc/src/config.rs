@@ -72,6 +72,8 @@ pub struct Limits {
     pub housekeeping_seconds: u32,
     /// Seconds after which the listeners of a replica that died are taken over.
     pub lease_seconds: u32,
+    /// Mailboxes at which one process idles, or tries to, at most.
+    pub idle_connections: u32,
     /// Milliseconds after which the scheduler looks at the timers anew when nothing wakes it earlier.
     pub timer_poll_ms: u32,
 }
@@ -85,6 +87,7 @@ impl Default for Limits {
             unheard_minutes: 10,
             housekeeping_seconds: 60,
             lease_seconds: 30,
+            idle_connections: 500,
             timer_poll_ms: 1000,
         }
     }
@@ -119,6 +122,7 @@ impl Config {
                 unheard_minutes: env.parse("SWITCHYARD_UNHEARD_MINUTES", "10"),
                 housekeeping_seconds: env.parse("SWITCHYARD_HOUSEKEEPING_SECONDS", "60"),
                 lease_seconds: env.parse("SWITCHYARD_LISTENER_LEASE_SECONDS", "30"),
+                idle_connections: env.parse("SWITCHYARD_LISTENER_IDLE_CONNECTIONS", "500"),
                 timer_poll_ms: env.parse("SWITCHYARD_TIMER_POLL_MS", "1000"),
             },
         };

@@ -63,6 +63,8 @@ struct Mailbox {
     /// Whether it can IDLE, and how many do.
     idles: bool,
     idling: usize,
+    /// Whether it says all the time that there is something.
+    noisy: bool,
     sessions: usize,
 }
 
@@ -90,6 +92,7 @@ impl Imap {
             refusing: false,
             idles: false,
             idling: 0,
+            noisy: false,
             sessions: 0,
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -156,6 +159,11 @@ impl Imap {
         self.mailbox().idles = true;
     }
 
+    /// From now on it says to who idles, all the time, that there is something.
+    pub fn make_noise(&self) {
+        self.mailbox().noisy = true;
+    }
+
     /// How many idle now.
     pub fn idling(&self) -> usize {
         self.mailbox().idling
@@ -191,7 +199,8 @@ async fn serve(
     let mut stream = BufReader::new(acceptor.accept(stream).await?);
     mailbox.lock().expect("no poisoned lock").sessions += 1;
     say(stream.get_mut(), b"* OK ready\r\n").await?;
-    let mut line = String::new();
+    // How many messages this client was told of.
+    let (mut known, mut line) = (0, String::new());
     loop {
         line.clear();
         if (&mut stream).take(8192).read_line(&mut line).await? == 0 {
@@ -211,10 +220,16 @@ async fn serve(
             continue;
         }
         if command == "IDLE" {
-            idle(&mut stream, mailbox, &tag).await?;
+            idle(&mut stream, mailbox, &tag, &mut known).await?;
             continue;
         }
-        let (mut told, end) = answer(&mailbox.lock().expect("no poisoned lock"), &command);
+        let (mut told, end) = {
+            let mailbox = mailbox.lock().expect("no poisoned lock");
+            if command.starts_with("EXAMINE ") {
+                known = mailbox.messages.len();
+            }
+            answer(&mailbox, &command)
+        };
         told.extend_from_slice(format!("{tag} {end}\r\n").as_bytes());
         say(stream.get_mut(), &told).await?;
         if command == "LOGOUT" {
@@ -228,19 +243,24 @@ async fn idle(
     stream: &mut BufReader<tokio_rustls::server::TlsStream<TcpStream>>,
     mailbox: &Mutex<Mailbox>,
     tag: &str,
+    known: &mut usize,
 ) -> std::io::Result<()> {
-    let there = || mailbox.lock().expect("no poisoned lock").messages.len();
+    let there = || {
+        let mailbox = mailbox.lock().expect("no poisoned lock");
+        (mailbox.messages.len(), mailbox.noisy)
+    };
     say(stream.get_mut(), b"+ idling\r\n").await?;
     mailbox.lock().expect("no poisoned lock").idling += 1;
-    let (mut known, mut line) = (there(), String::new());
+    let mut line = String::new();
     let done = loop {
         let look = tokio::time::sleep(std::time::Duration::from_millis(5));
         tokio::select! {
             read = stream.read_line(&mut line) => break read,
             () = look => {}
         }
-        if there() > known {
-            known = there();
+        let (count, noisy) = there();
+        if count > *known || noisy {
+            *known = count;
             let told = format!("* {known} EXISTS\r\n");
             if let Err(error) = say(stream.get_mut(), told.as_bytes()).await {
                 break Err(error);

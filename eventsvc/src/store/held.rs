@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::lease::Claimed;
 
-/// What this replica holds of a system and has something to look for, unless it shall not be idled at.
+/// What this replica holds of a system and has something to look for, unless it shall not be idled at: one of each tenant
+/// first, then a second one of each, up to the limit.
 pub(crate) async fn of_system(
     tx: &mut SystemTx,
     replica: Uuid,
@@ -26,7 +27,7 @@ pub(crate) async fn of_system(
                  where t.source_id = l.source_id and t.deleted_at is null and t.active
                    and not exists (
                        select from eventsvc.system_pause p where p.tenant_id = t.tenant_id and p.system = t.system))
-           order by l.source_id limit $3"#,
+           order by row_number() over (partition by l.tenant_id order by l.source_id), l.source_id limit $3"#,
         replica,
         system,
         limit,

@@ -1,9 +1,12 @@
 //! Mailboxes anywhere, read over IMAP.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
+use eventsvc::Limits;
 use serde_json::{Value, json};
-use shared_models::TriggerId;
-use testkit::{IMAP_PASSWORD, IMAP_USER, Imap, eventually};
+use shared_models::{AgentId, TriggerId};
+use testkit::{IMAP_PASSWORD, IMAP_USER, Imap, Trust, eventually};
 
 use crate::{
     harness::World,
@@ -246,4 +249,41 @@ async fn a_server_that_can_says_at_once_that_there_is_mail() {
     eventually("somebody to idle again", async || (imap.idling() == 1).then_some(())).await;
     world.mine().delete(&path).await.expect(204);
     eventually("nobody to idle any more", async || (imap.idling() == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_rings_all_the_time_is_not_looked_at_all_the_time() {
+    let (world, imap) = (World::start().await, Imap::start().await);
+    imap.allow_idle();
+    imap.make_noise();
+    let began = Instant::now();
+    mailbox(&world, &imap, json!({})).await;
+
+    // One that idles, the first look, and those of two rings at least.
+    eventually("two rings", async || (imap.sessions() >= 4).then_some(())).await;
+
+    assert!(began.elapsed() >= Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mailboxes_of_one_tenant_leave_room_to_idle_at_those_of_another() {
+    let world = World::with(Limits { idle_connections: 2, ..Limits::default() }).await;
+    let (imap, other) = (Imap::start().await, Imap::start().await);
+    imap.allow_idle();
+    other.allow_idle();
+    for name in ["INBOX", "Archive"] {
+        let options = json!({ "host": "127.0.0.1", "port": imap.port(), "mailbox": name });
+        mailbox(&world, &imap, json!({ "options": options })).await;
+    }
+    eventually("two to idle", async || (imap.idling() == 2).then_some(())).await;
+
+    let (stranger, agent) = (Trust::new().owner(), AgentId::mint());
+    world.show_agent(agent, &stranger, "user");
+    let credential = world.credential(json!({ "username": IMAP_USER, "password": IMAP_PASSWORD }));
+    let body = json!({ "system": "imap", "agent_id": agent, "credential_id": credential,
+        "options": { "host": "127.0.0.1", "port": other.port() } });
+    world.api(&stranger).post("/v1/triggers", &body).await.expect(201);
+
+    eventually("one of each", async || ((imap.idling(), other.idling()) == (1, 1)).then_some(()))
+        .await;
 }

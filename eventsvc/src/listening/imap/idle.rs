@@ -30,8 +30,10 @@ const LONGEST: Duration = Duration::from_secs(25 * 60);
 /// Between two tries at a server that cannot, or that says nothing good.
 const LATER: Duration = Duration::from_secs(60 * 60);
 const SOON: Duration = Duration::from_secs(30);
-/// Connections in one process.
-const MOST: i64 = 500;
+/// How long a server may take to let us in, and to come to an end.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two rings for one mailbox, however often its server says that there is something.
+const BREATH: Duration = Duration::from_secs(3);
 
 /// Idles until told to stop.
 pub(crate) async fn watch(worker: &Worker, soft: &CancellationToken) {
@@ -67,7 +69,8 @@ pub(crate) async fn watch(worker: &Worker, soft: &CancellationToken) {
 
 async fn ours(worker: &Worker) -> Result<BTreeMap<SourceId, Claimed>, sqlx::Error> {
     let mut tx = worker.app().db.system("mailboxes of all tenants that this replica reads").await?;
-    let held = held::of_system(&mut tx, worker.replica().uuid(), "imap", MOST).await?;
+    let most = worker.app().limits.idle_connections.into();
+    let held = held::of_system(&mut tx, worker.replica().uuid(), "imap", most).await?;
     tx.commit().await?;
     Ok(held.into_iter().map(|source| (source.source_id, source)).collect())
 }
@@ -97,27 +100,31 @@ async fn idle(worker: &Worker, source: &Claimed) -> Result<(), LookError> {
     let options: ImapOptions = serde_json::from_value(source.options.clone())
         .map_err(|error| LookError::Never(error.to_string()))?;
     let fields = worker.fields(source).await?;
-    let mut session = opened(worker.app(), &options, fields).await?;
-    if !session.can_idle().await? {
-        session.log_out().await;
-        return Ok(());
-    }
-    session.examine(&options.mailbox).await?;
+    let opened = tokio::time::timeout(PATIENCE, opened(worker.app(), &options, fields)).await;
+    let slow = |_| LookError::Later("the mail server takes too long to let us in".into(), None);
+    let Some(mut session) = opened.map_err(slow)?? else { return Ok(()) };
     // What came before this connection was there is found by looking once.
     let mut news = true;
+    let mut rung_at: Option<Instant> = None;
     loop {
         if news {
+            // Whatever is said meanwhile is found by the same look.
+            if let Some(before) = rung_at {
+                tokio::time::sleep(BREATH.saturating_sub(before.elapsed())).await;
+            }
+            rung_at = Some(Instant::now());
             ring(worker.app(), source).await?;
         }
-        news = session.idle(LONGEST).await?;
+        news = session.idle(LONGEST, PATIENCE).await?;
     }
 }
 
+/// A session at the mailbox, where the server can idle.
 async fn opened(
     app: &App,
     options: &ImapOptions,
     fields: BTreeMap<String, SecretString>,
-) -> Result<Session, LookError> {
+) -> Result<Option<Session>, LookError> {
     let login = Login::of(&fields)?;
     let ask = Ask {
         egress: app.egress.clone(),
@@ -128,9 +135,14 @@ async fn opened(
         rung: false,
         until: Instant::now(),
     };
-    let mut session = Session::open(&ask, &options.host, options.port).await?;
+    let mut session = Session::open_to_idle(&ask, &options.host, options.port).await?;
     session.log_in(&login).await?;
-    Ok(session)
+    if !session.can_idle().await? {
+        session.log_out().await;
+        return Ok(None);
+    }
+    session.examine(&options.mailbox).await?;
+    Ok(Some(session))
 }
 
 async fn ring(app: &App, source: &Claimed) -> Result<(), LookError> {

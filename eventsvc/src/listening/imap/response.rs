@@ -23,6 +23,8 @@ pub(super) enum Broken {
     End,
     #[error("the server says more than can be taken in")]
     TooLong,
+    #[error("the server does not answer")]
+    Silent,
 }
 
 /// Reads one response. `room` is how many bytes may still come altogether.

@@ -20,6 +20,8 @@ use crate::listening::{Ask, LookError};
 const CONNECT: Duration = Duration::from_secs(10);
 /// What a server may say in one look.
 const ROOM: usize = 16 * 1024 * 1024;
+/// What it may say to one command where only the bell is listened for.
+const BELL_ROOM: usize = 64 * 1024;
 /// Responses to one command.
 const MOST_RESPONSES: usize = 10_000;
 
@@ -85,8 +87,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects to an address that may be reached, and to whom its certificate names.
+    /// Connects to read mail.
     pub(super) async fn open(ask: &Ask, host: &str, port: u16) -> Result<Self, LookError> {
+        Self::with_room(ask, host, port, ROOM).await
+    }
+
+    /// Connects to idle: there is no room for mail.
+    pub(super) async fn open_to_idle(ask: &Ask, host: &str, port: u16) -> Result<Self, LookError> {
+        Self::with_room(ask, host, port, BELL_ROOM).await
+    }
+
+    /// Connects to an address that may be reached, and to whom its certificate names.
+    async fn with_room(ask: &Ask, host: &str, port: u16, room: usize) -> Result<Self, LookError> {
         let later = |why: String| LookError::Later(why, None);
         let address = ask.egress.resolve(host, port).await.map_err(|error| match error {
             EgressError::Denied(why) | EgressError::Misdirected(why) => LookError::Never(why),
@@ -102,7 +114,7 @@ impl Session {
             .await
             .map_err(|_| later(format!("{host} does not answer")))?
             .map_err(|error| later(format!("no connection to {host}: {error}")))?;
-        let mut session = Self { stream: BufReader::new(stream), room: ROOM, tag: 0 };
+        let mut session = Self { stream: BufReader::new(stream), room, tag: 0 };
         let greeting = session.response().await?;
         if greeting.text.starts_with("* OK") || greeting.text.starts_with("* PREAUTH") {
             Ok(session)
@@ -156,11 +168,16 @@ impl Session {
     }
 
     /// Waits until the server says that there is something, for so long at most; says whether it did.
-    pub(super) async fn idle(&mut self, longest: Duration) -> Result<bool, LookError> {
+    /// It has so much patience with a server that shall come to an end.
+    pub(super) async fn idle(
+        &mut self,
+        longest: Duration,
+        patience: Duration,
+    ) -> Result<bool, LookError> {
         // What one command may say is counted anew with each.
-        self.room = ROOM;
-        self.send("IDLE").await?;
+        self.room = BELL_ROOM;
         let waiting = async {
+            self.send("IDLE").await?;
             loop {
                 let told = self.response().await?;
                 if is_news(&told.text) {
@@ -171,10 +188,17 @@ impl Session {
                 }
             }
         };
-        let mut news = match tokio::time::timeout(longest, waiting).await {
+        let news = match tokio::time::timeout(longest, waiting).await {
             Ok(news) => news?,
             Err(_) => false,
         };
+        let late = tokio::time::timeout(patience, self.done()).await;
+        Ok(late.map_err(|_| broken(Broken::Silent))?? || news)
+    }
+
+    /// Ends an IDLE; says whether there was something still.
+    async fn done(&mut self) -> Result<bool, LookError> {
+        let mut news = false;
         self.write("DONE").await?;
         loop {
             let told = self.response().await?;

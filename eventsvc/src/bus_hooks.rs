@@ -10,10 +10,12 @@ use shared_models::{AgentId, RunMode, TriggerId};
 use utoipa::ToSchema;
 
 /// What can be heard.
-pub(crate) const SUBJECTS: [&str; 7] = [
+pub(crate) const SUBJECTS: [&str; 9] = [
     "run.created",
     "run.started",
     "run.waiting",
+    "run.paused",
+    "run.resumed",
     "run.finished",
     "run.refused",
     "agent.deleted",
@@ -28,8 +30,8 @@ const MOST_AGENTS: usize = 50;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "subjects": ["run.finished"], "agent_ids": ["agt_01jbdq7x0mfyt8v6k1w3z5a9ce"] }))]
 pub(crate) struct NatsOptions {
-    /// Of what: `run.created`, `run.started`, `run.waiting`, `run.finished`, `run.refused`, `agent.deleted`,
-    /// `swarm.deleted`.
+    /// Of what: `run.created`, `run.started`, `run.waiting`, `run.paused`, `run.resumed`, `run.finished`, `run.refused`,
+    /// `agent.deleted`, `swarm.deleted`.
     pub subjects: Vec<String>,
     /// Only what happens to these agents. Only administrators hear of all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -59,9 +61,12 @@ impl NatsOptions {
         if errors.is_empty() { Ok(options) } else { Err(errors) }
     }
 
-    /// Whether this event is one of those. What a dry run has come to has not happened.
+    /// Whether this event is one of those. What a dry run has come to has not happened, and what
+    /// an evaluation's run has come to is for who evaluates.
     pub(crate) fn hears(&self, subject: &str, data: &Value) -> bool {
-        if data.get("mode").is_some_and(|mode| mode == RunMode::Dry.as_str()) {
+        if data.get("mode").is_some_and(|mode| mode == RunMode::Dry.as_str())
+            || data.get("evaluation_id").is_some_and(|id| !id.is_null())
+        {
             return false;
         }
         let agent = || data.get("agent_id").and_then(Value::as_str).and_then(|id| id.parse().ok());
@@ -103,6 +108,8 @@ impl Chain {
 
 #[cfg(test)]
 mod tests {
+    use shared_models::EvaluationId;
+
     use super::*;
 
     #[test]
@@ -116,6 +123,8 @@ mod tests {
         assert!(some.hears("run.finished", &own) && !some.hears("run.finished", &other));
         assert!(!some.hears("run.finished", &json!({ "agent_id": 7 })));
         assert!(!all.hears("run.finished", &json!({ "agent_id": agent, "mode": "dry" })));
+        let tried = json!({ "agent_id": agent, "evaluation_id": EvaluationId::mint() });
+        assert!(!all.hears("run.finished", &tried));
     }
 
     #[test]

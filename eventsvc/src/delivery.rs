@@ -70,7 +70,8 @@ pub(crate) struct Firing {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct TimelineStep {
     /// `received`, `verified`, `deduped`, `matched`, `fired`, `held`, `filtered`, `skipped`, `failed`, `replayed`,
-    /// `released`, `republished`, `run_created`, `run_started`, `run_waiting`, `effect`, `run_finished` or `run_refused`.
+    /// `released`, `republished`, `run_created`, `run_started`, `run_waiting`, `run_paused`, `run_resumed`, `effect`,
+    /// `run_finished` or `run_refused`.
     pub step: String,
     /// When.
     #[serde(serialize_with = "wire_time::time")]
@@ -100,6 +101,10 @@ pub(crate) struct DeliveryDetail {
     /// Whether what the runs did is missing, because the engine could not be asked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub effects_unknown: bool,
+    /// Whether the runs did more than the timeline has room for: it names the first 200 calls of each of 20 runs. The runs
+    /// themselves have all.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub effects_cut: bool,
     /// Whether content was left out because the caller may not see it.
     pub redacted: bool,
     /// What was received, as agents see it.

@@ -62,9 +62,13 @@ pub(crate) struct Effect {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Deserialize)]
-struct Effects {
-    items: Vec<Effect>,
+/// What a run did to the world, or the beginning of it.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Effects {
+    pub items: Vec<Effect>,
+    /// Whether it did more.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// A client of the engine.
@@ -79,17 +83,11 @@ impl Engine {
     }
 
     /// What a run did to the world; nothing where it is no more.
-    pub(crate) async fn effects(
-        &self,
-        tenant: TenantId,
-        run: RunId,
-    ) -> Result<Vec<Effect>, PeerError> {
+    pub(crate) async fn effects(&self, tenant: TenantId, run: RunId) -> Result<Effects, PeerError> {
         let ask = Ask::new(tenant, "delivery.timeline").for_run(run);
-        let found = self.0.get::<Effects>(ask, &format!("/internal/runs/{run}/effects")).await;
-        match found {
-            Ok(effects) => Ok(effects.items),
-            Err(error) if error.status() == Some(404) => Ok(Vec::new()),
-            Err(error) => Err(error),
+        match self.0.get(ask, &format!("/internal/runs/{run}/effects")).await {
+            Err(error) if error.status() == Some(404) => Ok(Effects::default()),
+            found => found,
         }
     }
 

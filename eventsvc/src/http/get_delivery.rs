@@ -41,7 +41,8 @@ pub(crate) async fn get_delivery(
     tx.commit().await?;
     let effects = effects(&app, caller.tenant, &delivery).await;
     let effects_unknown = effects.is_none();
-    let timeline = timeline(&delivery, steps.collect(), &effects.unwrap_or_default());
+    let (effects, effects_cut) = effects.unwrap_or_default();
+    let timeline = timeline(&delivery, steps.collect(), &effects);
     let (payload, headers) = match content {
         Some(content) => {
             let payload = payload::parse(content.content_type.as_deref(), &content.body).ok();
@@ -50,20 +51,31 @@ pub(crate) async fn get_delivery(
         None => (None, None),
     };
     let redacted = !caller.payloads;
-    let detail = DeliveryDetail { delivery, timeline, effects_unknown, redacted, payload, headers };
-    Ok(Json(detail))
+    Ok(Json(DeliveryDetail {
+        delivery,
+        timeline,
+        effects_unknown,
+        effects_cut,
+        redacted,
+        payload,
+        headers,
+    }))
 }
 
-/// What the delivery's runs did to the world; none while the engine cannot say.
-async fn effects(app: &App, tenant: TenantId, delivery: &Delivery) -> Option<Vec<Done>> {
-    let runs = delivery.firings.iter().filter_map(|firing| Some((firing, firing.run_id?)));
-    let asked = runs.take(MOST_RUNS).map(async |(firing, run)| {
+/// What the delivery's runs did to the world, and whether there was more; none while the engine cannot say.
+async fn effects(app: &App, tenant: TenantId, delivery: &Delivery) -> Option<(Vec<Done>, bool)> {
+    let runs: Vec<_> =
+        delivery.firings.iter().filter_map(|firing| Some((firing, firing.run_id?))).collect();
+    let asked = runs.iter().take(MOST_RUNS).map(async |&(firing, run)| {
         let found = app.engine.effects(tenant, run).await?;
-        Ok::<_, PeerError>(found.into_iter().map(|effect| Done::of(firing, run, effect)).collect())
+        let done = found.items.into_iter().map(|effect| Done::of(firing, run, effect));
+        Ok::<_, PeerError>((done.collect::<Vec<_>>(), found.more))
     });
-    let found: Result<Vec<Vec<Done>>, _> = futures::future::try_join_all(asked).await;
-    match found {
-        Ok(found) => Some(found.into_iter().flatten().collect()),
+    match futures::future::try_join_all(asked).await {
+        Ok(found) => {
+            let more = runs.len() > MOST_RUNS || found.iter().any(|(_, more)| *more);
+            Some((found.into_iter().flat_map(|(done, _)| done).collect(), more))
+        }
         Err(error) => {
             tracing::info!(delivery.id = %delivery.id, %error, "what its runs did is not known now");
             None

@@ -12,7 +12,10 @@ use shared_models::{
     RunStatus, TenantId,
     events::{
         Envelope, Event,
-        run::{RunCreated, RunFinished, RunRef, RunRefused, RunStarted, RunWaiting},
+        run::{
+            RunCreated, RunFinished, RunPaused, RunRef, RunRefused, RunResumed, RunStarted,
+            RunWaiting,
+        },
     },
 };
 use sqlx::AssertSqlSafe;
@@ -125,6 +128,21 @@ fn read(event: &Envelope<RawEvent>) -> Result<Option<Told>, serde_json::Error> {
             Some(heard) => Told {
                 detail: json!({ "reason": heard.reason }),
                 ..told(heard.run, "run_waiting", RunStatus::Waiting)
+            },
+            None => return Ok(None),
+        },
+        RunPaused::NAME => match RawEvent::read::<RunPaused>(event)? {
+            Some(heard) => Told {
+                detail: json!({ "by": heard.by }),
+                ..told(heard.run, "run_paused", RunStatus::Paused)
+            },
+            None => return Ok(None),
+        },
+        // It says anew when it waits again.
+        RunResumed::NAME => match RawEvent::read::<RunResumed>(event)? {
+            Some(heard) => Told {
+                detail: json!({ "by": heard.by }),
+                ..told(heard.run, "run_resumed", RunStatus::Running)
             },
             None => return Ok(None),
         },

@@ -19,8 +19,8 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::{Ask, FLOOR, Item, Listener, Look, LookError};
-use session::{Fetched, Login, Mailbox, Session};
 pub(super) use idle::watch;
+use session::{Fetched, Login, Mailbox, Session};
 pub(crate) use trust::Trust;
 
 const LONGEST_INTERVAL: u32 = 24 * 60 * 60;

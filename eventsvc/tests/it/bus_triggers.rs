@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use shared_models::{
     AgentId, Role, RunId, RunMode, RunStatus, TriggerId, Usage,
     events::{
-        run::{RunFinished, RunRef, RunStarted},
+        run::{RunFinished, RunPaused, RunRef, RunResumed, RunStarted},
         trigger::TriggerFired,
     },
 };
@@ -33,6 +33,7 @@ fn by_hand(agent: AgentId) -> RunFinished {
         event_id: None,
         attempt: 0,
         mode: RunMode::Live,
+        evaluation_id: None,
     };
     finished(run)
 }
@@ -157,4 +158,21 @@ async fn a_person_hears_of_the_agents_they_see_and_only_administrators_of_all() 
         json!({ "system": "nats", "agent_id": world.agent, "options": { "subjects": ["run.*"] } });
     let refused = world.mine().post("/v1/triggers", &unknown).await;
     assert_eq!(refused.body["errors"][0]["pointer"], "/options/subjects/0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_for_a_while_is_heard_of() {
+    let world = World::start().await;
+    let engine = world.engine().await;
+    let subjects = json!({ "subjects": ["run.paused", "run.resumed"] });
+    bus(&world, json!({ "options": subjects })).await;
+    let (run, by) = (by_hand(world.agent).run, Some(world.owner.user));
+
+    engine.tell(world.owner.tenant, &RunPaused { run, by }).await;
+    engine.tell(world.owner.tenant, &RunResumed { run, by }).await;
+
+    let fired = engine.take(2).await.into_iter().map(|event| event.data.payload.unwrap());
+    let mut heard: Vec<Value> = fired.map(|payload| payload["event"].clone()).collect();
+    heard.sort_unstable_by_key(ToString::to_string);
+    assert_eq!(heard, ["run.paused", "run.resumed"]);
 }

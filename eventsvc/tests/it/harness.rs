@@ -71,6 +71,8 @@ pub(crate) struct Agents {
     pub known: BTreeMap<String, (Value, BTreeSet<String>)>,
     /// What every run did to the world.
     pub effects: Vec<Value>,
+    /// Whether it did more than that.
+    pub more: bool,
     pub down: bool,
 }
 
@@ -359,5 +361,6 @@ pub(crate) fn run_of(fired: &TriggerFired) -> RunRef {
         event_id: Some(fired.event_id),
         attempt: fired.attempt,
         mode: RunMode::Live,
+        evaluation_id: None,
     }
 }

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use shared_models::{
     MicroUsd, Role, RunStatus, Usage, WaitReason,
-    events::run::{RunCreated, RunFinished, RunRefused, RunStarted, RunWaiting},
+    events::run::{
+        RunCreated, RunFinished, RunPaused, RunRefused, RunResumed, RunStarted, RunWaiting,
+    },
 };
 use testkit::{Trust, eventually};
 
@@ -26,6 +28,9 @@ async fn the_timeline_goes_on_to_the_end_of_the_run() {
     engine.tell(tenant, &RunCreated { run }).await;
     engine.tell(tenant, &RunStarted { run }).await;
     engine.tell(tenant, &RunWaiting { run, reason: WaitReason::Approval }).await;
+    let by = Some(world.owner.user);
+    engine.tell(tenant, &RunPaused { run, by }).await;
+    engine.tell(tenant, &RunResumed { run, by }).await;
     let usage = Usage::default();
     let ended = RunFinished {
         run,
@@ -38,7 +43,7 @@ async fn the_timeline_goes_on_to_the_end_of_the_run() {
 
     let delivery = eventually("the whole timeline", async || {
         let delivery = world.delivery(&accepted).await;
-        (delivery["timeline"].as_array().unwrap().len() == 9).then_some(delivery)
+        (delivery["timeline"].as_array().unwrap().len() == 11).then_some(delivery)
     })
     .await;
     assert_eq!(
@@ -52,10 +57,13 @@ async fn the_timeline_goes_on_to_the_end_of_the_run() {
             "run_created",
             "run_started",
             "run_waiting",
+            "run_paused",
+            "run_resumed",
             "run_finished"
         ]
     );
-    let last = &delivery["timeline"][8];
+    assert_eq!(delivery["timeline"][8]["detail"]["by"], json!(by));
+    let last = &delivery["timeline"][10];
     assert_eq!(last["run_id"], json!(run.run_id));
     assert_eq!(
         (&last["detail"]["status"], &last["detail"]["cost"]),
@@ -112,6 +120,10 @@ async fn the_timeline_shows_what_the_run_did_to_the_world() {
     );
     assert_eq!(second["at"], "2999-01-01T00:00:01.000Z");
     assert_eq!(delivery["effects_unknown"], Value::Null);
+    assert_eq!(delivery["effects_cut"], Value::Null);
+    // Where it did more than is told here, that is said.
+    world.agents.lock().unwrap().more = true;
+    assert_eq!(world.delivery(&accepted).await["effects_cut"], true);
     // Without the engine the rest is told all the same.
     world.agents.lock().unwrap().down = true;
     let delivery = world.delivery(&accepted).await;

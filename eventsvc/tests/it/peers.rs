@@ -90,7 +90,7 @@ pub(crate) async fn engine_stub(agents: Arc<Mutex<Agents>>) -> Stub {
         }
         let id = request.path.rsplit('/').next().unwrap();
         if request.path.starts_with("/internal/runs/") && id == "effects" {
-            return Answer::Json(200, json!({ "items": agents.effects }));
+            return Answer::Json(200, json!({ "items": agents.effects, "more": agents.more }));
         }
         if request.path.starts_with("/internal/runs/") {
             let said =

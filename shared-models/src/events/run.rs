@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, Stream};
 use crate::{
-    AgentId, EventId, MicroUsd, RunId, RunMode, RunStatus, TriggerId, Usage, UserId, WaitReason,
+    AgentId, EvaluationId, EventId, MicroUsd, RunId, RunMode, RunStatus, TriggerId, Usage, UserId,
+    WaitReason,
 };
 
 /// Which run, and what started it.
@@ -29,6 +30,9 @@ pub struct RunRef {
     /// Absent when it is live. What a dry run has done has not happened.
     #[serde(default, skip_serializing_if = "RunMode::is_live")]
     pub mode: RunMode,
+    /// The evaluation that it tries its agent for, or judges for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation_id: Option<EvaluationId>,
 }
 
 macro_rules! run_event {
@@ -69,7 +73,7 @@ run_event! {
 }
 run_event! {
     /// Somebody has stopped a run for a while.
-    /// Sent by `engine`.
+    /// Sent by `engine`; heard by `eventsvc` (timeline).
     RunPaused = "run.paused" {
         /// Who; nobody when it stops with the run it works for.
         #[serde(default)]
@@ -78,7 +82,7 @@ run_event! {
 }
 run_event! {
     /// Somebody has let a paused run go on.
-    /// Sent by `engine`.
+    /// Sent by `engine`; heard by `eventsvc` (timeline).
     RunResumed = "run.resumed" {
         /// Who.
         #[serde(default)]

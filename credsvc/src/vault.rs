@@ -13,13 +13,17 @@ mod root;
 mod token;
 mod transit;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use futures::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use moka::sync::Cache;
 use sha2::Sha256;
 use shared_models::{CredentialId, TenantId, UserId};
-use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use bound::Bound;
@@ -31,11 +35,8 @@ pub(crate) use root::{EnvRoot, FileRoot, IfMissing, RootKey, RootKeyError};
 pub use transit::TransitConfig;
 pub(crate) use transit::TransitRoot;
 
-/// Enough that two tenants seldom wait for each other.
-const TURNS: usize = 64;
-
 /// Why something does not open. Never says what was inside.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum VaultError {
     /// The stored text is not one of ours.
     #[error("the sealed text is not of the form sy:v<version>:<base64url>")]
@@ -125,9 +126,12 @@ pub(crate) struct Sealed {
 pub(crate) struct Vault {
     root: Ring,
     unwrapped: Cache<(TenantId, i32), Arc<Key>>,
-    /// Who asks the root key for a key of a tenant, by a few bits of its id.
-    turns: Arc<[Mutex<()>; TURNS]>,
+    /// What the root key is being asked for.
+    asking: Arc<Mutex<HashMap<(TenantId, i32), WeakShared<Asking>>>>,
 }
+
+/// Ends with its last waiter; goes on while there is one.
+type Asking = BoxFuture<'static, Result<Arc<Key>, VaultError>>;
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -139,12 +143,7 @@ impl Vault {
     /// A vault under root keys; unwrapped tenant keys are kept for `ttl`.
     pub(crate) fn new(root: Ring, ttl: Duration) -> Self {
         let unwrapped = Cache::builder().max_capacity(10_000).time_to_live(ttl).build();
-        Self { root, unwrapped, turns: Arc::new([const { Mutex::const_new(()) }; TURNS]) }
-    }
-
-    fn turn(&self, tenant: TenantId) -> &Mutex<()> {
-        // The last bits of an id are random.
-        &self.turns[tenant.uuid().as_u128() as usize % TURNS]
+        Self { root, unwrapped, asking: Arc::default() }
     }
 
     /// Whether the root key can be used now.
@@ -197,7 +196,8 @@ impl Vault {
         self.root.tend().await;
     }
 
-    /// Unwraps a tenant's key, or takes it from memory. Of many who need the same key at the same time, one asks.
+    /// Unwraps a tenant's key, or takes it from memory. Of many who need the same key at the same time, one asks, and all
+    /// take what comes of it, be it an error; who needs another key waits for none of them.
     pub(crate) async fn tenant_key(
         &self,
         tenant: TenantId,
@@ -207,13 +207,31 @@ impl Vault {
         if let Some(key) = self.remembered(tenant, version) {
             return Ok(key);
         }
-        let _turn = self.turn(tenant).lock().await;
-        if let Some(key) = self.remembered(tenant, version) {
-            return Ok(key);
-        }
-        let key = Arc::new(self.root.unwrap(tenant, stored).await?);
-        self.unwrapped.insert((tenant, version), key.clone());
+        let key = self.asked(tenant, stored).await?;
         Ok(TenantKey { tenant, version, key })
+    }
+
+    /// The attempt to unwrap a key that is under way, or a new one.
+    fn asked(&self, tenant: TenantId, stored: &WrappedKey) -> Shared<Asking> {
+        let which = (tenant, stored.version);
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking.retain(|_, attempt| attempt.upgrade().is_some_and(|it| it.peek().is_none()));
+        if let Some(attempt) = asking.get(&which).and_then(WeakShared::upgrade) {
+            return attempt;
+        }
+        let (vault, stored) = (self.clone(), stored.clone());
+        let attempt = async move {
+            // One that was under way may have ended just now.
+            if let Some(key) = vault.unwrapped.get(&which) {
+                return Ok(key);
+            }
+            let key = Arc::new(vault.root.unwrap(tenant, &stored).await?);
+            vault.unwrapped.insert(which, key.clone());
+            Ok(key)
+        };
+        let attempt = attempt.boxed().shared();
+        asking.extend(attempt.downgrade().map(|weak| (which, weak)));
+        attempt
     }
 }
 

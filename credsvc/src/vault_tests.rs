@@ -1,6 +1,15 @@
-use std::{os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use futures::future::ready;
 
 use super::{root::IfMissing, *};
 
@@ -193,4 +202,65 @@ fn nothing_prints_a_key() {
 
     assert_eq!(format!("{key:?}"), "Key(…)");
     assert!(EnvRoot::parse(&"c2hvcnQ=".to_owned().into(), 1).is_err());
+}
+
+/// A root key on a machine that hangs, and then says that it cannot.
+#[derive(Default)]
+struct Hanging {
+    asked: AtomicUsize,
+    gives_up: tokio::sync::Notify,
+}
+
+impl RootKey for Hanging {
+    fn name(&self) -> String {
+        "hanging".into()
+    }
+
+    fn version(&self) -> i32 {
+        1
+    }
+
+    fn wrap(&self, _: Key, _: Bound) -> BoxFuture<'_, Result<String, VaultError>> {
+        ready(Err(VaultError::Random)).boxed()
+    }
+
+    fn unwrap(&self, _: String, _: Bound) -> BoxFuture<'_, Result<Key, VaultError>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        async {
+            self.gives_up.notified().await;
+            Err(VaultError::RootDown("it hangs".into()))
+        }
+        .boxed()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), RootKeyError>> {
+        ready(Ok(())).boxed()
+    }
+}
+
+#[tokio::test]
+async fn all_who_wait_for_a_key_take_what_became_of_one_attempt_and_hold_up_nobody_else() {
+    let root = Arc::new(Hanging::default());
+    let vault = Vault::new(Ring::of(root.clone()), Duration::from_secs(60));
+    let (tenant, others) = (TenantId::mint(), [(); 1_000].map(|()| TenantId::mint()));
+    let stored = WrappedKey { version: 1, wrapped: "sealed".into(), root_version: 1 };
+
+    let mut waiting: Vec<_> =
+        (0..10).map(|_| Box::pin(vault.tenant_key(tenant, &stored))).collect();
+    waiting.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
+    // Who goes away leaves the attempt to those who stay.
+    drop(waiting.remove(0));
+    assert_eq!(root.asked.load(Ordering::SeqCst), 1);
+    for other in others {
+        assert!(vault.tenant_key(other, &stored).now_or_never().is_none());
+    }
+    assert_eq!(root.asked.load(Ordering::SeqCst), 1_001, "another tenant waits for this one");
+
+    root.gives_up.notify_waiters();
+    for one in waiting {
+        assert_eq!(one.await.unwrap_err(), VaultError::RootDown("it hangs".into()));
+    }
+    assert_eq!(root.asked.load(Ordering::SeqCst), 1_001, "each asks again");
+    assert!(vault.tenant_key(tenant, &stored).now_or_never().is_none());
+    assert_eq!(root.asked.load(Ordering::SeqCst), 1_002, "an error is kept");
 }

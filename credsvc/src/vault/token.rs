@@ -20,6 +20,8 @@ struct Known {
     /// When to look again; at once when it was never looked at.
     look_at: Option<Instant>,
     ends_at: Option<Instant>,
+    /// It has been seen: it may look at itself.
+    seen: bool,
 }
 
 impl Token {
@@ -46,7 +48,7 @@ impl Token {
         match status {
             // It never ends.
             200 if seconds("ttl") == 0 => {
-                self.with(|known| known.ends_at = None);
+                self.with(|known| (known.ends_at, known.seen) = (None, true));
                 self.wait(SELDOM);
                 None
             }
@@ -63,11 +65,16 @@ impl Token {
                 }
                 (renewable && left * 2 <= whole).then_some(whole)
             }
-            // One that was known to end is not taken any more: it was taken away.
+            // One that was let look before was taken away. Soon it may be let again, after a mistake in a policy.
             403 => {
                 let now = Instant::now();
-                self.with(|known| known.ends_at = known.ends_at.map(|at| at.min(now)));
-                self.wait(SELDOM);
+                let seen = self.with(|known| {
+                    if known.seen {
+                        known.ends_at = Some(known.ends_at.map_or(now, |at| at.min(now)));
+                    }
+                    known.seen
+                });
+                self.wait(if seen { OFTEN } else { SELDOM });
                 None
             }
             _ => {
@@ -94,7 +101,10 @@ impl Token {
 
     fn lives(&self, seconds: u64) {
         let left = Duration::from_secs(seconds);
-        self.with(|known| known.ends_at = Some(Instant::now() + left));
+        self.with(|known| {
+            known.ends_at = Some(Instant::now() + left);
+            known.seen = true;
+        });
         self.wait((left / 4).clamp(OFTEN, SELDOM));
     }
 
@@ -149,14 +159,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_token_that_is_taken_away_has_ended_and_one_that_may_not_look_has_not() {
-        let (gone, blind) = (Token::default(), Token::default());
+        let (gone, endless, blind) = (Token::default(), Token::default(), Token::default());
         let denied = Ok((403, json!({ "errors": ["permission denied"] })));
 
         gone.looked(&looks(100, true));
         gone.looked(&denied);
+        endless.looked(&looks(0, false));
+        endless.looked(&denied);
         blind.looked(&denied);
 
         assert!(gone.check().is_err());
+        assert!(endless.check().is_err());
+        // It was a mistake, and somebody has seen to it.
+        tokio::time::advance(OFTEN).await;
+        assert!(endless.is_due());
+        endless.looked(&looks(0, false));
+        assert_eq!(endless.check(), Ok(()));
         assert_eq!(blind.check(), Ok(()));
         // One that is nobody's fault is looked at again soon.
         blind.looked(&Err(VaultError::RootDown("away".into())));

@@ -197,16 +197,25 @@ impl Keyring {
                     self.look(what, whose, sealed, &mut found).await?;
                 }
             }
-            let mut tx = self.db.begin(tenant).await?;
-            let clients = store::provider_config::list(&mut tx).await?;
-            drop(tx);
-            // The platform's are looked at among those of the tenant that registered them.
-            for client in clients.iter().filter(|client| client.tenant_id == tenant) {
-                let what = client.id.to_string();
-                self.look(what, &client.whose(), &client.sealed(), &mut found).await?;
-            }
+            self.look_at_clients(tenant, &mut found).await?;
         }
         Ok(found)
+    }
+
+    /// The platform's are looked at among those of the tenant that registered them.
+    async fn look_at_clients(&self, tenant: TenantId, found: &mut Verified) -> anyhow::Result<()> {
+        let mut after = None;
+        loop {
+            let mut tx = self.db.begin(tenant).await?;
+            let page = store::provider_config::page(&mut tx, after, ROWS).await?;
+            drop(tx);
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id);
+            for client in &page {
+                let what = client.id.to_string();
+                self.look(what, &client.whose(), &client.sealed(), found).await?;
+            }
+        }
     }
 
     async fn look(

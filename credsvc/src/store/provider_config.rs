@@ -160,6 +160,28 @@ async fn select(
     .await
 }
 
+/// The tenant's own, by id, after one of them.
+pub(crate) async fn page(
+    tx: &mut TenantTx,
+    after: Option<ProviderConfigId>,
+    limit: i64,
+) -> Result<Vec<ProviderConfig>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_as!(
+        ProviderConfig,
+        r#"select provider_config_id as "id: ProviderConfigId", tenant_id as "tenant_id: TenantId", platform, name,
+               provider, client_id, settings, version, tenant_key_version, data_key, sealed, created_at, updated_at
+           from credsvc.provider_config
+           where tenant_id = $1 and ($2::uuid is null or provider_config_id > $2)
+           order by provider_config_id limit $3"#,
+        tenant as _,
+        after as _,
+        limit,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
 /// Removes a client of the tenant's that no live credential is connected by; says whether it was there.
 pub(crate) async fn delete(tx: &mut TenantTx, id: ProviderConfigId) -> Result<bool, Error> {
     let tenant = tx.tenant();

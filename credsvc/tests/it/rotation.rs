@@ -169,6 +169,17 @@ async fn a_registered_clients_secret_is_opened_and_listed_like_any_other() {
     assert_eq!((after.opened, after.broken.len()), (0, 1));
     assert_eq!((after.broken[0].tenant, &after.broken[0].what), (this.owner.tenant, &this.client));
     assert!(after.broken[0].why.contains("cut short"), "{}", after.broken[0].why);
+
+    // Of more than any list shows, too.
+    this.app
+        .tamper(
+            "insert into credsvc.provider_config
+             select (jsonb_populate_record(p, jsonb_build_object(
+                 'provider_config_id', gen_random_uuid(), 'name', 'copy ' || n))).*
+             from credsvc.provider_config p, generate_series(1, 600) as n",
+        )
+        .await;
+    assert_eq!(keyring.verify().await.unwrap().broken.len(), 601);
 }
 
 #[tokio::test]

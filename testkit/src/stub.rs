@@ -59,6 +59,22 @@ pub enum Answer {
     Reset,
 }
 
+/// One of the connections that there are, however it ends.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(open: Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::SeqCst);
+        Self(open)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 type Handler = dyn Fn(&Stubbed) -> Answer + Send + Sync;
 
 /// A running stand-in; stops when dropped.
@@ -92,14 +108,14 @@ impl Stub {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (answer, log, counted) = (answer.clone(), log.clone(), counted.clone());
-                counted.fetch_add(1, Ordering::SeqCst);
+                let connection = Counted::new(counted);
                 connections.spawn(async move {
+                    let _connection = connection;
                     let service =
                         service_fn(move |request| serve(request, answer.clone(), log.clone()));
                     // A stub that resets connections ends them with an error on purpose.
                     let _ =
                         http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                    counted.fetch_sub(1, Ordering::SeqCst);
                 });
             }
         });

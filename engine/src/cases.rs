@@ -16,6 +16,8 @@ use expectation::Expectation;
 
 const LONGEST_NAME: usize = 200;
 pub(crate) const MOST_EXPECTATIONS: usize = 64;
+/// Models that judge a case are asked at the same time.
+const MOST_JUDGES: usize = 8;
 const MOST_ANSWERS: usize = 1000;
 /// A case as a whole, as JSON.
 const LONGEST: usize = 1024 * 1024;
@@ -42,7 +44,8 @@ pub(crate) struct CaseFields {
     /// What tools answer: at most 1,000.
     #[serde(default)]
     pub(crate) answers: Vec<ToolAnswer>,
-    /// What must be so when the run has ended: at most 64. That it succeeds is always expected.
+    /// What must be so when the run has ended: at most 64, of which models judge at most 8. That it succeeds is
+    /// always expected.
     #[serde(default)]
     pub(crate) expectations: Vec<Expectation>,
 }
@@ -79,6 +82,11 @@ fn nothing() -> Value {
 }
 
 impl CaseFields {
+    /// How long it is, as JSON.
+    pub(crate) fn bytes(&self) -> usize {
+        serde_json::to_vec(self).map_or(usize::MAX, |body| body.len())
+    }
+
     /// Everything that cannot be so.
     pub(crate) fn check(&self) -> Vec<FieldError> {
         let mut errors = Vec::new();
@@ -95,7 +103,11 @@ impl CaseFields {
         if self.expectations.len() > MOST_EXPECTATIONS {
             refuse("/expectations", "at most 64");
         }
-        if serde_json::to_vec(self).map_or(usize::MAX, |body| body.len()) > LONGEST {
+        let judged = |one: &&Expectation| matches!(one, Expectation::Judged { .. });
+        if self.expectations.iter().filter(judged).count() > MOST_JUDGES {
+            refuse("/expectations", "at most 8 that a model judges");
+        }
+        if self.bytes() > LONGEST {
             refuse("", "a case is at most 1 MiB");
         }
         errors.extend(unstorable(&serde_json::to_value(self).unwrap_or_default(), ""));

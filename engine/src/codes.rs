@@ -59,6 +59,8 @@ codes! {
     CASE_NAME_TAKEN = "case_name_taken", 409, "Another test case of the agent has this name.";
     CASES_FULL = "cases_full", 409, "The agent has as many test cases as it may have.";
     EVALUATION_NOT_FOUND = "evaluation_not_found", 404, "There is no such evaluation, or it is not yours to see.";
+    CASES_TOO_LONG = "cases_too_long", 409, "The agent's test cases are as long together as they may be.";
+    EVALUATIONS_FULL = "evaluations_full", 429, "As many evaluations of the tenant are under way as may be.";
     EVALUATION_ENDED = "evaluation_ended", 409, "The evaluation has ended.";
     RUN_ENDED = "run_ended", 409, "The run has ended; its status never changes again.";
     APPROVAL_NOT_FOUND = "approval_not_found", 404, "There is no such approval, or it is not yours to see.";

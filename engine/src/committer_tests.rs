@@ -43,6 +43,7 @@ impl Scene {
             end_user: None,
             place: None,
             variables: crate::template::Variables::new(),
+            evaluation: None,
         };
         let mut tx = self.db.begin(tenant).await.unwrap();
         assert!(

@@ -51,8 +51,8 @@ pub struct RunConfig {
     pub days: i32,
     /// Days that a conversation is kept after something was last said in it.
     pub conversation_days: i32,
-    /// Days that what an agent was told to remember is kept after it was last written.
-    pub memory_days: i32,
+    /// Days that what an agent was told to remember is kept after it was last written; for good without it.
+    pub memory_days: Option<i32>,
     /// Days that counts of what was used are kept.
     pub usage_days: i32,
     /// How often old runs are looked for.
@@ -83,7 +83,7 @@ impl Default for RunConfig {
             content_days: 30,
             days: 400,
             conversation_days: 180,
-            memory_days: 730,
+            memory_days: None,
             usage_days: 1100,
             prune: Duration::from_secs(60),
             deadline: Duration::from_secs(3600),
@@ -168,13 +168,23 @@ fn kept(env: &mut Env, default: &RunConfig) -> (i32, i32) {
     (content as i32, runs as i32)
 }
 
+/// How many days what agents remember is kept, if not for good.
+fn memory(env: &mut Env) -> Option<i32> {
+    const NAME: &str = "SWITCHYARD_MEMORY_DAYS";
+    let days: Option<u32> = env.optional(NAME);
+    if days.is_some_and(|days| !(1..=3650).contains(&days)) {
+        env.refuse(NAME, "must be between 1 and 3650");
+    }
+    days.map(|days| days as i32)
+}
+
 impl RunConfig {
     fn read(env: &mut Env) -> Self {
         let default = Self::default();
         let kept = kept(env, &default);
         let conversation_days =
             days(env, "SWITCHYARD_CONVERSATION_DAYS", default.conversation_days, 1);
-        let memory_days = days(env, "SWITCHYARD_MEMORY_DAYS", default.memory_days, 1);
+        let memory_days = memory(env);
         // Two months whole, so that this month can be compared with the last one.
         let usage_days = days(env, "SWITCHYARD_USAGE_DAYS", default.usage_days, 62);
         let mut number = |name: &str, default: u64| env.parse::<u64>(name, &default.to_string());

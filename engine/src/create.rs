@@ -10,7 +10,8 @@ use dbutil::TenantTx;
 use pubsub::OutboxRow;
 use shared_models::events::run::{RunCreated, RunRef};
 use shared_models::{
-    AgentId, ConversationId, EventId, MessageId, RunId, RunMode, TenantId, TriggerId, UserId,
+    AgentId, ConversationId, EvaluationId, EventId, MessageId, RunId, RunMode, TenantId, TriggerId,
+    UserId,
 };
 use sqlx::types::Uuid;
 
@@ -42,6 +43,8 @@ pub(crate) struct NewRun {
     pub(crate) place: Option<Place>,
     /// What is said for the instructions.
     pub(crate) variables: Variables,
+    /// What it tries its agent for, or judges for.
+    pub(crate) evaluation: Option<EvaluationId>,
 }
 
 /// A run's place in a conversation.
@@ -186,6 +189,7 @@ impl NewRun {
             event_id: self.firing.map(|firing| firing.event),
             attempt: self.firing.map_or(0, |firing| firing.attempt),
             mode: RunMode::Live,
+            evaluation_id: self.evaluation,
         }
     }
 
@@ -258,6 +262,7 @@ async fn insert(
         snapshot.swarm.as_ref().map(|swarm| swarm.version),
         snapshot.swarm.as_ref().map(|swarm| swarm.name.as_str()),
         said.mode.as_str(),
+        new.evaluation as _,
     )
     .fetch_optional(&mut **tx)
     .await?;

@@ -231,6 +231,7 @@ fn begin(app: &App, life: &Lifecycle, tenant: TenantId, new: New) {
         event: run.firing.map(|firing| firing.event),
         attempt: run.firing.map_or(0, |firing| firing.attempt),
         mode: RunMode::Live.as_str().to_owned(),
+        evaluation: run.evaluation,
         epoch: 1,
         next_seq: group::RECORDS + 1,
         traceparent: run.traceparent,

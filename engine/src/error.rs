@@ -108,6 +108,10 @@ pub(crate) enum Error {
     CaseNameTaken(String),
     #[error("an agent has {0} cases at most")]
     CasesFull(i64),
+    #[error("an agent's cases are 16 MiB together at most")]
+    CasesTooLong,
+    #[error("{0} evaluations are under way: wait until one has ended")]
+    EvaluationsFull(i64),
     #[error("there is no evaluation {0}")]
     EvaluationNotFound(EvaluationId),
     #[error("the evaluation has ended")]
@@ -232,6 +236,8 @@ impl From<Error> for Problem {
             Error::CaseNotFound(_) => &codes::CASE_NOT_FOUND,
             Error::CaseNameTaken(_) => &codes::CASE_NAME_TAKEN,
             Error::CasesFull(_) => &codes::CASES_FULL,
+            Error::CasesTooLong => &codes::CASES_TOO_LONG,
+            Error::EvaluationsFull(_) => &codes::EVALUATIONS_FULL,
             Error::EvaluationNotFound(_) => &codes::EVALUATION_NOT_FOUND,
             Error::EvaluationEnded => &codes::EVALUATION_ENDED,
             Error::RunEnded => &codes::RUN_ENDED,

@@ -33,12 +33,11 @@ pub(crate) async fn advance(app: &App, tenant: TenantId, id: EvaluationId) -> Re
     let found = evaluation::find(&mut tx, id).await?.context("an evaluation that is held")?;
     let (mut left, mut under_way, mut made) = (0, 0, false);
     for open in result::open(&mut tx, id).await? {
-        let step = match open.state.parse() {
-            Ok(CaseState::Pending) if under_way >= found.concurrency => Step::Waits,
-            Ok(CaseState::Pending) => begin(app, &mut tx, &found, open.n).await?,
-            Ok(CaseState::Judging) => judge::heard(&mut tx, &found, &open).await?,
-            _ => settle::ended(app, &mut tx, &found, &open).await?,
-        };
+        if open.state == CaseState::Pending.as_str() && under_way >= found.concurrency {
+            left += 1;
+            continue;
+        }
+        let step = alone(app, &mut tx, &found, &open).await?;
         made |= matches!(step, Step::Made);
         under_way += i32::from(matches!(step, Step::Made | Step::UnderWay));
         left += i32::from(!matches!(step, Step::Done));
@@ -54,9 +53,42 @@ pub(crate) async fn advance(app: &App, tenant: TenantId, id: EvaluationId) -> Re
     Ok(())
 }
 
+/// Moves a case on. One that cannot be moved on holds up no other, is tried again as long as a case may take, and is given up
+/// then.
+async fn alone(
+    app: &App,
+    tx: &mut TenantTx,
+    evaluation: &Evaluation,
+    open: &Open,
+) -> Result<Step, Error> {
+    let place = (evaluation.evaluation_id, open.n);
+    sqlx::query!("savepoint one_case").execute(&mut **tx).await?;
+    let done = match open.state.parse() {
+        Ok(CaseState::Pending) => begin(app, tx, evaluation, open.n).await,
+        Ok(CaseState::Judging) => judge::heard(tx, evaluation, open).await,
+        _ => settle::ended(app, tx, evaluation, open).await,
+    };
+    let error = match done {
+        Ok(step) => {
+            sqlx::query!("release savepoint one_case").execute(&mut **tx).await?;
+            return Ok(step);
+        }
+        Err(error) => error,
+    };
+    sqlx::query!("rollback to savepoint one_case").execute(&mut **tx).await?;
+    sqlx::query!("release savepoint one_case").execute(&mut **tx).await?;
+    tracing::warn!(%error, evaluation.id = %place.0, case = place.1, "a case stays where it is for now");
+    if !result::fails(tx, place, evaluation.deadline_seconds).await? {
+        return Ok(Step::Waits);
+    }
+    let why = "it could not be moved on for longer than it may take";
+    result::settle(tx, place, CaseState::Error, &[], Some(why)).await?;
+    Ok(Step::Done)
+}
+
 /// What has become of a case just now.
 enum Step {
-    /// It is not its turn.
+    /// It cannot go on just now.
     Waits,
     /// A run was made for it.
     Made,
@@ -137,6 +169,7 @@ fn of(evaluation: &Evaluation, snapshot: &RunSnapshot, input: agentcore::Message
         end_user: None,
         place: None,
         variables: Variables::new(),
+        evaluation: Some(evaluation.evaluation_id),
     }
 }
 

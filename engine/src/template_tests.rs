@@ -16,6 +16,7 @@ fn new(input: &str, variables: &[(&str, &str)]) -> NewRun {
         end_user: None,
         place: None,
         variables: variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+        evaluation: None,
     }
 }
 

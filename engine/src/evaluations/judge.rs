@@ -3,7 +3,7 @@
 use agentcore::Message;
 use dbutil::TenantTx;
 use serde_json::{Value, json};
-use shared_models::{CaseState, RunId, RunStatus};
+use shared_models::{CaseState, RunStatus};
 
 use super::settle::{self, Seen};
 use super::{Step, agent, of, refusal};
@@ -12,7 +12,7 @@ use crate::cases::expectation::{Expectation, Verdict};
 use crate::create;
 use crate::definition::Limits;
 use crate::error::Error;
-use crate::snapshot;
+use crate::snapshot::{self, RunSnapshot};
 use crate::store::evaluation::Evaluation;
 use crate::store::evaluation_result::{self as result, Judge, Open};
 use crate::store::run;
@@ -27,7 +27,7 @@ const INSTRUCTIONS: &str = "You judge the work of an agent by a rubric. You are 
 const LONGEST_SHOWN: usize = 64 * 1024;
 const LONGEST_REASON: usize = 2000;
 
-/// Asks each model whose word is missing.
+/// Asks each model whose word is missing; none, unless all of them can be asked.
 pub(super) async fn ask(
     app: &App,
     tx: &mut TenantTx,
@@ -36,42 +36,46 @@ pub(super) async fn ask(
     seen: &Seen,
 ) -> Result<Step, Error> {
     let id = evaluation.evaluation_id;
-    let mut judges = Vec::new();
+    let mut questions = Vec::new();
     for (place, expectation) in expectations.iter().enumerate() {
         let Expectation::Judged { model, rubric } = expectation else { continue };
-        match question(app, tx, evaluation, (model, rubric), seen).await {
-            Ok(run) => judges.push(Judge { place, run }),
+        match question(app, tx, evaluation, (model, rubric)).await {
+            Ok(snapshot) => questions.push((place, snapshot)),
             Err(error) => {
                 let why = format!("`{model}` cannot be asked to judge: {}", refusal(error)?);
-                for Judge { run, .. } in judges {
-                    stop(tx, run).await?;
-                }
                 result::settle(tx, (id, n), CaseState::Error, &verdicts, Some(&why)).await?;
                 return Ok(Step::Done);
             }
         }
     }
+    let shown = shown(seen);
+    let mut judges = Vec::new();
+    for (place, snapshot) in questions {
+        let new = of(evaluation, &snapshot, Message::user(&shown));
+        create::create(tx, &app.runs, &new, &snapshot).await?;
+        judges.push(Judge { place, run: new.run });
+    }
     result::judging(tx, (id, n), &judges, &verdicts).await?;
     Ok(Step::Made)
 }
 
-/// Its answer is of no use any more.
-async fn stop(tx: &mut TenantTx, run: RunId) -> Result<(), Error> {
-    use crate::store::{queue, signal};
-    let reason = "the case cannot be judged".to_owned();
-    signal::insert(tx, run, &signal::Signal::Cancel { by: None, reason }).await?;
-    queue::rouse(tx, run).await?;
-    Ok(())
+/// What every judge is shown.
+fn shown(seen: &Seen) -> String {
+    let shown = json!({
+        "input": cut(&serde_json::to_string(&seen.input).unwrap_or_default()),
+        "calls": cut(&serde_json::to_string(&seen.calls).unwrap_or_default()),
+        "output": cut(&seen.output),
+    });
+    shown.to_string()
 }
 
-/// A run in which the model is asked, with the agent's credential and nothing else of the agent.
+/// What a run is in which the model is asked: it has the agent's credential and nothing else of the agent.
 async fn question(
     app: &App,
     tx: &mut TenantTx,
     evaluation: &Evaluation,
     (model, rubric): (&str, &str),
-    seen: &Seen,
-) -> Result<RunId, Error> {
+) -> Result<RunSnapshot, Error> {
     let mut snapshot = agent(app, tx, evaluation).await?;
     let bound = snapshot::bind(tx, [model.to_owned()].iter(), snapshot.model_credential).await?;
     snapshot.models = bound.map_err(Error::ModelUnavailable)?;
@@ -88,15 +92,7 @@ async fn question(
     (snapshot.tools, snapshot.hooks, snapshot.approvals) = (Vec::new(), Vec::new(), Vec::new());
     snapshot.replay = None;
     snapshot.check_models(&app.models)?;
-    let shown = json!({
-        "input": cut(&serde_json::to_string(&seen.input).unwrap_or_default()),
-        "calls": cut(&serde_json::to_string(&seen.calls).unwrap_or_default()),
-        "output": cut(&seen.output),
-    });
-    let new = of(evaluation, &snapshot, Message::user(shown.to_string()));
-    create::create(tx, &app.runs, &new, &snapshot).await?;
-    result::mark(tx, evaluation.evaluation_id, new.run).await?;
-    Ok(new.run)
+    Ok(snapshot)
 }
 
 fn answer() -> Value {

@@ -40,6 +40,9 @@ pub(crate) async fn make(
     row: &run::Row,
     asked: &Asked,
 ) -> Result<(RunId, i64), Error> {
+    if row.evaluation_id.is_some() && asked.mode.is_live() {
+        return Err(Error::RunNotForkable("it is an evaluation's, and is forked dry only"));
+    }
     let source = Source::read(tx, row).await?;
     if source.snapshot.swarm.is_some() {
         return Err(Error::RunNotForkable("it is a swarm's"));
@@ -59,6 +62,7 @@ pub(crate) async fn make(
         end_user: row.end_user_id.clone(),
         place: None,
         variables: source.snapshot.variables.clone(),
+        evaluation: None,
     };
     let mut snapshot = changed(tx, &source.snapshot, &now, (&new, asked)).await?;
     snapshot.check_models(&app.models)?;

@@ -9,7 +9,7 @@ mod update_case;
 
 use dbutil::TenantTx;
 use servicekit::Caller;
-use shared_models::AgentId;
+use shared_models::{AgentId, CaseId};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::App;
@@ -37,10 +37,29 @@ pub(super) async fn visible<S>(
     store::agent::find_visible(tx, &Viewer::of(caller), agent).await
 }
 
+/// How long an agent's cases may be together: every evaluation copies them.
+const MOST_BYTES: i64 = 16 * 1024 * 1024;
+
 /// Room for one more; holds the agent, so that nobody else takes it meanwhile.
-async fn make_room(tx: &mut TenantTx, agent: AgentId) -> Result<(), Error> {
+async fn make_room(tx: &mut TenantTx, agent: AgentId, fields: &CaseFields) -> Result<(), Error> {
     store::agent::hold(tx, agent).await?;
-    if store::case::count(tx, agent).await? >= MOST { Err(Error::CasesFull(MOST)) } else { Ok(()) }
+    let (count, bytes) = store::case::taken(tx, agent, None).await?;
+    if count >= MOST { Err(Error::CasesFull(MOST)) } else { fits(bytes, fields) }
+}
+
+/// Room for a case that is changed, of an agent that is held.
+async fn keep_room(
+    tx: &mut TenantTx,
+    (agent, case): (AgentId, CaseId),
+    fields: &CaseFields,
+) -> Result<(), Error> {
+    let (_, bytes) = store::case::taken(tx, agent, Some(case)).await?;
+    fits(bytes, fields)
+}
+
+fn fits(others: i64, fields: &CaseFields) -> Result<(), Error> {
+    let own = i64::try_from(fields.bytes()).unwrap_or(i64::MAX);
+    if others.saturating_add(own) > MOST_BYTES { Err(Error::CasesTooLong) } else { Ok(()) }
 }
 
 fn check(fields: &CaseFields) -> Result<(), Error> {

@@ -137,6 +137,7 @@ pub(crate) async fn start(
         end_user: start.end_user,
         place: None,
         variables: start.variables,
+        evaluation: None,
     };
     let mut interrupted = Vec::new();
     if let Some(id) = start.conversation {

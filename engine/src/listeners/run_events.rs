@@ -44,7 +44,9 @@ impl RunEventsListener {
         let mut tx = self.app.db.app_pool().begin_with(AssertSqlSafe(begin)).await?;
         let told = webhook_endpoint::tenants_with_any(&mut tx, &tenants).await?;
         let wanted = batch.iter().filter(|event| {
-            told.contains(&event.tenant) && EVENT_TYPES.contains(&event.kind.as_str())
+            told.contains(&event.tenant)
+                && EVENT_TYPES.contains(&event.kind.as_str())
+                && !is_trial(event)
         });
         let news: Vec<News> = wanted.map(news).collect();
         if news.is_empty() {
@@ -75,6 +77,11 @@ impl BatchListener for RunEventsListener {
             }
         }
     }
+}
+
+/// Whether it is of a run that only tries its agent, or judges. What people are to decide on there is told nevertheless.
+fn is_trial(event: &Heard) -> bool {
+    event.kind.starts_with("run.") && event.data.0.get("evaluation_id").is_some()
 }
 
 fn news(event: &Heard) -> News {

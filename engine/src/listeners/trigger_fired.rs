@@ -205,6 +205,7 @@ fn new_run(envelope: &Heard, input: &Message, firing: Firing) -> NewRun {
         end_user: None,
         place: None,
         variables: Variables::new(),
+        evaluation: None,
     }
 }
 
@@ -243,6 +244,7 @@ fn refused(firing: Firing, agent_id: AgentId, reason: String) -> RunRefused {
         event_id: Some(firing.event),
         attempt: firing.attempt,
         mode: RunMode::Live,
+        evaluation_id: None,
     };
     RunRefused { run, reason }
 }

@@ -80,6 +80,26 @@ impl From<Row> for Case {
     }
 }
 
+/// What a list shows of a case: the whole of it may be long.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[allow(clippy::struct_field_names, reason = "the names on the wire")]
+pub(crate) struct CaseSummary {
+    pub(crate) case_id: CaseId,
+    pub(crate) agent_id: AgentId,
+    /// The run it was kept from; that may be forgotten by now.
+    pub(crate) source_run_id: Option<RunId>,
+    /// Rises with each edit; the `ETag`.
+    pub(crate) version: i32,
+    pub(crate) created_by: UserId,
+    #[serde(serialize_with = "shared_models::wire_time::time")]
+    pub(crate) created_at: DateTime<Utc>,
+    #[serde(serialize_with = "shared_models::wire_time::time")]
+    pub(crate) updated_at: DateTime<Utc>,
+    pub(crate) name: String,
+    /// How long it is as JSON; all cases of an agent together are 16 MiB at most.
+    pub(crate) bytes: i32,
+}
+
 /// Adds a case; its name must be new among the agent's.
 pub(crate) async fn insert(
     tx: &mut TenantTx,
@@ -90,8 +110,8 @@ pub(crate) async fn insert(
 ) -> Result<Case, Error> {
     let (case, tenant) = (CaseId::mint(), tx.tenant());
     sqlx::query!(
-        "insert into engine.agent_case (case_id, tenant_id, agent_id, name, definition, source_run_id, created_by)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into engine.agent_case (case_id, tenant_id, agent_id, name, definition, source_run_id, created_by, bytes)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
         case as _,
         tenant as _,
         agent as _,
@@ -99,11 +119,17 @@ pub(crate) async fn insert(
         Json(fields) as _,
         source as Option<RunId>,
         by as _,
+        bytes(fields),
     )
     .execute(&mut **tx)
     .await
     .on_constraint("agent_case_name_key", || Error::CaseNameTaken(fields.name.clone()))?;
     find(tx, agent, case).await
+}
+
+/// A case is 1 MiB at most.
+fn bytes(fields: &CaseFields) -> i32 {
+    i32::try_from(fields.bytes()).unwrap_or(i32::MAX)
 }
 
 /// Replaces what can be edited.
@@ -115,12 +141,13 @@ pub(crate) async fn update(
 ) -> Result<Case, Error> {
     let tenant = tx.tenant();
     sqlx::query!(
-        "update engine.agent_case set name = $3, definition = $4, version = version + 1, updated_at = now()
+        "update engine.agent_case set name = $3, definition = $4, bytes = $5, version = version + 1, updated_at = now()
          where tenant_id = $1 and case_id = $2",
         tenant as _,
         case as _,
         fields.name,
         Json(fields) as _,
+        bytes(fields),
     )
     .execute(&mut **tx)
     .await
@@ -162,16 +189,23 @@ pub(crate) async fn find_for_update(
     find(tx, agent, case).await
 }
 
-/// How many cases an agent has.
-pub(crate) async fn count(tx: &mut TenantTx, agent: AgentId) -> Result<i64, sqlx::Error> {
+/// How many cases an agent has besides this one, and how long they are together.
+pub(crate) async fn taken(
+    tx: &mut TenantTx,
+    agent: AgentId,
+    besides: Option<CaseId>,
+) -> Result<(i64, i64), sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_scalar!(
-        r#"select count(*) as "count!" from engine.agent_case where tenant_id = $1 and agent_id = $2"#,
+    let row = sqlx::query!(
+        r#"select count(*) as "count!", coalesce(sum(bytes), 0)::bigint as "bytes!" from engine.agent_case
+           where tenant_id = $1 and agent_id = $2 and case_id is distinct from $3"#,
         tenant as _,
         agent as _,
+        besides as Option<CaseId>,
     )
     .fetch_one(&mut **tx)
-    .await
+    .await?;
+    Ok((row.count, row.bytes))
 }
 
 /// The agent's cases, newest first.
@@ -179,14 +213,14 @@ pub(crate) async fn list_page(
     tx: &mut TenantTx,
     agent: AgentId,
     page: &PageQuery,
-) -> Result<Page<Case>, Error> {
+) -> Result<Page<CaseSummary>, Error> {
     let tenant = tx.tenant();
     let after = page.after().map_err(servicekit::Problem::from)?;
-    let rows = sqlx::query_as!(
-        Row,
+    let cases = sqlx::query_as!(
+        CaseSummary,
         r#"select case_id as "case_id: CaseId", agent_id as "agent_id: AgentId",
                   source_run_id as "source_run_id: RunId", version, created_by as "created_by: UserId",
-                  created_at, updated_at, definition as "fields: Json<CaseFields>"
+                  created_at, updated_at, name, bytes
            from engine.agent_case
            where tenant_id = $1 and agent_id = $2
              and ($3::timestamptz is null or (created_at, case_id) < ($3, $4))
@@ -199,34 +233,8 @@ pub(crate) async fn list_page(
     )
     .fetch_all(&mut **tx)
     .await?;
-    let cases = rows.into_iter().map(Case::from).collect();
-    let position = |case: &Case| Cursor { at: case.created_at, id: case.case_id.uuid() };
+    let position = |case: &CaseSummary| Cursor { at: case.created_at, id: case.case_id.uuid() };
     Ok(Page::new(cases, page.limit(), position))
-}
-
-/// The agent's cases by their age, all of them or these.
-pub(crate) async fn chosen(
-    tx: &mut TenantTx,
-    agent: AgentId,
-    only: Option<&[CaseId]>,
-) -> Result<Vec<Case>, sqlx::Error> {
-    let tenant = tx.tenant();
-    let only: Option<Vec<Uuid>> = only.map(|ids| ids.iter().map(|id| id.uuid()).collect());
-    let rows = sqlx::query_as!(
-        Row,
-        r#"select case_id as "case_id: CaseId", agent_id as "agent_id: AgentId",
-                  source_run_id as "source_run_id: RunId", version, created_by as "created_by: UserId",
-                  created_at, updated_at, definition as "fields: Json<CaseFields>"
-           from engine.agent_case
-           where tenant_id = $1 and agent_id = $2 and ($3::uuid[] is null or case_id = any ($3))
-           order by created_at, case_id"#,
-        tenant as _,
-        agent as _,
-        only.as_deref(),
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    Ok(rows.into_iter().map(Case::from).collect())
 }
 
 /// Takes a case away. Evaluations keep what they had of it.

@@ -4,7 +4,7 @@ use agentcore::Answer;
 use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use serde_json::Value;
-use shared_models::{AgentId, RunId, RunStatus, SwarmId, UserId};
+use shared_models::{AgentId, EvaluationId, RunId, RunStatus, SwarmId, UserId};
 use sqlx::types::Json;
 
 use crate::template::Variables;
@@ -72,6 +72,7 @@ pub(crate) struct Place {
     pub(crate) end_user: Option<String>,
     /// What was said for the instructions when it was started.
     pub(crate) variables: Option<Json<Variables>>,
+    pub(crate) evaluation: Option<EvaluationId>,
 }
 
 /// Where a run stands in its tree, and in whose name it acts.
@@ -82,7 +83,7 @@ pub(crate) async fn place(tx: &mut TenantTx, run: RunId) -> Result<Place, sqlx::
         r#"select root_run_id as "root: RunId", depth, principal_id as "principal: UserId",
                   initiator_id as "initiator: UserId",
                   greatest(extract(epoch from deadline_at - now()), 0)::float8 as "seconds_left!",
-                  end_user_id as end_user,
+                  end_user_id as end_user, evaluation_id as "evaluation: EvaluationId",
                   (select s.snapshot -> 'variables' from engine.run_snapshot s
                    where s.tenant_id = $1 and s.run_id = $2) as "variables: Json<Variables>"
            from engine.run where tenant_id = $1 and run_id = $2"#,

@@ -100,6 +100,7 @@ from locked l
 where r.run_id = l.run_id
 returning r.run_id as "run: _", r.tenant_id as "tenant: _", r.root_run_id as "root: _", r.agent_id as "agent: _",
           r.trigger_id as "trigger: _", r.event_id as "event: _", r.attempt, r.mode,
+          r.evaluation_id as "evaluation: _",
           coalesce(r.initiator_id, r.principal_id) as "user!: _",
           r.epoch, r.next_seq, r.claims, r.traceparent,
           (extract(epoch from r.deadline_at - now()) * 1000)::bigint as "deadline_ms!",

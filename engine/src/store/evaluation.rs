@@ -94,6 +94,26 @@ pub(crate) struct New<'a> {
     pub(crate) initiator: UserId,
 }
 
+/// A tenant's evaluations that are under way at once.
+const MOST_OF_A_TENANT: i64 = 20;
+
+/// Room for one more of the tenant's; nobody else takes it until the transaction ends.
+pub(crate) async fn make_room(tx: &mut TenantTx) -> Result<(), Error> {
+    let tenant = tx.tenant();
+    let row = sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('evaluations:' || $1::uuid::text, 0))::text as held",
+        tenant.uuid(),
+    );
+    row.fetch_one(&mut **tx).await?;
+    let running = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from engine.evaluation where tenant_id = $1 and status = 'running'"#,
+        tenant as _,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    if running >= MOST_OF_A_TENANT { Err(Error::EvaluationsFull(MOST_OF_A_TENANT)) } else { Ok(()) }
+}
+
 pub(crate) async fn insert(tx: &mut TenantTx, new: &New<'_>) -> Result<EvaluationId, sqlx::Error> {
     let (id, tenant) = (EvaluationId::mint(), tx.tenant());
     sqlx::query!(
@@ -176,12 +196,13 @@ pub(crate) async fn list_page(
 /// More than this under way at once wait for the next look.
 const MOST_RUNNING: i64 = 10_000;
 
-/// Evaluations of all tenants that are under way, the oldest first.
+/// Evaluations of all tenants that are under way: the oldest of each, then the next of each, and so on.
 pub(crate) async fn running(db: &Db) -> Result<Vec<(TenantId, EvaluationId)>, sqlx::Error> {
     let mut tx = db.system("move evaluations of all tenants on").await?;
     let rows = sqlx::query!(
         r#"select tenant_id as "tenant_id: TenantId", evaluation_id as "evaluation_id: EvaluationId"
-           from engine.evaluation where status = 'running' order by created_at limit $1"#,
+           from engine.evaluation where status = 'running'
+           order by row_number() over (partition by tenant_id order by created_at), created_at limit $1"#,
         MOST_RUNNING,
     )
     .fetch_all(&mut *tx)

@@ -1,13 +1,14 @@
 //! The cases of an evaluation and what became of them. Written by whoever holds the evaluation.
 
+use std::collections::HashSet;
+
 use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
-use shared_models::{CaseId, CaseState, EvaluationId, MicroUsd, RunId};
-use sqlx::types::Json;
+use shared_models::{AgentId, CaseId, CaseState, EvaluationId, MicroUsd, RunId};
+use sqlx::types::{Json, Uuid};
 
 use crate::cases::CaseFields;
 use crate::cases::expectation::{Expectation, Verdict};
-use crate::store::case::Case;
 
 /// A model's run that says whether an expectation is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,30 +46,31 @@ pub(crate) struct Row {
     pub(crate) took_ms: Option<i64>,
 }
 
-/// Adds the cases as they are now.
+/// Adds the agent's cases as they are now, by their age: all of them or these. Says which.
 pub(crate) async fn insert(
     tx: &mut TenantTx,
     evaluation: EvaluationId,
-    cases: &[Case],
-) -> Result<(), sqlx::Error> {
+    agent: AgentId,
+    only: Option<&[CaseId]>,
+) -> Result<HashSet<CaseId>, sqlx::Error> {
     let tenant = tx.tenant();
-    for (n, case) in (1..).zip(cases) {
-        sqlx::query!(
-            "insert into engine.evaluation_result
-                 (evaluation_id, n, tenant_id, case_id, case_name, definition, expectations)
-             values ($1, $2, $3, $4, $5, $6, $7)",
-            evaluation as _,
-            n,
-            tenant as _,
-            case.case_id as _,
-            case.fields.name,
-            Json(&case.fields) as _,
-            Json(&case.fields.expectations) as _,
-        )
-        .execute(&mut **tx)
-        .await?;
-    }
-    Ok(())
+    let only: Option<Vec<Uuid>> = only.map(|ids| ids.iter().map(|id| id.uuid()).collect());
+    let added = sqlx::query_scalar!(
+        r#"insert into engine.evaluation_result
+               (evaluation_id, n, tenant_id, case_id, case_name, definition, expectations)
+           select $1, (row_number() over (order by c.created_at, c.case_id))::int, c.tenant_id, c.case_id, c.name, c.definition,
+                  c.definition -> 'expectations'
+           from engine.agent_case c
+           where c.tenant_id = $2 and c.agent_id = $3 and ($4::uuid[] is null or c.case_id = any ($4))
+           returning case_id as "case_id: CaseId""#,
+        evaluation as _,
+        tenant as _,
+        agent as _,
+        only.as_deref(),
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(added.into_iter().collect())
 }
 
 /// What is not done with, in order.
@@ -135,7 +137,7 @@ pub(crate) async fn begun(
 ) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(
-        "update engine.evaluation_result set state = 'running', run_id = $4, definition = null
+        "update engine.evaluation_result set state = 'running', run_id = $4, definition = null, failing_since = null
          where tenant_id = $1 and evaluation_id = $2 and n = $3",
         tenant as _,
         evaluation as _,
@@ -143,26 +145,28 @@ pub(crate) async fn begun(
         run as _,
     )
     .execute(&mut **tx)
-    .await?;
-    mark(tx, evaluation, run).await
-}
-
-/// The run belongs to the evaluation.
-pub(crate) async fn mark(
-    tx: &mut TenantTx,
-    evaluation: EvaluationId,
-    run: RunId,
-) -> Result<(), sqlx::Error> {
-    let tenant = tx.tenant();
-    sqlx::query!(
-        "update engine.run set evaluation_id = $3 where tenant_id = $1 and run_id = $2",
-        tenant as _,
-        run as _,
-        evaluation as _,
-    )
-    .execute(&mut **tx)
     .await
     .map(drop)
+}
+
+/// The case could not be moved on; says whether that has been so for too long.
+pub(crate) async fn fails(
+    tx: &mut TenantTx,
+    (evaluation, n): (EvaluationId, i32),
+    patience_seconds: i32,
+) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"update engine.evaluation_result set failing_since = coalesce(failing_since, now())
+           where tenant_id = $1 and evaluation_id = $2 and n = $3
+           returning failing_since < now() - make_interval(secs => $4) as "too_long!""#,
+        tenant as _,
+        evaluation as _,
+        n,
+        f64::from(patience_seconds),
+    )
+    .fetch_one(&mut **tx)
+    .await
 }
 
 /// Models are asked.
@@ -175,7 +179,7 @@ pub(crate) async fn judging(
     let tenant = tx.tenant();
     let (met, details) = apart(verdicts);
     sqlx::query!(
-        "update engine.evaluation_result set state = 'judging', judges = $4, verdicts = $5, details = $6
+        "update engine.evaluation_result set state = 'judging', judges = $4, verdicts = $5, details = $6, failing_since = null
          where tenant_id = $1 and evaluation_id = $2 and n = $3",
         tenant as _,
         evaluation as _,

@@ -1,4 +1,4 @@
--- What belongs to a conversation goes with that.
+-- What belongs to a conversation goes with that. Without a term it is kept for good.
 with recursive tenant (id) as (
     -- One entry of the index for each tenant.
     (select x.tenant_id from engine.agent_memory x order by x.tenant_id limit 1)

@@ -5,7 +5,8 @@
 
 use dbutil::{SystemTx, TenantTx};
 use shared_models::{
-    AgentId, EventId, RunId, RunMode, TenantId, TriggerId, UserId, WorkerId, events::run::RunRef,
+    AgentId, EvaluationId, EventId, RunId, RunMode, TenantId, TriggerId, UserId, WorkerId,
+    events::run::RunRef,
 };
 
 use crate::record::VERSION;
@@ -23,6 +24,8 @@ pub(crate) struct Claimed {
     pub(crate) event: Option<EventId>,
     pub(crate) attempt: i32,
     pub(crate) mode: String,
+    /// What it tries its agent for, or judges for.
+    pub(crate) evaluation: Option<EvaluationId>,
     pub(crate) epoch: i32,
     pub(crate) next_seq: i64,
     /// The trace it belongs to.
@@ -46,6 +49,7 @@ impl Claimed {
             event_id: self.event,
             attempt: self.attempt,
             mode: self.mode.parse().unwrap_or(RunMode::Dry),
+            evaluation_id: self.evaluation,
         }
     }
 }

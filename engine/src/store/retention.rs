@@ -49,10 +49,10 @@ pub(crate) async fn forget_conversations(
 /// again for `days`. Says how many.
 pub(crate) async fn forget_memory(
     tx: &mut SystemTx,
-    days: i32,
+    days: Option<i32>,
     limit: i64,
 ) -> Result<u64, sqlx::Error> {
-    sqlx::query_file_scalar!("src/store/forget_memory.sql", days, limit)
+    sqlx::query_file_scalar!("src/store/forget_memory.sql", days as Option<i32>, limit)
         .fetch_one(&mut **tx)
         .await
         .map(i64::cast_unsigned)

@@ -115,6 +115,7 @@ impl Row {
             event_id: self.event_id,
             attempt: self.attempt,
             mode: self.mode(),
+            evaluation_id: self.evaluation_id,
         }
     }
 

@@ -139,6 +139,7 @@ async fn begin(
         end_user: above.end_user,
         place: None,
         variables: above.variables.map(|variables| variables.0).unwrap_or_default(),
+        evaluation: above.evaluation,
     };
     let parent = Parent {
         root: above.root,

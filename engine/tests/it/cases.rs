@@ -73,6 +73,11 @@ async fn what_cannot_be_a_case_is_refused_with_its_place() {
             json!({ "name": "n", "input": "x", "expectations": [{ "kind": "output_matches", "pattern": "(" }] }),
             "/expectations/0/pattern",
         ),
+        (
+            json!({ "name": "n", "input": "x",
+                "expectations": vec![json!({ "kind": "judged", "model": "sim:script", "rubric": "r" }); 9] }),
+            "/expectations",
+        ),
         (json!({ "name": "n", "input": "x".repeat(1024 * 1024) }), ""),
     ];
     for (body, pointer) in table {

@@ -9,14 +9,14 @@ use crate::harness::TestApp;
 use crate::probes::steady;
 use crate::scene;
 
-async fn evaluate(api: &Api, agent: &str, body: &Value) -> String {
+pub(crate) async fn evaluate(api: &Api, agent: &str, body: &Value) -> String {
     let made = api.post(&format!("/v1/agents/{agent}/evaluate"), body).await.expect(201);
     assert_eq!(made["status"], "running");
     made["evaluation_id"].as_str().unwrap().to_owned()
 }
 
 /// The report, once the evaluation has ended.
-async fn report(api: &Api, id: &str) -> Value {
+pub(crate) async fn report(api: &Api, id: &str) -> Value {
     let limit = std::time::Duration::from_secs(60);
     eventually_within(limit, "the evaluation to end", async || {
         let report = api.get(&format!("/v1/evaluations/{id}")).await.expect(200);
@@ -25,7 +25,7 @@ async fn report(api: &Api, id: &str) -> Value {
     .await
 }
 
-async fn tried(api: &Api, agent: &str, body: &Value) -> Value {
+pub(crate) async fn tried(api: &Api, agent: &str, body: &Value) -> Value {
     let id = evaluate(api, agent, body).await;
     report(api, &id).await
 }
@@ -46,7 +46,7 @@ async fn edit(api: &Api, agent: &str, turns: &Value) {
     api.patch(&format!("/v1/agents/{agent}"), &patch).await.expect(200);
 }
 
-fn states(report: &Value) -> Vec<&str> {
+pub(crate) fn states(report: &Value) -> Vec<&str> {
     let results = report["results"].as_array().unwrap();
     results.iter().map(|result| result["state"].as_str().unwrap()).collect()
 }
@@ -64,6 +64,9 @@ async fn a_kept_run_is_tried_again_without_its_tools_being_called() {
 
     let report = tried(&api, &agent, &json!({})).await;
 
+    let id = report["evaluation_id"].as_str().unwrap();
+    let late = api.post(&format!("/v1/evaluations/{id}/cancel"), &json!({})).await;
+    assert_eq!(late.refusal(), (409, "evaluation_ended"));
     let counts = json!({ "total": 1, "open": 0, "passed": 1, "failed": 0, "error": 0 });
     assert_eq!((&report["status"], &report["counts"]), (&json!("finished"), &counts), "{report:#}");
     assert_eq!(server.requests().len(), 1, "the run that was kept");
@@ -71,7 +74,6 @@ async fn a_kept_run_is_tried_again_without_its_tools_being_called() {
     assert_eq!((&result["case_id"], &result["run_status"]), (&json!(case), &json!("succeeded")));
     let run = scene::get(&api, result["run_id"].as_str().unwrap()).await;
     assert_eq!(run["evaluation_id"], report["evaluation_id"]);
-    let id = report["evaluation_id"].as_str().unwrap();
     let runs = api.get(&format!("/v1/runs?evaluation_id={id}")).await.expect(200);
     assert_eq!(runs["items"].as_array().unwrap().len(), 1);
     let listed = api.get(&format!("/v1/agents/{agent}/evaluations")).await.expect(200);
@@ -211,6 +213,9 @@ async fn a_judge_that_gives_no_verdict_or_is_no_model_leaves_the_case_untried_no
     assert!(error(0).contains("the judge has not judged"), "{}", error(0));
     assert!(error(1).contains("`nobody:knows` cannot be asked"), "{}", error(1));
     assert_eq!(report["results"][1]["expectations"][1]["passed"], Value::Null);
+    let id = report["evaluation_id"].as_str().unwrap();
+    let runs = api.get(&format!("/v1/runs?evaluation_id={id}")).await.expect(200);
+    assert_eq!(runs["items"].as_array().unwrap().len(), 3, "none is asked if not all can be");
 }
 
 #[tokio::test]
@@ -323,8 +328,8 @@ async fn a_cancelled_evaluation_begins_nothing_more_and_stops_what_is_under_way(
         (&json!("cancelled"), &json!(2))
     );
     scene::until(&api, &run, "cancelled").await;
-    let again = api.post(&format!("{path}/cancel"), &json!({})).await;
-    assert_eq!(again.refusal(), (409, "evaluation_ended"));
+    let again = api.post(&format!("{path}/cancel"), &json!({})).await.expect(200);
+    assert_eq!(again["status"], "cancelled", "what a cancel has left undone can be done again");
     let report = api.get(&path).await.expect(200);
     assert_eq!(report["results"][1]["run_id"], Value::Null);
 }

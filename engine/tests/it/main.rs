@@ -30,6 +30,7 @@ mod deadlines;
 mod diffs;
 mod doubt;
 mod egress;
+mod evaluation_limits;
 mod evaluations;
 mod events;
 mod firings;

@@ -172,7 +172,7 @@ async fn memory_usage_deliveries_conversations_and_evaluations_have_terms_of_the
 
     // The rows of each, in days: what stays by the tenant's term, what goes by it but not by the platform's, what goes.
     let table = [
-        ("agent_memory", DATED, [9, 11, 731], (1, 2)),
+        ("agent_memory", DATED, [9, 11, 731], (1, 3)),
         ("usage", USED, [69, 71, 1101], (1, 2)),
         ("webhook_delivery", TOLD, [4, 6, 31], (1, 2)),
         // One was there before.
@@ -233,7 +233,7 @@ async fn an_administrator_says_how_long_and_everybody_sees_it_and_each_change_is
     let (api, member) =
         (app.person(&owner), app.person(&owner.colleague(shared_models::Role::Member)));
     let before = member.get(PATH).await.expect(200);
-    let usual = json!({ "content_days": 30, "run_days": 400, "conversation_days": 180, "memory_days": 730,
+    let usual = json!({ "content_days": 30, "run_days": 400, "conversation_days": 180, "memory_days": null,
         "usage_days": 1100, "webhook_days": 30 });
     assert_eq!((&before["in_force"], &before["version"]), (&usual, &json!(0)));
 

@@ -182,6 +182,7 @@ async fn one_consumer_hears_every_type_of_event_its_filter_covers() {
         event_id: None,
         attempt: 0,
         mode: RunMode::Live,
+        evaluation_id: None,
     };
 
     let mut tx = world.sender.begin(tenant).await.unwrap();

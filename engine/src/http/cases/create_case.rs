@@ -39,7 +39,7 @@ pub(crate) async fn create_case(
         return Ok(stored);
     }
     visible(&mut tx, &caller, agent_id).await?;
-    make_room(&mut tx, agent_id).await?;
+    make_room(&mut tx, agent_id, &fields).await?;
     let case = case::insert(&mut tx, agent_id, by, &fields, None).await?.shown(caller.payloads);
     once.remember(&mut tx, StatusCode::CREATED, &case).await?;
     tx.commit().await?;

@@ -69,7 +69,7 @@ pub(crate) async fn keep_run(
     visible(&mut tx, &caller, row.agent_id).await?;
     let fields = fields(&mut tx, &row, keep).await?;
     check(&fields)?;
-    make_room(&mut tx, row.agent_id).await?;
+    make_room(&mut tx, row.agent_id, &fields).await?;
     let case = case::insert(&mut tx, row.agent_id, by, &fields, Some(run_id)).await?;
     let case = case.shown(caller.payloads);
     once.remember(&mut tx, StatusCode::CREATED, &case).await?;

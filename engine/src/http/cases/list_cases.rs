@@ -8,21 +8,20 @@ use shared_models::{AgentId, ProblemBody};
 use super::visible;
 use crate::app::App;
 use crate::error::Error;
-use crate::store::case::{self, Case};
+use crate::store::case::{self, CaseSummary};
 
-/// The agent's test cases, newest first.
+/// The agent's test cases, newest first. What is in a case is to be read at `GET /v1/agents/{agent_id}/cases/{case_id}`.
 #[utoipa::path(get, path = "/v1/agents/{agent_id}/cases", tag = "evaluations",
     params(("agent_id" = AgentId, Path), PageQuery),
     security(("token" = ["agents:read"])),
-    responses((status = 200, body = Page<Case>), (status = "default", body = ProblemBody)))]
+    responses((status = 200, body = Page<CaseSummary>), (status = "default", body = ProblemBody)))]
 pub(crate) async fn list_cases(
     State(app): State<App>,
     caller: Caller<AgentsRead>,
     Path(agent_id): Path<AgentId>,
     Params(page): Params<PageQuery>,
-) -> Result<Json<Page<Case>>, Error> {
+) -> Result<Json<Page<CaseSummary>>, Error> {
     let mut tx = app.db.begin(caller.tenant).await?;
     visible(&mut tx, &caller, agent_id).await?;
-    let cases = case::list_page(&mut tx, agent_id, &page).await?;
-    Ok(Json(cases.map(|case| case.shown(caller.payloads))))
+    Ok(Json(case::list_page(&mut tx, agent_id, &page).await?))
 }

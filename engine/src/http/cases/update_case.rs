@@ -5,10 +5,11 @@ use serde_json::Value;
 use servicekit::{Body, Caller, IfMatch, Path, Tagged, merge_patch, scope::AgentsWrite};
 use shared_models::{AgentId, CaseId, ProblemBody};
 
-use super::{check, visible};
+use super::{check, keep_room, visible};
 use crate::app::App;
 use crate::cases::CaseFields;
 use crate::error::Error;
+use crate::store::agent;
 use crate::store::case::{self, Case};
 
 /// Change a test case.
@@ -31,6 +32,7 @@ pub(crate) async fn update_case(
     caller.person()?;
     let mut tx = app.db.begin(caller.tenant).await?;
     visible(&mut tx, &caller, agent_id).await?;
+    agent::hold(&mut tx, agent_id).await?;
     let case = case::find_for_update(&mut tx, agent_id, case_id).await?;
     if_match.check(case.version)?;
     let fields: CaseFields = merge_patch(&case.fields, &patch)?;
@@ -38,6 +40,7 @@ pub(crate) async fn update_case(
         return Ok(Tagged(case.version, case.shown(caller.payloads)));
     }
     check(&fields)?;
+    keep_room(&mut tx, (agent_id, case_id), &fields).await?;
     let case = case::update(&mut tx, agent_id, case_id, &fields).await?;
     tx.commit().await?;
     Ok(Tagged(case.version, case.shown(caller.payloads)))

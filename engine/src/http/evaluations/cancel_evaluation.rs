@@ -13,6 +13,8 @@ use crate::store::signal::{self, Signal};
 use crate::store::{evaluation_result, queue, run};
 
 /// Stop an evaluation: no more cases are begun, and runs that are under way for it are cancelled.
+///
+/// Asked again of one that was cancelled, it cancels what is still under way.
 #[utoipa::path(post, path = "/v1/evaluations/{evaluation_id}/cancel", tag = "evaluations",
     params(("evaluation_id" = EvaluationId, Path)),
     security(("token" = ["runs:write"])),
@@ -28,7 +30,7 @@ pub(crate) async fn cancel_evaluation(
     // Whoever moves it on has finished when this is ours: what they began is seen below.
     evaluation::hold(&mut tx, evaluation_id).await?;
     let found = visible(&mut tx, &caller, evaluation_id).await?;
-    if found.status != EvaluationStatus::Running {
+    if found.status == EvaluationStatus::Finished {
         return Err(Error::EvaluationEnded);
     }
     evaluation::end(&mut tx, evaluation_id, EvaluationStatus::Cancelled).await?;

@@ -1,7 +1,5 @@
 //! `POST /v1/agents/{agent_id}/evaluate`
 
-use std::collections::HashSet;
-
 use anyhow::Context as _;
 use axum::{
     extract::State,
@@ -10,14 +8,14 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use servicekit::{Body, Caller, Created, FieldError, Once, Path, scope::RunsWrite};
-use shared_models::{AgentId, AgentStatus, CaseId, EvaluationMode, ProblemBody};
+use shared_models::{AgentId, AgentStatus, CaseId, EvaluationId, EvaluationMode, ProblemBody};
 use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::error::Error;
 use crate::http::cases;
 use crate::store::evaluation::{self, Evaluation, New};
-use crate::store::{agent_version, case, evaluation_result};
+use crate::store::{agent_version, evaluation_result};
 
 /// How an agent is tried.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -33,11 +31,12 @@ pub(crate) struct Evaluate {
     /// Where tools have their answers from.
     #[serde(default = "as_saved")]
     mode: EvaluationMode,
-    /// How many cases are run at once.
+    /// How many cases are run at once. The models that judge one of them, 8 at most, are asked at the same time.
     #[serde(default = "four")]
     #[schema(minimum = 1, maximum = 16)]
     concurrency: i32,
-    /// How long each case, and each judge, may take: ten minutes unless said.
+    /// How long each case, and each judge, may take, and how long a case is tried again that cannot be begun or judged: ten
+    /// minutes unless said.
     #[serde(default = "ten_minutes")]
     #[schema(minimum = 1, maximum = 86_400)]
     deadline_seconds: i32,
@@ -103,7 +102,7 @@ pub(crate) async fn evaluate_agent(
         let found = agent_version::find(&mut tx, agent_id, agent_version).await?;
         found.ok_or(Error::VersionNotFound(agent_version))?;
     }
-    let cases = chosen(&mut tx, agent_id, asked.cases.as_deref()).await?;
+    evaluation::make_room(&mut tx).await?;
     let new = New {
         agent: agent_id,
         agent_name: &agent.fields.name,
@@ -114,20 +113,20 @@ pub(crate) async fn evaluate_agent(
         initiator,
     };
     let id = evaluation::insert(&mut tx, &new).await?;
-    evaluation_result::insert(&mut tx, id, &cases).await?;
+    choose(&mut tx, (id, agent_id), asked.cases.as_deref()).await?;
     let made = evaluation::find(&mut tx, id).await?.context("an evaluation that was just made")?;
     once.remember(&mut tx, StatusCode::CREATED, &made).await?;
     tx.commit().await?;
     Ok(Created(made).into_response())
 }
 
-async fn chosen(
+/// Copies the cases into the evaluation.
+async fn choose(
     tx: &mut dbutil::TenantTx,
-    agent: AgentId,
+    (id, agent): (EvaluationId, AgentId),
     only: Option<&[CaseId]>,
-) -> Result<Vec<case::Case>, Error> {
-    let found = case::chosen(tx, agent, only).await?;
-    let known: HashSet<CaseId> = found.iter().map(|case| case.case_id).collect();
+) -> Result<(), Error> {
+    let known = evaluation_result::insert(tx, id, agent, only).await?;
     let missing = only.unwrap_or_default().iter().enumerate();
     let errors: Vec<FieldError> = missing
         .filter(|(_, id)| !known.contains(id))
@@ -136,8 +135,8 @@ async fn chosen(
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
-    if found.is_empty() {
+    if known.is_empty() {
         return Err(Error::Invalid(vec![FieldError::new("/cases", "the agent has no cases")]));
     }
-    Ok(found)
+    Ok(())
 }

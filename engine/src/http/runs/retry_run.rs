@@ -82,6 +82,9 @@ pub(crate) async fn retry_run(
     if !row.mode().is_live() {
         return Err(Error::RunNotRetryable("a dry one").into());
     }
+    if row.evaluation_id.is_some() {
+        return Err(Error::RunNotRetryable("an evaluation's: its case can be tried again").into());
+    }
     let (before, input) = begun_with(&mut tx, &row).await?;
     let mut snapshot =
         agent(&app, &mut tx, &Viewer::of(&caller), &row, retry.agent_version).await?;
@@ -97,6 +100,7 @@ pub(crate) async fn retry_run(
         end_user: row.end_user_id,
         place: None,
         variables: before.variables,
+        evaluation: None,
     };
     create::create(&mut tx, &app.runs, &new, &snapshot).await?;
     run_link::insert(&mut tx, new.run, of, Link::Retry).await?;

@@ -165,6 +165,7 @@ impl StartRun {
             end_user: self.end_user_id.clone(),
             place: None,
             variables: self.variables.clone(),
+            evaluation: None,
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Retention {
     /// What the tenant has said.
     #[serde(flatten)]
     days: Days,
-    /// What is done: as the tenant has said, or as the platform does.
+    /// What is done: as the tenant has said, or as the platform does. What is null is kept for good.
     in_force: Days,
     /// Rises with each change; the `ETag`. 0 as long as nobody has said anything.
     version: i32,
@@ -42,7 +42,7 @@ fn in_force(app: &App, days: &Days) -> Days {
         content_days: Some(days.content_days.unwrap_or(app.runs.content_days).min(runs)),
         run_days: Some(runs),
         conversation_days: Some(days.conversation_days.unwrap_or(app.runs.conversation_days)),
-        memory_days: Some(days.memory_days.unwrap_or(app.runs.memory_days)),
+        memory_days: days.memory_days.or(app.runs.memory_days),
         usage_days: Some(days.usage_days.unwrap_or(app.runs.usage_days)),
         webhook_days: Some(days.webhook_days.unwrap_or(app.webhooks.config.days)),
     }

@@ -109,7 +109,7 @@ struct Run {
     probing: BTreeMap<String, u32>,
     /// Calls that may still be under way with an owner before us, and until when.
     lingering: BTreeMap<String, Instant>,
-    /// Calls that wait for a moment, and for which.
+    /// Calls that wait for a moment, or in doubt whose probe is asked again then, and for which.
     naps: BTreeMap<String, Instant>,
     /// Calls whose answer comes as a signal, or with time.
     waiting: BTreeMap<String, Waited>,

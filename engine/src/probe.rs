@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use serde_json_path::JsonPath;
@@ -44,7 +45,14 @@ pub(crate) struct Probe {
     #[serde(default = "three")]
     #[schema(minimum = 1, maximum = 10)]
     pub(crate) attempts: u32,
+    /// For how long a call of which nobody knows may still take effect, counted from the doubt; the tool's own time limit
+    /// unless said. Before that only `happened` settles the doubt: what has not happened is looked at again then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 86_400)]
+    pub(crate) settle_seconds: Option<u32>,
 }
+
+const MOST_SETTLE_SECONDS: u32 = 86_400;
 
 fn three() -> u32 {
     3
@@ -66,6 +74,9 @@ impl Probe {
         if !(1..=10).contains(&self.attempts) {
             refuse("/attempts", "from 1 to 10".into());
         }
+        if self.settle_seconds.is_some_and(|seconds| seconds > MOST_SETTLE_SECONDS) {
+            refuse("/settle_seconds", "at most 86400, a day".into());
+        }
         if self.arguments.len() > MOST_ARGUMENTS {
             refuse("/arguments", "at most 64".into());
         }
@@ -76,6 +87,11 @@ impl Probe {
             }
         }
         errors
+    }
+
+    /// How long after the doubt a call that has not happened counts as one that will not, if the tool takes so long at most.
+    pub(crate) fn settles_after(&self, timeout: Duration) -> Duration {
+        self.settle_seconds.map_or(timeout, |seconds| Duration::from_secs(seconds.into()))
     }
 
     /// What the probe is asked about a call.
@@ -116,8 +132,25 @@ pub(crate) fn note(probing: &mut BTreeMap<String, u32>, record: &Record) {
         Record::ProbeAsked { call_id, attempt, .. } => {
             probing.insert(call_id.clone(), *attempt);
         }
-        Record::ProbeSilent { call_id, .. } | Record::ToolAnswered { call_id, .. } => {
+        Record::ProbeTooEarly { call_id, .. }
+        | Record::ProbeSilent { call_id, .. }
+        | Record::ToolAnswered { call_id, .. } => {
             probing.remove(call_id);
+        }
+        _ => {}
+    }
+}
+
+/// When probes are asked again that were asked too early.
+pub(crate) fn note_early(early: &mut BTreeMap<String, DateTime<Utc>>, record: &Record) {
+    match record {
+        Record::ProbeTooEarly { call_id, until } => {
+            early.insert(call_id.clone(), *until);
+        }
+        Record::ProbeWanted { call_id, .. }
+        | Record::ProbeAsked { call_id, .. }
+        | Record::ProbeSilent { call_id, .. } => {
+            early.remove(call_id);
         }
         _ => {}
     }
@@ -160,6 +193,15 @@ mod tests {
     }
 
     #[test]
+    fn a_call_has_the_tools_own_time_to_take_effect_unless_the_probe_says_otherwise() {
+        let timeout = Duration::from_millis(30_500);
+
+        assert_eq!(probe().settles_after(timeout), timeout);
+        let said = Probe { settle_seconds: Some(7), ..probe() };
+        assert_eq!(said.settles_after(timeout), Duration::from_secs(7));
+    }
+
+    #[test]
     fn the_probe_is_asked_with_what_its_paths_name() {
         let call = json!({ "args": { "order": 7 }, "idempotency_key": "k" });
         assert_eq!(probe().arguments(&call), json!({ "order": 7, "key": "k" }));
@@ -172,6 +214,7 @@ mod tests {
             happened: "outcome == 1".into(),
             did_not_happen: "(".into(),
             attempts: 11,
+            settle_seconds: Some(86_401),
             arguments: [("a/b".to_owned(), "order".to_owned())].into(),
             ..probe()
         };
@@ -181,6 +224,7 @@ mod tests {
             "/probe/happened",
             "/probe/did_not_happen",
             "/probe/attempts",
+            "/probe/settle_seconds",
             "/probe/arguments/a~1b",
         ];
         assert_eq!(pointers, expected);

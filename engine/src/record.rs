@@ -162,6 +162,9 @@ pub(crate) enum Record {
     },
     /// The probe of a tool is about to be asked about a call in doubt.
     ProbeAsked { call_id: String, tool_name: String, attempt: u32 },
+    /// It says that the call has not happened, which the call may still do: it is asked again at this moment, by the
+    /// database's clock.
+    ProbeTooEarly { call_id: String, until: DateTime<Utc> },
     /// It does not tell; people are asked.
     ProbeSilent { call_id: String, reason: String },
     /// Somebody wants the probe asked.
@@ -300,6 +303,7 @@ impl Record {
             | Self::ToolWaiting { .. }
             | Self::ToolInDoubt { .. }
             | Self::ProbeAsked { .. }
+            | Self::ProbeTooEarly { .. }
             | Self::ProbeSilent { .. }
             | Self::ProbeWanted { .. }
             | Self::DoubtAnswered { .. }
@@ -325,6 +329,7 @@ impl Record {
             | Self::ToolWaiting { call_id, .. }
             | Self::ToolInDoubt { call_id, .. }
             | Self::ProbeAsked { call_id, .. }
+            | Self::ProbeTooEarly { call_id, .. }
             | Self::ProbeSilent { call_id, .. }
             | Self::ProbeWanted { call_id, .. }
             | Self::ToolAnswered { call_id, .. }

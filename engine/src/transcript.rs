@@ -51,9 +51,11 @@ pub(crate) struct Told {
     pub(crate) doubts: BTreeMap<String, String>,
     /// Those of them that a probe is to be asked about, and how often it was.
     pub(crate) probing: BTreeMap<String, u32>,
+    /// Those of them whose probe is asked again, and when.
+    pub(crate) early: BTreeMap<String, DateTime<Utc>>,
     /// Calls whose answer comes as a signal, and what they wait for.
     pub(crate) waiting: BTreeMap<String, Waited>,
-    /// Of those, the ones that wait for a moment, and how that lies to the clock of whoever has read this.
+    /// Calls for which something happens at a moment, and how that lies to the clock of whoever has read this.
     pub(crate) naps: BTreeMap<String, Instant>,
     /// Calls that people have approved of.
     pub(crate) approved: BTreeMap<String, Approved>,
@@ -327,6 +329,7 @@ impl Told {
     fn answered(&mut self, call_id: &str) {
         self.doubts.remove(call_id);
         self.probing.remove(call_id);
+        self.early.remove(call_id);
         self.waiting.remove(call_id);
         self.unmatched.remove(call_id);
     }
@@ -334,6 +337,7 @@ impl Told {
     /// Takes in what does not change the conversation itself.
     fn note(&mut self, record: &Record) {
         probe::note(&mut self.probing, record);
+        probe::note_early(&mut self.early, record);
         match record {
             Record::ToolInDoubt { call_id, reason, .. } => {
                 self.doubts.insert(call_id.clone(), reason.clone());

@@ -51,6 +51,10 @@ pub(super) struct Grant {
     pub(super) clamped: bool,
     /// Since when time is counted, and until when there is some.
     time: Option<(Instant, Instant)>,
+    /// The tokens of the request, estimated.
+    input: i64,
+    /// What was asked for, for a reply that breaks off.
+    wants: Vec<Want>,
 }
 
 /// Why a call is not begun, or does not go on.
@@ -72,9 +76,11 @@ impl From<Error> for Refused {
 const SLICE: Duration = Duration::from_secs(30);
 /// Less time is of no use.
 const LEAST_TIME: Duration = Duration::from_secs(1);
+/// Bytes of output that are taken as a token when nobody says how many it was.
+const PER_TOKEN: usize = 3;
 /// Fewer tokens of output are of no use.
 const LEAST_OUTPUT: u32 = 16;
-/// What is set aside for a model of which nobody knows how much it writes.
+/// What is set aside at a time for a model that was not told how much to write. Who has more to say is asked to go on.
 const OUTPUT: u32 = 8192;
 
 /// Sets aside what a model may take, and has it say no more than that.
@@ -88,7 +94,9 @@ pub(super) async fn for_model(
         return Ok(Grant::default());
     }
     let limited = |quantity| lines.iter().any(|key| key.quantity == quantity);
-    let input = input_tokens(request);
+    let known = KnownModels::default().of(&bound.name);
+    let configured = bound.context_window.and_then(|window| u64::try_from(window).ok());
+    let input = input_tokens(request, configured.or(known.map(|known| known.window)));
     let mut wants = Vec::with_capacity(3);
     if limited(Quantity::Cost) {
         let rates = rates(cx, bound).await?;
@@ -102,13 +110,18 @@ pub(super) async fn for_model(
     if limited(Quantity::ActiveMs) {
         wants.push(slice());
     }
-    let known = || KnownModels::default().of(&bound.name).map(|known| known.most_output as u32);
-    let output = request.max_tokens.or_else(known).unwrap_or(OUTPUT);
+    let most = known.map(|known| u32::try_from(known.most_output).unwrap_or(u32::MAX));
+    // A form has to be filled in one go.
+    let part = most.filter(|most| request.output.is_some() || *most < OUTPUT).unwrap_or(OUTPUT);
+    let output = request.max_tokens.unwrap_or(part);
     let asked = Request { wants, output, least: output.min(LEAST_OUTPUT) };
     let (output, mut grant) = ask(cx, &lines, &asked).await?;
+    grant.input = input;
     if speaks {
+        let whole = request.max_tokens.or(most);
         request.max_tokens = Some(output);
-        grant.clamped = output < asked.output;
+        grant.clamped = whole.is_none_or(|whole| output < whole);
+        grant.wants = asked.wants;
     }
     Ok(grant)
 }
@@ -159,7 +172,11 @@ pub(super) async fn for_call(
 }
 
 /// Sets aside what a call of a tool may take. One that was begun before is not counted again.
-async fn for_tool(cx: &Cx<'_>, tool: &SnapshotTool, again: bool) -> Result<Grant, Refused> {
+pub(super) async fn for_tool(
+    cx: &Cx<'_>,
+    tool: &SnapshotTool,
+    again: bool,
+) -> Result<Grant, Refused> {
     let lines = lines(cx).await?;
     if lines.is_empty() {
         return Ok(Grant::default());
@@ -215,7 +232,7 @@ async fn try_ask(cx: &Cx<'_>, lines: &[Key], request: &Request) -> Result<Asked,
         let of_time = reserved.draws.iter().filter(|(key, _)| key.quantity == Quantity::ActiveMs);
         let least = of_time.map(|(_, draw)| draw.reserved()).min();
         let time = least.map(|millis| (now, now + Duration::from_millis(millis.max(0) as u64)));
-        (reserved.output, Grant { draws: reserved.draws, clamped: false, time })
+        (reserved.output, Grant { draws: reserved.draws, time, ..Grant::default() })
     }))
 }
 
@@ -232,6 +249,21 @@ impl Grant {
         self.charge(cx, Quantity::Cost, cost.map(|cost| cost.0));
         let tokens = i64::try_from(usage.total()).unwrap_or(i64::MAX);
         self.charge(cx, Quantity::Tokens, Some(tokens));
+    }
+
+    /// Charges what a reply may have taken that broke off after so many bytes, by estimate: nobody says what it took.
+    pub(super) fn charge_broken(&self, cx: &Cx<'_>, bytes: usize) {
+        let output = u32::try_from(bytes.div_ceil(PER_TOKEN)).unwrap_or(u32::MAX);
+        for want in self.wants.iter().filter(|want| want.quantity != Quantity::ActiveMs) {
+            self.charge(cx, want.quantity, Some(want.need(output)));
+        }
+    }
+
+    /// What a reply took that is ended after so many bytes, by estimate.
+    pub(super) fn usage(&self, bytes: usize) -> Usage {
+        let input_tokens = u64::try_from(self.input).unwrap_or_default();
+        let output_tokens = bytes.div_ceil(PER_TOKEN) as u64;
+        Usage { input_tokens, output_tokens, ..Usage::default() }
     }
 
     /// Charges the time since it was last charged.

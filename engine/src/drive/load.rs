@@ -42,8 +42,7 @@ pub(super) async fn load(app: &App, claimed: &Claimed) -> Result<Loaded, Error> 
     let mut tx = app.db.begin(claimed.tenant).await?;
     let (snapshot, mut told) = transcript::read(&mut tx, claimed.run, claimed.root).await?;
     let effects = effect::list(&mut tx, claimed.run).await?;
-    if told.members.values().any(|told| told.waiting.values().any(|waited| waited.until.is_some()))
-    {
+    if told.members.values().any(naps::any) {
         let now = clock::now(&mut tx).await?;
         told.members.values_mut().for_each(|told| told.naps = naps::of(told, now));
     }

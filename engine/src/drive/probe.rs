@@ -6,16 +6,20 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use agentcore::{Answer, ToolCall};
+use chrono::{DateTime, Utc};
 use futures::FutureExt as _;
 use serde_json::{Value, json};
 use shared_models::{Effect, EffectState, UserId};
+use tokio::time::Instant;
 
+use super::budget::{self, Grant, Refused};
 use super::{Cx, Run, tools};
 use crate::approvals::{self, Call};
 use crate::error::Error;
 use crate::probe::Probe;
 use crate::record::Record;
 use crate::snapshot::SnapshotTool;
+use crate::store::journal;
 use crate::toolbox::{self, CallCx, NotNow, Outcome};
 
 /// Between two times that a probe is asked.
@@ -69,13 +73,31 @@ async fn ask_about(
         silent("it was asked as often as it may be".into());
         return Ok(());
     }
+    run.naps.remove(&call_id);
+    let mut grant = match granted(cx, probe).await? {
+        Ok(grant) => grant,
+        Err(why) => {
+            silent(why);
+            return Ok(());
+        }
+    };
     let attempt = asked + 1;
     cx.journal.note(Record::ProbeAsked { call_id: call_id.clone(), tool_name, attempt });
     cx.journal.commit().await?;
+    let early = too_early(cx, call, probe).await?;
     let args = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!({}));
-    match made(cx, call, probe, &args).await {
+    let said = made(cx, call, probe, &args).await;
+    grant.charge_time(cx);
+    match said {
         Said::Happened(answer) => answered(cx, run, call, (true, &answer)),
-        Said::DidNot(answer) => answered(cx, run, call, (false, &answer)),
+        Said::DidNot(answer) => match early {
+            None => answered(cx, run, call, (false, &answer)),
+            Some((until, at)) => {
+                cx.journal.note(Record::ProbeTooEarly { call_id: call_id.clone(), until });
+                run.naps.insert(call_id, at);
+                Ok(())
+            }
+        },
         Said::Failed(_) if attempt < probe.attempts => {
             run.probing.insert(call_id, attempt);
             tokio::time::sleep(PAUSE).await;
@@ -86,6 +108,38 @@ async fn ask_about(
             Ok(())
         }
     }
+}
+
+/// What the probe may take; or why there is no room for it.
+async fn granted(cx: &Cx<'_>, probe: &Probe) -> Result<Result<Grant, String>, Error> {
+    let Some(tool) = cx.snapshot.tools.iter().find(|tool| tool.tool_id == probe.tool_id) else {
+        return Ok(Ok(Grant::default()));
+    };
+    match budget::for_tool(cx, tool, false).await {
+        Ok(grant) => Ok(Ok(grant)),
+        Err(Refused::Short(_)) => Ok(Err("a budget has no room for the probe".into())),
+        Err(Refused::Unpriced(why)) => Err(anyhow::anyhow!(why).into()),
+        Err(Refused::Failed(error)) => Err(error),
+    }
+}
+
+/// Until when the call may still take effect, by the database's clock and by ours; none when that is over. Asked before the
+/// probe is: what it sees is not newer.
+async fn too_early(
+    cx: &Cx<'_>,
+    call: &ToolCall,
+    probe: &Probe,
+) -> Result<Option<(DateTime<Utc>, Instant)>, Error> {
+    let millis = tools::effect(cx, call, EffectState::InDoubt).timeout_ms;
+    let settles = probe.settles_after(Duration::from_millis(millis.max(0).unsigned_abs()));
+    let mut tx = cx.app.db.begin(cx.claimed.tenant).await?;
+    let (run, path) = (cx.claimed.run, cx.journal.path());
+    let since = journal::in_doubt_since(&mut tx, run, path, &call.id).await?;
+    Ok(since.and_then(|(since, now)| {
+        let until = since + settles;
+        let left = (until - now).to_std().ok().filter(|left| !left.is_zero())?;
+        Some((until, Instant::now() + left))
+    }))
 }
 
 async fn made(cx: &Cx<'_>, call: &ToolCall, probe: &Probe, args: &Value) -> Said {

@@ -24,7 +24,10 @@ pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitRea
     if runs.clone().any(|run| !run.lingering.is_empty()) {
         return WaitReason::Timer;
     }
-    let doubts = runs.clone().any(|run| !run.doubts.is_empty());
+    // People are not asked about a call whose probe is asked again soon.
+    let mut doubted = runs.clone().flat_map(|run| run.doubts.keys().map(move |call| (run, call)));
+    let doubts = doubted.any(|(run, call)| !run.naps.contains_key(call));
+    let early = runs.clone().any(|run| run.doubts.keys().any(|call| run.naps.contains_key(call)));
     let needs = runs.clone().any(|run| !run.needs.is_empty());
     let short = runs.clone().any(|run| !run.short.is_empty());
     let waiting = runs.flat_map(|run| run.waiting.values());
@@ -36,7 +39,7 @@ pub(super) fn reason<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> WaitRea
         _ if waits(WaitReason::Input) => WaitReason::Input,
         _ if waits(WaitReason::Callback) => WaitReason::Callback,
         _ if short => WaitReason::Budget,
-        _ if waits(WaitReason::Timer) && !waits(WaitReason::Child) => WaitReason::Timer,
+        _ if (early || waits(WaitReason::Timer)) && !waits(WaitReason::Child) => WaitReason::Timer,
         _ => WaitReason::Child,
     }
 }

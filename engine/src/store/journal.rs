@@ -52,6 +52,29 @@ pub(crate) async fn hooks_passed(
     .await
 }
 
+/// Since when a call is in doubt, and what time it is.
+pub(crate) async fn in_doubt_since(
+    tx: &mut TenantTx,
+    run: RunId,
+    path: &str,
+    call_id: &str,
+) -> Result<Option<(DateTime<Utc>, DateTime<Utc>)>, sqlx::Error> {
+    let tenant = tx.tenant();
+    let row = sqlx::query!(
+        r#"select at, now() as "now!" from engine.journal
+           where tenant_id = $1 and run_id = $2 and kind = 'tool_in_doubt' and path = $3
+             and data ->> 'call_id' = $4
+           order by seq desc limit 1"#,
+        tenant as _,
+        run as _,
+        path,
+        call_id,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map(|row| (row.at, row.now)))
+}
+
 /// The newest record; 0 when there is none.
 pub(crate) async fn last_seq(tx: &mut TenantTx, run: RunId) -> Result<i64, sqlx::Error> {
     let tenant = tx.tenant();

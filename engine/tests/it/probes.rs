@@ -18,7 +18,8 @@ async fn scene(api: &Api, pay: &str, url: &str, more: &Value) -> String {
         "parameters": { "type": "object", "properties": { "order": { "type": "integer" }, "key": {} }, "required": ["order"] },
         "config": { "method": "POST", "url": url } });
     let look = api.post("/v1/tools", &look).await.expect(201)["tool_id"].clone();
-    let mut probe = json!({ "tool_id": look, "arguments": { "order": "$.args.n", "key": "$.idempotency_key" },
+    // Most of these payments are over when they break off.
+    let mut probe = json!({ "tool_id": look, "settle_seconds": 0, "arguments": { "order": "$.args.n", "key": "$.idempotency_key" },
         "happened": "output.status == 'paid'", "did_not_happen": "output.status == 'open'" });
     for (name, value) in more.as_object().unwrap() {
         probe[name] = value.clone();
@@ -77,13 +78,7 @@ async fn a_probe_that_knows_answers_a_doubt_and_nobody_is_asked() {
         let effect = &effects["items"][0];
         assert_eq!((&effect["state"], &effect["answered_by"]), (&json!("answered"), &Value::Null));
         assert_eq!(asked["key"], effect["idempotency_key"]);
-        let kinds = scene::kinds(&app.db, &run).await;
-        let of_doubt: Vec<&str> = kinds
-            .iter()
-            .map(String::as_str)
-            .filter(|kind| kind.contains("doubt") || kind.contains("probe") || *kind == "waiting")
-            .collect();
-        assert_eq!(of_doubt, ["tool_in_doubt", "probe_asked", "doubt_answered"]);
+        assert_eq!(of_doubt(&app, &run).await, ["tool_in_doubt", "probe_asked", "doubt_answered"]);
     }
 }
 
@@ -167,6 +162,86 @@ async fn a_person_who_is_asked_may_have_the_probe_look_again() {
     assert!(ended["output"].as_str().unwrap().contains("It happened."), "{ended}");
     assert_eq!((pay.requests().len(), look.requests().len()), (1, 2));
     assert_eq!(count(&app, &run, "probe_wanted").await, 1);
+}
+
+/// The records of a run about its call in doubt.
+async fn of_doubt(app: &TestApp, run: &str) -> Vec<String> {
+    let mut kinds = scene::kinds(&app.db, run).await;
+    kinds.retain(|kind| kind.contains("doubt") || kind.contains("probe") || kind == "waiting");
+    kinds
+}
+
+#[tokio::test]
+async fn a_call_that_has_not_happened_yet_is_looked_at_again_before_it_counts_as_one_that_will_not()
+{
+    let case = async |then: &'static str, said: &str| {
+        let app = steady().await;
+        let api = app.person(&app.trust.owner());
+        let seen = AtomicUsize::new(0);
+        let look = Stub::start(move |_| {
+            let status = if seen.fetch_add(1, Ordering::SeqCst) == 0 { "open" } else { then };
+            Answer::Json(200, json!({ "status": status }))
+        })
+        .await;
+        let pay = broken().await;
+        let agent = scene(&api, &pay.url(), &look.url(), &json!({ "settle_seconds": 6 })).await;
+
+        let run = scene::start(&api, &agent).await;
+        let limit = Duration::from_secs(60);
+        let ended = eventually_within(limit, "the run to end", async || {
+            let run = scene::get(&api, &run).await;
+            (run["status"] == "succeeded").then_some(run)
+        })
+        .await;
+
+        assert!(ended["output"].as_str().unwrap().contains(said), "{ended}");
+        assert_eq!((pay.requests().len(), look.requests().len()), (1, 2));
+        let first = ["tool_in_doubt", "probe_asked", "probe_too_early", "waiting"];
+        assert_eq!(of_doubt(&app, &run).await[..4], first);
+        assert_eq!(of_doubt(&app, &run).await[4..], ["probe_asked", "doubt_answered"]);
+    };
+
+    tokio::join!(case("paid", "It happened."), case("open", "The call did not happen."));
+}
+
+#[tokio::test]
+async fn somebody_who_knows_need_not_wait_for_a_probe_that_was_asked_too_early() {
+    let app = steady().await;
+    let api = app.person(&app.trust.owner());
+    let (pay, look) = (broken().await, after(0, json!({ "status": "open" })).await);
+    let agent = scene(&api, &pay.url(), &look.url(), &json!({ "settle_seconds": 86_400 })).await;
+    let run = scene::start(&api, &agent).await;
+    let waiting = scene::until(&api, &run, "waiting").await;
+    assert_eq!(waiting["wait_reason"], "timer");
+
+    answer(&api, &waiting, "check_for_me").await;
+    eventually("the probe to be asked too early again", async || {
+        (count(&app, &run, "probe_too_early").await == 2).then_some(())
+    })
+    .await;
+    answer(&api, &waiting, "happened").await;
+
+    scene::until(&api, &run, "succeeded").await;
+    assert_eq!((pay.requests().len(), look.requests().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_probe_for_which_there_is_no_room_in_a_budget_is_not_asked() {
+    let app = steady().await;
+    let api = app.person(&app.trust.owner());
+    let (pay, look) = (broken().await, after(0, json!({ "status": "paid" })).await);
+    let agent = scene(&api, &pay.url(), &look.url(), &json!({})).await;
+    let body = json!({ "agent_id": agent, "input": "go", "budget": { "max_tool_calls": 1 } });
+    let run = api.post("/v1/runs", &body).await.expect(201)["run_id"].clone();
+    let run = run.as_str().unwrap();
+
+    let waiting = scene::until(&api, run, "waiting").await;
+
+    assert_eq!((&waiting["wait_reason"], look.requests().len()), (&json!("doubt"), 0));
+    assert_eq!(count(&app, run, "probe_silent").await, 1);
+    answer(&api, &waiting, "happened").await;
+    scene::until(&api, run, "succeeded").await;
+    assert_eq!(pay.requests().len(), 1);
 }
 
 #[tokio::test]

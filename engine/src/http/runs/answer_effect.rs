@@ -104,13 +104,19 @@ pub(crate) async fn answer_effect(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Whether the tool of the call declares a probe, for whoever in the run has the tool.
+/// Whether the tool of the call declares a probe, as the member has the tool who has made the call.
 async fn has_probe(tx: &mut TenantTx, run: RunId, key: &str) -> Result<bool, Error> {
     let calls = effect::list(tx, run).await?;
     let Some(call) = calls.into_iter().find(|call| call.call_id == key) else { return Ok(false) };
     let snapshot = run::snapshot(tx, run).await?.ok_or(Error::RunPruned(run))?;
     let snapshot: RunSnapshot = serde_json::from_value(snapshot).context("the run's snapshot")?;
-    let members = snapshot.swarm.iter().flat_map(|swarm| &swarm.members);
-    let mut tools = snapshot.tools.iter().chain(members.flat_map(|member| &member.tools));
+    let agent = match &snapshot.swarm {
+        None => Some(&snapshot),
+        Some(swarm) => {
+            let path = call_key::split(key).0.parse().context("the path of a call")?;
+            swarm.agent_at(&swarm.plan, &path)
+        }
+    };
+    let mut tools = agent.into_iter().flat_map(|agent| &agent.tools);
     Ok(tools.any(|tool| tool.name == call.tool_name && tool.probe.is_some()))
 }

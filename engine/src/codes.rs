@@ -54,6 +54,7 @@ codes! {
     RUN_NOT_ENDED = "run_not_ended", 409, "The run is under way; only one that has ended is done over.";
     RUN_NOT_RETRYABLE = "run_not_retryable", 409, "A swarm's run is started anew, and a dry run forked again; neither is done over.";
     RUN_NOT_FORKABLE = "run_not_forkable", 409, "The run cannot be forked: it is a swarm's, or has not heard its conversation yet.";
+    RUN_TOO_LONG = "run_too_long", 422, "The run's journal has more than 20000 records: it is neither forked nor compared.";
     RUN_NOT_KEEPABLE = "run_not_keepable", 409, "A swarm's run is no test case of an agent.";
     CASE_NOT_FOUND = "case_not_found", 404, "The agent has no such test case, or it is not yours to see.";
     CASE_NAME_TAKEN = "case_name_taken", 409, "Another test case of the agent has this name.";

@@ -100,6 +100,8 @@ pub(crate) enum Error {
     RunNotRetryable(&'static str),
     #[error("the run cannot be forked: {0}")]
     RunNotForkable(&'static str),
+    #[error("the journal of run {0} has more records than are read for this")]
+    RunTooLong(RunId),
     #[error("the run is a swarm's")]
     RunNotKeepable,
     #[error("the agent has no case {0}")]
@@ -232,6 +234,7 @@ impl From<Error> for Problem {
             Error::RunNotEnded => &codes::RUN_NOT_ENDED,
             Error::RunNotRetryable(_) => &codes::RUN_NOT_RETRYABLE,
             Error::RunNotForkable(_) => &codes::RUN_NOT_FORKABLE,
+            Error::RunTooLong(_) => &codes::RUN_TOO_LONG,
             Error::RunNotKeepable => &codes::RUN_NOT_KEEPABLE,
             Error::CaseNotFound(_) => &codes::CASE_NOT_FOUND,
             Error::CaseNameTaken(_) => &codes::CASE_NAME_TAKEN,

@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 
 pub(crate) use edits::{Edits, Point};
 pub(crate) use make::{Asked, make};
+pub(crate) use source::MOST_RECORDS;
 
 use crate::record::ContentRef;
 use crate::replay;

@@ -11,7 +11,6 @@ use shared_models::RunMode;
 use utoipa::ToSchema;
 
 use super::source::{Source, Wanted};
-use crate::call_key;
 use crate::definition::{AgentFields, unstorable};
 use crate::error::Error;
 use crate::record::ContentRef;
@@ -54,9 +53,6 @@ pub(crate) struct Edits {
 pub(crate) struct ToolResult {
     /// Which call, as the other run's journal has it.
     call_id: String,
-    /// Whose call, in a run of a swarm; not needed when only one of its members has made one with this id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    path: Option<Vec<String>>,
     /// At most 64 KiB.
     content: String,
     /// It failed, and the content says why.
@@ -161,17 +157,9 @@ impl Given {
                 let pointer = format!("/edits/tool_results/{place}/call_id");
                 errors.push(FieldError::new(pointer, why));
             };
-            let found: Vec<&Wanted<'_>> = calls.iter().filter(|call| result.is_of(call)).collect();
-            let call = match found.as_slice() {
-                [] => {
-                    refuse("the run has made no such call");
-                    continue;
-                }
-                [_, _, ..] => {
-                    refuse("several members have made a call with this id: say `path`");
-                    continue;
-                }
-                [call] => call,
+            let Some(call) = calls.iter().find(|call| call.call.id == result.call_id) else {
+                refuse("the run has made no such call");
+                continue;
             };
             let stands = call.answered.is_some_and(|(seq, _)| seq <= upto);
             if mode.is_live() && call.asked > upto {
@@ -189,11 +177,6 @@ impl Given {
 }
 
 impl ToolResult {
-    fn is_of(&self, call: &Wanted<'_>) -> bool {
-        let at = self.path.as_deref().map(call_key::path_of);
-        self.call_id == call.call.id && at.is_none_or(|path| path == call.path)
-    }
-
     fn resolved(&self, call: &Wanted<'_>, is_new: bool) -> std::result::Result<Result, Error> {
         let said = Message::Tool {
             tool_call_id: call.call.id.clone(),

@@ -14,6 +14,7 @@ use super::{Dry, Fork, Made, Unmatched, prefix};
 use crate::app::App;
 use crate::create::{self, NewRun, Opening};
 use crate::error::Error;
+use crate::hooks::Hook;
 use crate::record::{ContentRef, Record};
 use crate::replay;
 use crate::snapshot::{self, RunSnapshot};
@@ -44,9 +45,6 @@ pub(crate) async fn make(
         return Err(Error::RunNotForkable("it is an evaluation's, and is forked dry only"));
     }
     let source = Source::read(tx, row).await?;
-    if source.snapshot.swarm.is_some() {
-        return Err(Error::RunNotForkable("it is a swarm's"));
-    }
     let seq = source.cut(asked.from)?;
     let given = Given::resolve(&source, seq, asked.mode, &asked.edits.tool_results)?;
     let now = agent(tx, viewer, row, asked.edits.agent_version).await?;
@@ -72,7 +70,9 @@ pub(crate) async fn make(
         calls: calls(&source, &given),
     });
     snapshot.fork = Some(Box::new(Fork { summary: source.summary.clone(), dry }));
-    let records = records(row.run_id, seq, asked, prefix::copies(&source, seq, &given));
+    let same_hooks = asked.edits.agent_version.is_none() && snapshot.hooks == source.snapshot.hooks;
+    let copies = prefix::copies(&source, seq, &given, same_hooks);
+    let records = records(row.run_id, seq, asked, copies);
     let opening = Opening { input: reference, is_edited: asked.input.is_some(), mode: asked.mode };
     create::create_fork(tx, &app.runs, (&new, &snapshot), &opening, &records).await?;
     for (reference, body) in given.bodies() {
@@ -140,6 +140,10 @@ async fn changed(
     };
     if let Some(model) = &edits.model {
         agent.model.clone_from(model);
+    }
+    // A live run uses the credential that the agent has today, and a dry one asks its models, too.
+    if edits.model.is_some() || edits.agent_version.is_none() {
+        agent.model_credential = now.model_credential;
         let names = std::iter::once(&agent.model).chain(&agent.fallback_model);
         let bound = snapshot::bind(tx, names, agent.model_credential).await?;
         agent.models = bound.map_err(Error::ModelUnavailable)?;
@@ -159,6 +163,7 @@ fn as_it_was(source: &RunSnapshot, now: &RunSnapshot, mode: RunMode) -> RunSnaps
     let mut approvals = source.approvals.clone();
     approvals.extend(now.approvals.iter().filter(|rule| !source.approvals.contains(rule)).cloned());
     let tools = if mode.is_live() { &now.tools } else { &source.tools };
+    let hooks = if mode.is_live() { hooks(source, now) } else { source.hooks.clone() };
     RunSnapshot {
         owner: now.owner,
         scope: now.scope,
@@ -169,16 +174,24 @@ fn as_it_was(source: &RunSnapshot, now: &RunSnapshot, mode: RunMode) -> RunSnaps
         above: Vec::new(),
         approvals,
         tools: tools.clone(),
+        hooks,
         replay: None,
         fork: None,
         ..source.clone()
     }
 }
 
+/// Those of today, and the rules that the other run had besides.
+fn hooks(source: &RunSnapshot, now: &RunSnapshot) -> Vec<Hook> {
+    let rules = source.hooks.iter().filter(|hook| hook.rule.is_some());
+    now.hooks.iter().chain(rules.filter(|hook| !now.hooks.contains(hook))).cloned().collect()
+}
+
 /// The tools that a dry run may call when somebody says so. None when hooks would have to be told of it by HTTP: those of a
-/// dry run are not.
+/// dry run are not. None either when the agent has a hook today that the run does not have.
 fn callable(agent: &RunSnapshot, now: &RunSnapshot) -> BTreeSet<String> {
-    if agent.hooks.iter().any(|hook| hook.url.is_some()) {
+    let tells = agent.hooks.iter().any(|hook| hook.url.is_some());
+    if tells || now.hooks.iter().any(|hook| !agent.hooks.contains(hook)) {
         return BTreeSet::new();
     }
     let same = agent.tools.iter().filter(|tool| now.tools.contains(tool));

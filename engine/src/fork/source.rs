@@ -24,6 +24,9 @@ pub(super) struct Source {
     replies: HashMap<ContentRef, Message>,
 }
 
+/// A longer journal is not read into memory at once.
+pub(crate) const MOST_RECORDS: i64 = 20_000;
+
 /// A record of its journal.
 pub(super) struct Written {
     pub(super) seq: i64,
@@ -47,6 +50,9 @@ impl Source {
         let snapshot = run::snapshot(tx, row.run_id).await?.ok_or_else(pruned)?;
         let mut snapshot: RunSnapshot =
             serde_json::from_value(snapshot).context("the run's snapshot")?;
+        if snapshot.swarm.is_some() {
+            return Err(Error::RunNotForkable("it is a swarm's"));
+        }
         if snapshot.waits_for_its_turn() {
             return Err(Error::RunNotForkable("it has yet to be told of its conversation"));
         }
@@ -59,7 +65,10 @@ impl Source {
                 serde_json::from_value(printable_json(history)).context("what was said before")?;
             summary = recalled.summary;
         }
-        let rows = journal::after(tx, row.run_id, 0, i64::MAX).await?;
+        let rows = journal::after(tx, row.run_id, 0, MOST_RECORDS + 1).await?;
+        if rows.len() as i64 > MOST_RECORDS {
+            return Err(Error::RunTooLong(row.run_id));
+        }
         let records = rows.into_iter().map(Written::read).collect::<anyhow::Result<Vec<_>>>()?;
         let replies = replies(tx, row, &records).await?;
         if records.is_empty() {
@@ -80,9 +89,6 @@ impl Source {
                 format!("from 2, what was said to the run, to {last}, its last record"),
             ),
             Point::Seq(seq) => Ok(seq),
-            Point::Step(_) if self.snapshot.swarm.is_some() => {
-                refuse("step", "members of a swarm count their own steps: say `seq`".into())
-            }
             Point::Step(step) => {
                 let asks = |written: &&Written| matches!(written.record, Record::ModelCalled { step: n, .. } if n == step);
                 match self.records.iter().find(asks) {

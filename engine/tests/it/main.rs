@@ -36,6 +36,7 @@ mod events;
 mod firings;
 mod forks;
 mod forks_dry;
+mod forks_hooks;
 mod grants;
 mod harness;
 mod hooks;

@@ -10,9 +10,10 @@ use super::visible;
 use crate::app::App;
 use crate::call_key;
 use crate::error::Error;
+use crate::fork::MOST_RECORDS;
 use crate::run_diff::{self, CallChange, Called, Pair, Print};
 use crate::snapshot::RunSnapshot;
-use crate::store::run;
+use crate::store::{journal, run};
 use crate::transcript::{self, Transcript};
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -161,7 +162,10 @@ pub(crate) async fn diff_runs(
     let other = visible(&mut tx, &caller, with).await?;
     let (one, other) = (Side::read(&mut tx, row).await?, Side::read(&mut tx, other).await?);
     drop(tx);
-    Ok(Json(RunDiff::of(&one, &other, caller.payloads)))
+    let payloads = caller.payloads;
+    // Long runs take a while to align.
+    let diff = tokio::task::spawn_blocking(move || RunDiff::of(&one, &other, payloads)).await;
+    Ok(Json(diff.map_err(anyhow::Error::from).map_err(Error::from)?))
 }
 
 /// One of the two.
@@ -175,6 +179,9 @@ struct Side {
 
 impl Side {
     async fn read(tx: &mut TenantTx, row: run::Row) -> Result<Self, Error> {
+        if journal::last_seq(tx, row.run_id).await? > MOST_RECORDS {
+            return Err(Error::RunTooLong(row.run_id));
+        }
         let (snapshot, told) = transcript::read(tx, row.run_id, row.root_run_id).await?;
         // What was said before the run is not of the run.
         let before = snapshot.history.len();

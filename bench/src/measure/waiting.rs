@@ -93,6 +93,14 @@ async fn seed(admin: &mut PgConnection, run: RunId, many: i32) -> anyhow::Result
         .bind(many)
         .execute(&mut *admin)
         .await?;
+    // They asked so long ago that their deadlines would have passed, did the clock not stand still.
+    for shift in [
+        "update engine.run set deadline_at = deadline_at - interval '2 hours', held_at = held_at - interval '2 hours'
+         where run_id = $1",
+        "update engine.run_timer set due_at = due_at - interval '2 hours' where run_id = $1",
+    ] {
+        sqlx::query(shift).bind(run.uuid()).execute(&mut *admin).await?;
+    }
     for table in TABLES.iter().rev().copied().chain(["content"]) {
         let key = if table == "content" { "root_run_id" } else { "run_id" };
         let copy = format!(

@@ -36,7 +36,7 @@ with asked as (
     where r.run_id = any ($1::uuid[]) and r.run_id = a.run_id and r.tenant_id = a.tenant_id
       and r.epoch = a.epoch and r.next_seq = a.seq and r.worker_id is not null
     returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.finish_reason is not null as ended,
-              r.parent_run_id, r.parent_call_id
+              r.held_at is not null as held, r.parent_run_id, r.parent_call_id
 ), said as (
     insert into engine.content (root_run_id, hash, tenant_id, body)
     select m.root_run_id, c.hash, m.tenant_id, c.body
@@ -78,6 +78,12 @@ with asked as (
       and (m.ended or (t.due_at <= now() and t.name <> 'deadline'))
       and not exists (select from unnest($33::uuid[], $34::text[]) as anew (run_id, name)
                       where anew.run_id = t.run_id and anew.name = t.name)
+), stopped_clock as (
+    -- Sweeps read no deadline of a run that somebody holds up, however many there are; the next claim sets it anew.
+    update engine.run_timer t set due_at = 'infinity'
+    from moved m
+    where t.run_id = any (array(select o.run_id from moved o where o.held)) and t.run_id = m.run_id and t.tenant_id = m.tenant_id
+      and t.name = 'deadline'
 ), reported as (
     -- The end of a run that works for a call is that call's answer. A parent that has ended hears nothing any more.
     insert into engine.run_signal (run_id, tenant_id, signal)

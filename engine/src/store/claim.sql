@@ -75,23 +75,26 @@ with recursive tenants as (
     union all
     select e.run_id, 0, null::timestamptz from ending e
 ), locked as (
-    -- A deadline's clock stood still while the run waited for somebody, or only for runs below it that did: those began
-    -- with its deadline and have a later one by now.
+    -- A deadline's clock stood still while the run waited for somebody, or only for runs below it that did or still do:
+    -- those began with its deadline, and have a later one by now or will have it with their next claim.
     select r.run_id, greatest(
                r.deadline_at + coalesce(now() - r.held_at, interval '0'),
                (with recursive below as (
-                    select c.run_id, c.deadline_at from engine.run c where c.parent_run_id = r.run_id
+                    select c.run_id, c.deadline_at + coalesce(now() - c.held_at, interval '0') as deadline_at
+                    from engine.run c where c.parent_run_id = r.run_id
                     union all
-                    select c.run_id, c.deadline_at from engine.run c join below b on c.parent_run_id = b.run_id)
+                    select c.run_id, c.deadline_at + coalesce(now() - c.held_at, interval '0')
+                    from engine.run c join below b on c.parent_run_id = b.run_id)
                 select max(b.deadline_at) from below b)) as deadline_at
     from engine.run r
     where r.status = 'queued'
       and r.run_id = any (array(select p.run_id from picked p order by p.turn, p.queued_at limit $2::bigint))
     for update of r skip locked
 ), shifted as (
+    -- Also one that never came while the clock stood still.
     update engine.run_timer t set due_at = l.deadline_at
     from locked l
-    where t.run_id = l.run_id and t.name = 'deadline' and t.due_at < l.deadline_at
+    where t.run_id = l.run_id and t.name = 'deadline' and t.due_at <> l.deadline_at
 )
 update engine.run r
 set status = 'running', worker_id = $1, epoch = r.epoch + 1, claims = r.claims + 1,

@@ -70,20 +70,84 @@ async fn a_run_that_waits_for_the_far_end_may_wait_longer_than_its_deadline() {
     scene::until(&api, &run, "succeeded").await;
 }
 
+/// An agent that has another do its task, and says what it was told.
+async fn delegating(api: &Api, name: &str, below: &str) -> String {
+    let call = json!({ "tool_calls": [{ "name": "delegate", "arguments": { "task": "x" } }] });
+    let turns = json!([call, { "text": "told: {{last_tool_result}}" }]);
+    let above = scene::scripted(api, name, &turns).await;
+    let tool = json!({ "name": format!("{name}_delegates"), "kind": "agent", "config": { "agent_id": below } });
+    let made = api.post("/v1/tools", &tool).await.expect(201);
+    let path = format!("/v1/agents/{above}/tools/{}", made["tool_id"].as_str().unwrap());
+    api.put(&path, &json!({ "name": "delegate" })).await.expect(200);
+    above
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_while_the_one_below_it_still_waits_for_a_person_is_not_ended() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let below = asking(&api, "below").await;
+    let above = delegating(&api, "above", &below).await;
+    let run = scene::start(&api, &above).await;
+    let asker = testkit::eventually("the run below", async || {
+        let tree = api.get(&format!("/v1/runs/{run}/tree")).await.expect(200);
+        tree["children"][0]["run_id"].as_str().map(str::to_owned)
+    })
+    .await;
+    scene::until(&api, &asker, "waiting").await;
+    outlasts(&app, &api, &run, "child").await;
+
+    // What it hears makes a worker take it, long after its deadline; the one below has not moved on yet.
+    for (verb, status) in [("pause", "paused"), ("resume", "waiting")] {
+        api.post(&format!("/v1/runs/{run}/{verb}"), &json!({})).await.expect(202);
+        scene::until(&api, &run, status).await;
+        scene::until(&api, &asker, status).await;
+    }
+    api.post(&format!("/v1/runs/{asker}/input"), &json!({ "answer": "yes" })).await.expect(202);
+
+    assert_eq!(scene::until(&api, &run, "succeeded").await["output"], "told: told: yes");
+}
+
+#[tokio::test]
+async fn sweeps_read_no_deadline_of_a_run_that_waits_for_a_person_and_it_is_due_again_afterwards() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let turns = json!([
+        { "tool_calls": [{ "name": "ask", "arguments": { "question": "May I?" } }] },
+        { "text": "late", "delay_ms": 60_000 },
+    ]);
+    let agent = scene::scripted(&api, "a", &turns).await;
+    let tool = json!({ "name": "ask", "kind": "builtin", "config": { "builtin": "ask_human" } });
+    let made = api.post("/v1/tools", &tool).await.expect(201);
+    let path = format!("/v1/agents/{agent}/tools/{}", made["tool_id"].as_str().unwrap());
+    api.put(&path, &json!({})).await.expect(200);
+    let run = scene::start(&api, &agent).await;
+    let timer = async |question: &'static str| {
+        sqlx::query_scalar::<_, bool>(question)
+            .bind(scene::bare(&run))
+            .fetch_one(&mut app.db.admin().await)
+            .await
+            .unwrap()
+    };
+
+    outlasts(&app, &api, &run, "input").await;
+    let never = "select due_at = 'infinity' from engine.run_timer where run_id = $1::uuid and name = 'deadline'";
+    assert!(timer(never).await, "its deadline is due, and read in every sweep");
+
+    api.post(&format!("/v1/runs/{run}/input"), &json!({ "answer": "yes" })).await.expect(202);
+    scene::until(&api, &run, "running").await;
+    let again = "select t.due_at = r.deadline_at and r.deadline_at > now() from engine.run_timer t
+        join engine.run r using (run_id) where run_id = $1::uuid and t.name = 'deadline'";
+    assert!(timer(again).await, "its deadline never comes");
+}
+
 #[tokio::test]
 async fn a_run_whose_child_waits_for_a_person_waits_with_it_at_any_depth() {
     let app = TestApp::start().await;
     let api = app.person(&app.trust.owner());
     let mut agent = asking(&api, "bottom").await;
     for name in ["middle", "top"] {
-        let call = json!({ "tool_calls": [{ "name": "delegate", "arguments": { "task": "x" } }] });
-        let turns = json!([call, { "text": "told: {{last_tool_result}}" }]);
-        let above = scene::scripted(&api, name, &turns).await;
-        let tool = json!({ "name": format!("{name}_delegates"), "kind": "agent", "config": { "agent_id": agent } });
-        let made = api.post("/v1/tools", &tool).await.expect(201);
-        let path = format!("/v1/agents/{above}/tools/{}", made["tool_id"].as_str().unwrap());
-        api.put(&path, &json!({ "name": "delegate" })).await.expect(200);
-        agent = above;
+        agent = delegating(&api, name, &agent).await;
     }
     let run = scene::start(&api, &agent).await;
     let mut asker = run.clone();

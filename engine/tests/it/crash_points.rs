@@ -88,7 +88,7 @@ impl World {
         give(&api, &child, "fetch", fetch).await;
 
         let mut turns: Vec<Value> = TOOLS.iter().map(|(name, ..)| call(name, marked())).collect();
-        turns.push(call("nap", json!({ "seconds": 0.3 })));
+        turns.push(call("nap", json!({ "seconds": 1_800 })));
         turns.push(call("delegate", json!({ "task": "{{input}}" })));
         turns.push(json!({ "text": "done: {{last_tool_result}}" }));
         let agent = scene::scripted(&api, "parent", &turns.into()).await;
@@ -154,6 +154,7 @@ impl World {
                 }
             }
             Some("doubt") => self.answer(told).await,
+            Some("timer") => self.let_time_pass(told).await,
             _ => {}
         }
     }
@@ -164,6 +165,19 @@ impl World {
         for asked in list["items"].as_array().unwrap() {
             let reply = api.post(&path(asked, "/approve"), &yes(asked)).await;
             assert!(matches!(reply.status, 200 | 409), "{}", reply.text);
+        }
+    }
+
+    /// Brings the moment that a run waits for: no sooner than it waits, or it would not always wait.
+    async fn let_time_pass(&self, told: &Told) {
+        let mut admin = self.app.db.admin().await;
+        // What it is told by, and then what wakes it.
+        for bring in [
+            "update engine.journal set data = jsonb_set(data::jsonb, '{until}', to_jsonb(now()))::json
+             where run_id = $1::uuid and kind = 'tool_waiting' and (data ->> 'until')::timestamptz > now()",
+            "update engine.run_timer set due_at = now() where run_id = $1::uuid and name = 'wake' and due_at > now()",
+        ] {
+            sqlx::query(bring).bind(scene::bare(&told.run)).execute(&mut admin).await.unwrap();
         }
     }
 

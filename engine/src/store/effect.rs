@@ -59,15 +59,26 @@ impl Row {
 
 /// All calls of a run, in the order they were intended.
 pub(crate) async fn list(tx: &mut TenantTx, run: RunId) -> Result<Vec<Row>, sqlx::Error> {
+    first(tx, run, None).await
+}
+
+/// The first calls of a run, as many as the limit says, in the order they were intended.
+pub(crate) async fn first(
+    tx: &mut TenantTx,
+    run: RunId,
+    limit: Option<i64>,
+) -> Result<Vec<Row>, sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query_as!(
         Row,
         r#"select call_id, tool_name, class, idempotency_key, timeout_ms, state, reason, intended_at,
                   sent_at, ended_at, answered_by as "answered_by: UserId",
                   (extract(epoch from now() - sent_at) * 1000)::bigint as sent_ms_ago
-           from engine.effect where tenant_id = $1 and run_id = $2 order by intended_at, call_id"#,
+           from engine.effect where tenant_id = $1 and run_id = $2 order by intended_at, call_id
+           limit $3"#,
         tenant as _,
         run as _,
+        limit,
     )
     .fetch_all(&mut **tx)
     .await

@@ -240,7 +240,18 @@ async fn the_service_whose_event_started_a_run_learns_what_it_did() {
 
     let effect = &seen["items"][0];
     assert_eq!((&effect["tool_name"], &effect["state"]), (&json!("call"), &json!("done")));
-    assert_eq!(seen["items"].as_array().unwrap().len(), 1);
+    assert_eq!((seen["items"].as_array().unwrap().len(), &seen["more"]), (1, &json!(false)));
+    // Of very many calls the first are told.
+    sqlx::query(
+        "insert into engine.effect (run_id, call_id, tenant_id, tool_name, class, idempotency_key, timeout_ms, state)
+         select run_id, 'more-' || n, tenant_id, tool_name, class, gen_random_uuid(), timeout_ms, state
+         from engine.effect cross join generate_series(1, 200) n",
+    )
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
+    let seen = app.service(Service::Eventsvc, &owner).get(&path).await.expect(200);
+    assert_eq!((seen["items"].as_array().unwrap().len(), &seen["more"]), (200, &json!(true)));
     assert_eq!(elsewhere.refusal(), (404, "run_not_found"));
     assert_eq!(api.get(&path).await.refusal(), (403, "scope_missing"));
 }

@@ -51,16 +51,10 @@ pub(crate) async fn list_effects(
     let mut tx = app.db.begin(caller.tenant).await?;
     visible(&mut tx, &caller, run_id).await?;
     let rows = effect::list(&mut tx, run_id).await?;
-    Ok(Json(EffectList::of(rows, caller.payloads)))
+    Ok(Json(EffectList { items: rows.into_iter().map(|row| view(row, caller.payloads)).collect() }))
 }
 
-impl EffectList {
-    pub(super) fn of(rows: Vec<effect::Row>, payloads: bool) -> Self {
-        Self { items: rows.into_iter().map(|row| view(row, payloads)).collect() }
-    }
-}
-
-fn view(row: effect::Row, payloads: bool) -> EffectView {
+pub(super) fn view(row: effect::Row, payloads: bool) -> EffectView {
     let (path, call_id) = call_key::split(&row.call_id);
     EffectView {
         path: call_key::names(path),

@@ -33,7 +33,8 @@ impl Want {
         Self { quantity, base, rate: 0, slack: 0 }
     }
 
-    fn need(&self, output: u32) -> i64 {
+    /// What it comes to with so many tokens of output.
+    pub(crate) fn need(&self, output: u32) -> i64 {
         let written = i128::from(self.rate) * i128::from(output);
         let all = i128::from(self.base) + (written + UNIT - 1) / UNIT;
         i64::try_from(all).unwrap_or(i64::MAX)

@@ -1,6 +1,7 @@
 //! Budgets as a run is driven: asked before each call, charged after it. A call for which there is no room is not begun, and a
 //! run that has nothing else to do waits until there is.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,7 +184,8 @@ pub(super) async fn for_tool(
     }
     // Whoever works for the run uses up time of its own.
     let longest = if tool.kind == ToolKind::Agent { 1_000 } else { i64::from(tool.timeout_ms) };
-    let mut wants = vec![Want::fixed(Quantity::ActiveMs, longest)];
+    let slack = (longest - LEAST_TIME.as_millis() as i64).max(0);
+    let mut wants = vec![Want { quantity: Quantity::ActiveMs, base: longest, rate: 0, slack }];
     if !again {
         wants.push(Want::fixed(Quantity::ToolCalls, 1));
     }
@@ -271,6 +273,28 @@ impl Grant {
         if let Some((since, _)) = self.time.take() {
             self.charge(cx, Quantity::ActiveMs, Some(since.elapsed().as_millis() as i64));
         }
+    }
+
+    /// The tool with no more time than was set aside: its call ends then as one that takes too long.
+    pub(super) fn within<'t>(&self, tool: &'t SnapshotTool) -> Cow<'t, SnapshotTool> {
+        match self.left(tool).map(|left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1))
+        {
+            Some(left) if left < tool.timeout_ms => {
+                Cow::Owned(SnapshotTool { timeout_ms: left, ..tool.clone() })
+            }
+            _ => Cow::Borrowed(tool),
+        }
+    }
+
+    /// Whether there is time to make a call again that broke off.
+    pub(super) fn lasts(&self, tool: &SnapshotTool) -> bool {
+        self.left(tool).is_none_or(|left| left > LEAST_TIME)
+    }
+
+    /// Who works for the run has time of their own.
+    fn left(&self, tool: &SnapshotTool) -> Option<Duration> {
+        let (_, until) = self.time.filter(|_| tool.kind != ToolKind::Agent)?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// Waits until the time that was set aside is over.

@@ -1,5 +1,7 @@
 //! Asking the model. A model call changes nothing in the world, so whoever takes a run over simply asks again.
 
+mod deltas;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use futures::stream::BoxStream;
 use shared_models::{MicroUsd, Usage};
 use tokio::time::Instant;
 
+use self::deltas::Deltas;
 use super::budget::{self, Grant, Refused};
 use super::{Cx, Run, deferral, reconnect};
 use crate::budgets::Short;
@@ -38,6 +41,7 @@ async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error>
         Err(Unanswered::Short(short)) => {
             run.short.insert(reconnect::MODEL.to_owned(), short);
         }
+        Err(Unanswered::Broken(error)) => return Err(error),
         Ok((Reply { content: text, usage, .. }, bound, grant)) if !text.trim().is_empty() => {
             let kept = cx.journal.keep(&Message::assistant(&text)).map_err(anyhow::Error::from)?;
             let cost = spend(cx, &bound, usage, &grant).await;
@@ -60,6 +64,9 @@ async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<Said, Unanswered
     let mut grant = budget::for_model(cx, &bound, &mut request).await?;
     let reply = complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await;
     grant.charge_time(cx);
+    if reply.as_ref().err().is_some_and(|error| broke_off(error.kind)) {
+        grant.charge_broken(cx, 0);
+    }
     Ok((reply?, bound, grant))
 }
 
@@ -90,6 +97,10 @@ enum Unanswered {
     /// There may be one when there is room in a budget.
     #[error("there is no room in a budget")]
     Short(Vec<Short>),
+    /// Nobody knows whether there is room: the run is another worker's, or the database does not answer. Whoever drives the
+    /// run next asks again.
+    #[error(transparent)]
+    Broken(Error),
 }
 
 impl From<Refused> for Unanswered {
@@ -99,9 +110,7 @@ impl From<Refused> for Unanswered {
             Refused::Unpriced(why) => {
                 ModelError::new(ModelErrorKind::Invalid, why).with_status(422).into()
             }
-            Refused::Failed(error) => {
-                ModelError::new(ModelErrorKind::Connection, error.to_string()).into()
-            }
+            Refused::Failed(error) => Self::Broken(error),
         }
     }
 }
@@ -131,7 +140,7 @@ async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
                 match error {
                     Unanswered::Failed(error) => failure = Some(error),
                     Unanswered::Needs(needed) => needs = Some(needed),
-                    Unanswered::Short(_) => {}
+                    Unanswered::Short(_) | Unanswered::Broken(_) => {}
                 }
             }
         }
@@ -214,6 +223,7 @@ async fn ask(
                 return Ok(Ok(reply));
             }
             Err(Unanswered::Failed(error)) => error,
+            Err(Unanswered::Broken(error)) => return Err(error),
             Err(needs) => return Ok(Err(needs)),
         };
         let Some(delay) = policy.delay(tried, &error, rand::random()) else {
@@ -231,16 +241,48 @@ async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Said, Un
     let (model, bound) = resolve(cx, name).await?;
     let mut request = request(cx, run, &bound);
     let mut grant = budget::for_model(cx, &bound, &mut request).await?;
-    let said = listen(cx, model.stream(&request), &mut grant, block).await;
+    let mut heard = Heard::default();
+    let said = listen(cx, model.stream(&request), &mut grant, (block, &mut heard)).await;
     grant.charge_time(cx);
-    Ok((said?, bound, grant))
+    let failed =
+        |error: &Unanswered| matches!(error, Unanswered::Failed(error) if !broke_off(error.kind));
+    match said {
+        // Nothing was said, and nothing is charged for that.
+        Err(error) if heard.bytes == 0 && failed(&error) => Err(error),
+        Err(error) => {
+            grant.charge_broken(cx, heard.bytes);
+            Err(error)
+        }
+        Ok(reply) => Ok((reply, bound, grant)),
+    }
+}
+
+/// Whether the provider may have read the request and begun to answer.
+fn broke_off(kind: ModelErrorKind) -> bool {
+    matches!(kind, ModelErrorKind::Cut | ModelErrorKind::Timeout | ModelErrorKind::Malformed)
+}
+
+/// What was said before there is a whole reply.
+#[derive(Default)]
+struct Heard {
+    text: String,
+    /// With what it thought and which tools it wants to call.
+    bytes: usize,
+}
+
+impl Heard {
+    /// A reply that was ended because there is no more time for it: the model is asked to go on once there is.
+    fn cut_short(&mut self, grant: &Grant) -> Reply {
+        let (content, usage) = (std::mem::take(&mut self.text), grant.usage(self.bytes));
+        Reply { content, usage, finish: ReplyFinish::Pause, ..Reply::default() }
+    }
 }
 
 async fn listen(
     cx: &Cx<'_>,
     mut events: BoxStream<'_, Result<ModelEvent, ModelError>>,
     grant: &mut Grant,
-    block: i64,
+    (block, heard): (i64, &mut Heard),
 ) -> Result<Reply, Unanswered> {
     let started = Instant::now();
     Stage::open_block(cx.active, cx.journal.path(), block);
@@ -254,14 +296,27 @@ async fn listen(
             }
             event = events.next() => event,
             () = grant.time_is_over() => {
-                grant.prolong(cx).await?;
+                match grant.prolong(cx).await {
+                    Err(Refused::Short(_)) if !heard.text.is_empty() => {
+                        deltas.show(cx).await;
+                        return Ok(heard.cut_short(grant));
+                    }
+                    prolonged => prolonged?,
+                }
                 continue;
             }
         };
         match event.transpose()? {
-            Some(ModelEvent::TextDelta(text)) => deltas.push(cx, Part::Text, &text).await,
-            Some(ModelEvent::ReasoningDelta(text)) => deltas.push(cx, Part::Reasoning, &text).await,
-            Some(ModelEvent::ToolCallDelta { .. }) => {}
+            Some(ModelEvent::TextDelta(text)) => {
+                heard.bytes += text.len();
+                heard.text.push_str(&text);
+                deltas.push(cx, Part::Text, &text).await;
+            }
+            Some(ModelEvent::ReasoningDelta(text)) => {
+                heard.bytes += text.len();
+                deltas.push(cx, Part::Reasoning, &text).await;
+            }
+            Some(ModelEvent::ToolCallDelta { arguments, .. }) => heard.bytes += arguments.len(),
             Some(ModelEvent::Done(reply)) => {
                 deltas.show(cx).await;
                 metrics::histogram!("engine_model_seconds").record(started.elapsed().as_secs_f64());
@@ -309,49 +364,5 @@ fn request(cx: &Cx<'_>, run: &Run, bound: &Bound) -> ModelRequest {
         temperature: Some(cx.snapshot.temperature),
         max_tokens: cx.snapshot.max_tokens,
         ..ModelRequest::default()
-    }
-}
-
-/// Gathers words that come close upon each other; the first after a pause is shown at once.
-struct Deltas {
-    pause: Duration,
-    shown: Option<Instant>,
-    due: Option<Instant>,
-    waiting: Option<(Part, String)>,
-}
-
-impl Deltas {
-    fn new(pause: Duration) -> Self {
-        Self { pause, shown: None, due: None, waiting: None }
-    }
-
-    async fn due(&self) {
-        match self.due {
-            Some(due) => tokio::time::sleep_until(due).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn push(&mut self, cx: &Cx<'_>, part: Part, text: &str) {
-        if self.waiting.as_ref().is_some_and(|(waiting, _)| *waiting != part) {
-            self.show(cx).await;
-        }
-        let (_, waiting) = self.waiting.get_or_insert_with(|| (part, String::new()));
-        waiting.push_str(text);
-        if self.due.is_none() {
-            let now = Instant::now();
-            match self.shown.map(|shown| shown + self.pause).filter(|due| *due > now) {
-                Some(due) => self.due = Some(due),
-                None => self.show(cx).await,
-            }
-        }
-    }
-
-    async fn show(&mut self, cx: &Cx<'_>) {
-        self.due = None;
-        if let Some((part, text)) = self.waiting.take() {
-            self.shown = Some(Instant::now());
-            cx.app.stage.say(cx.active, cx.journal.path(), part, &text).await;
-        }
     }
 }

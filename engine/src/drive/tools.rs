@@ -183,7 +183,7 @@ fn intend(cx: &Cx<'_>, run: &Run, call: &ToolCall, tool: &SnapshotTool) {
 
 async fn make(cx: &Cx<'_>, ready: Ready<'_>, flight: Flight) -> Made {
     let Ready { call, tool, arguments, mut grant } = ready;
-    let made = make_patiently(cx, &call, (tool, &arguments), &flight).await;
+    let made = make_patiently(cx, &call, (tool, &arguments), &flight, &grant).await;
     grant.charge_time(cx);
     (call, made)
 }
@@ -193,6 +193,7 @@ async fn make_patiently(
     call: &ToolCall,
     (tool, arguments): (&SnapshotTool, &Value),
     flight: &Flight,
+    grant: &Grant,
 ) -> Result<Outcome, AppendError> {
     let call_cx = CallCx {
         tenant: cx.claimed.tenant,
@@ -204,16 +205,16 @@ async fn make_patiently(
         caps: cx.meter.caps(),
     };
     for pause in REPEATS {
-        match attempt(cx, &call_cx, call, tool, arguments, flight).await {
+        match attempt(cx, &call_cx, call, &grant.within(tool), arguments, flight).await {
             // It may have happened, and a repeat does no harm: the model is not told of an error that may be none.
-            Ok(Outcome::Unknown(why)) if tool.effect != Effect::Unsafe => {
+            Ok(Outcome::Unknown(why)) if tool.effect != Effect::Unsafe && grant.lasts(tool) => {
                 tracing::info!(why, tool = tool.name, "a call broke off; it is made again");
                 tokio::time::sleep(pause).await;
             }
             made => return made,
         }
     }
-    attempt(cx, &call_cx, call, tool, arguments, flight).await
+    attempt(cx, &call_cx, call, &grant.within(tool), arguments, flight).await
 }
 
 /// The pauses before a call that broke off is made again.

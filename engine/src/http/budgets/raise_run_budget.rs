@@ -8,9 +8,12 @@ use crate::budgets::RunCap;
 use crate::definition::Budget;
 use crate::error::Error;
 use crate::http::runs::visible;
-use crate::store::{budget, budget_ledger, run};
+use crate::store::{agent, budget, budget_ledger, run};
+use crate::visibility::Viewer;
 
 /// Raise the budget of a run. One that waits for it goes on; what is not named stays as it is.
+///
+/// Beyond what the agent gives each of its runs only its owner and administrators raise it: 403 `not_owner` for others.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/budget", tag = "budgets", security(("token" = ["runs:write"])),
     params(("run_id" = RunId, Path)),
     request_body(content = Budget, example = json!({ "max_cost_micro_usd": 2_000_000 })),
@@ -26,21 +29,31 @@ pub(crate) async fn raise_run_budget(
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
-    let own = own_budget(&app, &caller, run_id).await?;
+    let (own, most) = own_budget(&app, &caller, run_id).await?;
     let (owner, id) = (Some(caller.tenant), own.id());
     let mut tx = app.db.system("a run waits for a budget that is raised").await?;
     budget_ledger::make_run_budgets(&mut tx, caller.tenant, &[&own]).await?;
     let row = budget::find_for_update(&mut tx, owner, id).await?;
     let limits = raised(&row.limits(), &raise).map_err(Error::Invalid)?;
+    if most.is_some_and(|most| exceeds(&raise, &most)) {
+        let why =
+            "only the agent's owner or an administrator raises a run beyond the agent's own budget";
+        return Err(Error::NotOwner(why.into()));
+    }
     let rouse = budget::update(&mut tx, owner, id, &limits).await?;
     let row = budget::find(&mut tx, owner, id).await?;
     tx.commit().await?;
+    tracing::info!(run = %run_id, by = ?caller.user(), ?limits, "a run's budget was raised");
     app.rouse(rouse).await;
     Ok(Json(row.into()))
 }
 
-/// The budget that the run began with.
-async fn own_budget(app: &App, caller: &Caller<RunsWrite>, run: RunId) -> Result<RunCap, Error> {
+/// The budget that the run began with, and how far the caller may raise it when not at will.
+async fn own_budget(
+    app: &App,
+    caller: &Caller<RunsWrite>,
+    run: RunId,
+) -> Result<(RunCap, Option<Budget>), Error> {
     let mut tx = app.db.begin(caller.tenant).await?;
     let row = visible(&mut tx, caller, run).await?;
     if row.status().terminal() {
@@ -50,7 +63,22 @@ async fn own_budget(app: &App, caller: &Caller<RunsWrite>, run: RunId) -> Result
     let said = snapshot.get("budget").cloned().unwrap_or_default();
     let budget: Option<Budget> = serde_json::from_value(said).map_err(anyhow::Error::from)?;
     let budget = budget.filter(|budget| !budget.is_empty()).ok_or(Error::RunWithoutBudget)?;
-    Ok(RunCap { run, path: String::new(), budget })
+    let most = if Viewer::of(caller).owns(row.agent_owner_id) {
+        None
+    } else {
+        // An agent that is gone gives no more than it gave.
+        let agent = agent::find(&mut tx, row.agent_id).await?;
+        Some(agent.map_or_else(|| budget.clone(), |agent| agent.fields.budget))
+    };
+    Ok((RunCap { run, path: String::new(), budget }, most))
+}
+
+fn exceeds(raise: &Budget, most: &Budget) -> bool {
+    let most = most.lines();
+    raise
+        .lines()
+        .iter()
+        .any(|(quantity, cap)| most.iter().any(|(of, most)| of == quantity && cap > most))
 }
 
 /// The limits with those raised that are named.

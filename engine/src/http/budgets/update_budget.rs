@@ -1,15 +1,19 @@
 use axum::extract::State;
 use serde_json::Value;
-use servicekit::{Body, Caller, IfMatch, Path, Tagged, merge_patch, scope::SettingsWrite};
+use servicekit::{
+    Body, Caller, FieldError, IfMatch, Path, Tagged, merge_patch, scope::SettingsWrite,
+};
 use shared_models::{BudgetId, ProblemBody};
 
 use super::BudgetView;
 use crate::app::App;
+use crate::budgets::Level;
 use crate::definition::Budget;
 use crate::error::Error;
 use crate::store::budget::{self, Owner};
 
-/// Change the limits of a budget, also of a run's. A JSON Merge Patch (RFC 7396); `null` takes a limit away.
+/// Change the limits of a budget, also of a run's. A JSON Merge Patch (RFC 7396); `null` takes a limit away. A run's budget gets
+/// no limits that the run has not begun with: it would not heed them.
 ///
 /// Runs that wait for it go on when there is room now. A lower limit holds for what is set aside from now on.
 #[utoipa::path(patch, path = "/v1/budgets/{budget_id}", tag = "budgets", security(("token" = ["settings:write"])),
@@ -39,7 +43,10 @@ pub(super) async fn patched(
     if_match.check(row.version)?;
     let before = row.limits();
     let limits: Budget = merge_patch(&before, patch)?;
-    let errors = limits.check_limits("");
+    let mut errors = limits.check_limits("");
+    if row.level == Level::Run.as_str() {
+        errors.extend(added(&before, &limits));
+    }
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
@@ -52,4 +59,16 @@ pub(super) async fn patched(
     app.budgets.forget(owner);
     app.rouse(rouse).await;
     Ok(Tagged(row.version, row.into()))
+}
+
+/// Limits that a run has not begun with, which it therefore would not ask for.
+fn added(before: &Budget, limits: &Budget) -> Vec<FieldError> {
+    let table = [
+        ("/max_cost_micro_usd", before.max_cost_micro_usd, limits.max_cost_micro_usd),
+        ("/max_tokens", before.max_tokens, limits.max_tokens),
+        ("/max_tool_calls", before.max_tool_calls, limits.max_tool_calls),
+        ("/max_active_seconds", before.max_active_seconds, limits.max_active_seconds),
+    ];
+    let new = table.into_iter().filter(|(_, before, now)| before.is_none() && now.is_some());
+    new.map(|(pointer, ..)| FieldError::new(pointer, "the run has no such limit")).collect()
 }

@@ -52,7 +52,8 @@ struct LineView {
     reserved: i64,
     /// Neither spent nor set aside; 0 at the least.
     remaining: i64,
-    /// What was spent beyond what had been set aside, because a provider counted more than it was asked for.
+    /// What was spent beyond what had been set aside for it: a provider counted more than was estimated, a call took longer, or
+    /// the lease of its worker had ended before it did.
     overshoot: i64,
 }
 

@@ -17,7 +17,7 @@ const CONTENT: &str = include_str!("../../src/store/forget_content.sql");
 const RUNS: &str = include_str!("../../src/store/forget_runs.sql");
 
 /// Parameters of an append group.
-const APPEND: usize = 55;
+const APPEND: usize = 60;
 
 #[tokio::test]
 async fn the_hot_statements_use_their_indexes_under_row_level_security() {
@@ -27,7 +27,7 @@ async fn the_hot_statements_use_their_indexes_under_row_level_security() {
 
     for (name, sql, parameters, indexes) in [
         ("the journal's group", GROUP, APPEND, &["run_pkey", "run_signal_", "run_timer_pkey"][..]),
-        ("a new run", CREATE, 35, &[]),
+        ("a new run", CREATE, 37, &[]),
         ("new runs", CREATOR, 36, &["catalogue_pkey"]),
         ("one run", FIND, 2, &["run_pkey"]),
     ] {

@@ -31,22 +31,15 @@ pub(super) fn copies(
         })
         .collect();
     let stays = |written: &&Written| match &written.record {
-        Record::HookPassed { point, key, .. } => {
-            let subject = subject(key);
-            same_hooks
-                && match point {
-                    HookPoint::PreLlmCall => {
-                        subject.parse().is_ok_and(|step| replied.contains(&step))
-                    }
-                    HookPoint::PostLlmCall => true,
-                    HookPoint::PostToolCall => given.get(&written.path, subject).is_none(),
-                    // The fork begins and ends itself, and a call that it makes anew is shown anew.
-                    HookPoint::Start
-                    | HookPoint::PreToolCall
-                    | HookPoint::Finished
-                    | HookPoint::Error => false,
-                }
-        }
+        Record::HookPassed { point, key, .. } if same_hooks => match point {
+            HookPoint::PreLlmCall => subject(key).parse().is_ok_and(|step| replied.contains(&step)),
+            HookPoint::PostLlmCall => true,
+            HookPoint::PostToolCall => given.get(&written.path, subject(key)).is_none(),
+            // The fork begins and ends itself, and a call that it makes anew is shown anew.
+            HookPoint::Start | HookPoint::PreToolCall | HookPoint::Finished | HookPoint::Error => {
+                false
+            }
+        },
         record => match record.call_id() {
             Some(call_id) => answered.contains(&(written.path.as_str(), call_id)),
             None => is_said(record),

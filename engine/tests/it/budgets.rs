@@ -173,6 +173,10 @@ async fn a_run_that_meets_its_budget_waits_and_goes_on_when_it_is_raised() {
     assert_eq!(lower.body["errors"][0]["pointer"], "/max_cost_micro_usd");
     let unknown = api.post(&path, &json!({ "max_tokens": 5 })).await;
     assert_eq!(unknown.body["errors"][0]["pointer"], "/max_tokens");
+    let patched = format!("/v1/budgets/{}", waits["budget"]["budget_id"].as_str().unwrap());
+    let added = api.patch(&patched, &json!({ "max_tokens": 5 })).await;
+    assert_eq!(added.refusal(), (422, "validation_failed"), "the run would not heed it");
+    assert_eq!(added.body["errors"][0]["pointer"], "/max_tokens");
     api.post(&path, &json!({ "max_cost_micro_usd": 5_000 })).await.expect(200);
     let ended = scene::until(&api, run, "succeeded").await;
     assert_eq!((&ended["output"], &ended["cost_micro_usd"]), (&json!("the rest"), &json!(1_280)));
@@ -258,4 +262,98 @@ async fn children_draw_on_the_budget_of_the_run_above_them() {
     let run = scene::start(&api, &tokens).await;
     let ended = scene::until(&api, &run, "succeeded").await;
     assert_eq!(ended["budget"]["lines"][0]["spent"], 3 * 60 + 2, "its own and its children's");
+}
+
+#[tokio::test]
+async fn only_the_agents_owner_raises_a_run_beyond_what_the_agent_gives() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let (api, mate) = (app.person(&owner), app.person(&owner.teammate(Role::Member)));
+    let turns = json!([{ "text": "x", "delay_ms": 600_000 }]);
+    let body = json!({ "name": "a", "model": "sim:script", "instructions": scene::script(&turns),
+        "scope": "team", "budget": { "max_tool_calls": 5 } });
+    let agent = scene::agent(&api, &body).await;
+    let body = json!({ "agent_id": agent, "input": "go", "budget": { "max_tool_calls": 2 } });
+    let run = mate.post("/v1/runs", &body).await.expect(201);
+    let path = format!("/v1/runs/{}/budget", run["run_id"].as_str().unwrap());
+
+    let within = mate.post(&path, &json!({ "max_tool_calls": 5 })).await.expect(200);
+    let beyond = mate.post(&path, &json!({ "max_tool_calls": 6 })).await;
+    let by_owner = api.post(&path, &json!({ "max_tool_calls": 6 })).await.expect(200);
+
+    assert_eq!(within["max_tool_calls"], 5);
+    assert_eq!(beyond.refusal(), (403, "not_owner"));
+    assert_eq!(by_owner["max_tool_calls"], 6);
+}
+
+#[tokio::test]
+async fn a_long_answer_is_set_aside_in_parts_and_goes_on() {
+    let server = Stub::start(|request| {
+        let asked = request.json();
+        let more =
+            asked["messages"].as_array().unwrap().iter().any(|said| said["role"] == "assistant");
+        let (text, finish) = if more { ("the rest", "stop") } else { ("half of", "length") };
+        Answer::Json(
+            200,
+            json!({ "choices": [{ "index": 0, "finish_reason": finish,
+            "message": { "role": "assistant", "content": text } }],
+            "usage": { "prompt_tokens": 10, "completion_tokens": 5 } }),
+        )
+    })
+    .await;
+    let url = format!("{}/v1", server.url());
+    let app = TestApp::start_with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let api = app.person(&app.trust.owner());
+    let body =
+        json!({ "name": "a", "model": "openai:gpt-4o", "budget": { "max_tokens": 10_000_000 } });
+    let agent = scene::agent(&api, &body).await;
+
+    let run = scene::start(&api, &agent).await;
+
+    let ended = scene::until(&api, &run, "succeeded").await;
+    assert_eq!((&ended["output"], server.requests().len()), (&json!("the rest"), 2));
+    let asked = server.requests()[0].json();
+    let most = asked["max_completion_tokens"].as_i64().or(asked["max_tokens"].as_i64());
+    assert_eq!(most, Some(8192), "less than the 16384 it could write");
+}
+
+#[tokio::test]
+async fn what_a_model_said_before_it_broke_off_is_charged() {
+    let word = json!({ "choices": [{ "index": 0, "delta": { "content": "word ".repeat(120) } }] });
+    let server = Stub::start(move |_| {
+        let kind = ("content-type".to_owned(), "text/event-stream".to_owned());
+        Answer::Raw(200, vec![kind], format!("data: {word}\n\n").into_bytes())
+    })
+    .await;
+    let url = format!("{}/v1", server.url());
+    let app = TestApp::start_with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let api = app.person(&app.trust.owner());
+    let body = json!({ "name": "a", "model": "openai:gpt-4o", "max_tokens": 1_000, "budget": { "max_tokens": 10_000_000 } });
+    let agent = scene::agent(&api, &body).await;
+
+    let run = scene::start(&api, &agent).await;
+
+    let failed = scene::until(&api, &run, "failed").await;
+    let spent = failed["budget"]["lines"][0]["spent"].as_i64().unwrap();
+    let asked = i64::try_from(server.requests().len()).unwrap();
+    assert!(asked > 1 && spent > asked * 200, "{asked} times 600 letters: {spent}");
+}
+
+#[tokio::test]
+async fn a_call_takes_no_more_time_than_is_affordable() {
+    let server = Stub::start(|_| Answer::Never).await;
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let turns = scene::calls(&["look"]);
+    let agent = with_budget(&api, "a", &turns, json!({ "max_active_seconds": 3 })).await;
+    scene::tool_within(&api, &agent, "look", &server.url(), ("read", 30_000)).await;
+
+    let run = scene::start(&api, &agent).await;
+
+    let waits = eventually("the call to be given up", async || {
+        let run = scene::get(&api, &run).await;
+        (run["wait_reason"] == "budget" || run["status"] == "succeeded").then_some(run)
+    })
+    .await;
+    assert!(!server.requests().is_empty(), "it waited before its first call: {waits}");
 }

@@ -52,8 +52,8 @@ codes! {
     CONVERSATION_BUSY = "conversation_busy", 409, "A run of the conversation is under way, and you asked to be refused then.";
     ARTIFACT_NOT_FOUND = "artifact_not_found", 404, "The run has put no such result aside, or it is not yours to see.";
     RUN_NOT_ENDED = "run_not_ended", 409, "The run is under way; only one that has ended is done over.";
-    RUN_NOT_RETRYABLE = "run_not_retryable", 409, "A swarm's run is started anew, and a dry run forked again; neither is done over.";
-    RUN_NOT_FORKABLE = "run_not_forkable", 409, "The run cannot be forked: it is a swarm's, or has not heard its conversation yet.";
+    RUN_NOT_RETRYABLE = "run_not_retryable", 409, "A swarm's run is started anew, a dry run forked again, a case of an evaluation tried again; none of them is done over.";
+    RUN_NOT_FORKABLE = "run_not_forkable", 409, "The run cannot be forked: it is a swarm's, has not heard its conversation yet, or is an evaluation's, of which only a dry fork is made.";
     RUN_TOO_LONG = "run_too_long", 422, "The run's journal has more than 20000 records: it is neither forked nor compared.";
     RUN_NOT_KEEPABLE = "run_not_keepable", 409, "A swarm's run is no test case of an agent.";
     CASE_NOT_FOUND = "case_not_found", 404, "The agent has no such test case, or it is not yours to see.";

@@ -16,7 +16,7 @@ pub(crate) async fn evaluate(api: &Api, agent: &str, body: &Value) -> String {
 }
 
 /// The report, once the evaluation has ended.
-pub(crate) async fn report(api: &Api, id: &str) -> Value {
+async fn report(api: &Api, id: &str) -> Value {
     let limit = std::time::Duration::from_secs(60);
     eventually_within(limit, "the evaluation to end", async || {
         let report = api.get(&format!("/v1/evaluations/{id}")).await.expect(200);

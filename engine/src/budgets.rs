@@ -6,7 +6,7 @@
 //! its runs draw on without asking the database; near the end each call is set aside for itself.
 //!
 //! Invariant: what is spent and what is set aside never exceed the cap together, but for what calls took beyond what was set
-//! aside for them, and that is written down as the line's overshoot.
+//! aside for them, and that is written down as the line's overshoot. A cap that is lowered binds what is set aside from then on.
 
 mod account;
 mod book;
@@ -16,6 +16,8 @@ mod ledger;
 mod request;
 #[cfg(test)]
 mod schedule_tests;
+#[cfg(test)]
+mod wait_tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,6 +77,8 @@ pub(crate) struct Budgets {
     live: Mutex<HashSet<Uuid>>,
     /// Those who want the same wait for each other here rather than in the database.
     stripes: [tokio::sync::Mutex<()>; 16],
+    /// The same for those who read a tenant's accounts.
+    readers: [tokio::sync::Mutex<()>; 16],
 }
 
 #[derive(Default)]
@@ -95,6 +99,7 @@ impl Budgets {
             returned: Returned::default(),
             live: Mutex::default(),
             stripes: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
+            readers: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
         }
     }
 
@@ -104,8 +109,12 @@ impl Budgets {
         db: &Db,
         tenant: TenantId,
     ) -> Result<Arc<Accounts>, sqlx::Error> {
-        let known = lock(&self.accounts).get(&tenant).cloned();
-        if let Some(accounts) = known.filter(|accounts| accounts.is_fresh()) {
+        if let Some(accounts) = self.known(tenant) {
+            return Ok(accounts);
+        }
+        let _turn = turn(&self.readers, tenant.uuid()).await;
+        // Whoever was before us may have read them for all.
+        if let Some(accounts) = self.known(tenant) {
             return Ok(accounts);
         }
         let accounts = Arc::new(Accounts::read(db, tenant).await?);
@@ -115,6 +124,10 @@ impl Budgets {
         }
         all.insert(tenant, accounts.clone());
         Ok(accounts)
+    }
+
+    fn known(&self, tenant: TenantId) -> Option<Arc<Accounts>> {
+        lock(&self.accounts).get(&tenant).filter(|accounts| accounts.is_fresh()).cloned()
     }
 
     /// Reads which budgets there are anew the next time: one tenant's, or everybody's after a change of the platform's.
@@ -139,11 +152,7 @@ impl Budgets {
             let reserved = Ok(Reserved { output: request.output, draws });
             return Ok(Answer { reserved, rouse: Rouse::default() });
         };
-        let stripe = first.budget.uuid().as_u128() as usize % self.stripes.len();
-        let _turn = match self.stripes.get(stripe) {
-            Some(stripe) => Some(stripe.lock().await),
-            None => None,
-        };
+        let _turn = turn(&self.stripes, first.budget.uuid()).await;
         // Whoever was before us may have brought enough for both.
         let (more, missing) = self.draw(asker, &missing, request);
         draws.extend(more);
@@ -154,6 +163,7 @@ impl Budgets {
         let budgets: BTreeSet<BudgetId> = missing.iter().map(|key| key.budget).collect();
         let back = self.returned.take(|budget| budgets.contains(&budget));
         let closing: Vec<Uuid> = back.iter().map(|(hold, _)| *hold).collect();
+        let mut asking = Asking { budgets: self, back, announced: Vec::new() };
         let asked = ledger::Asked {
             worker: self.worker,
             asker,
@@ -164,14 +174,10 @@ impl Budgets {
         };
         let done = ledger::reserve(db, &asked, |id| {
             lock(&self.live).insert(id);
+            asking.announced.push(id);
         });
-        let (granted, rouse) = match done.await {
-            Ok(done) => done,
-            Err(error) => {
-                self.returned.add(back);
-                return Err(error);
-            }
-        };
+        let (granted, rouse) = done.await?;
+        asking.answered();
         self.closed(&closing);
         let reserved = granted.map(|granted| {
             draws.extend(granted.holds.into_iter().filter_map(|held| self.begin(asker, held)));
@@ -231,12 +237,15 @@ impl Budgets {
     /// else waits for, and what the database has of us that we do not know of.
     pub(crate) async fn tidy(&self, db: &Db) -> Result<Rouse, sqlx::Error> {
         // Read before the others: what is set aside meanwhile is not in it.
+        let before: HashSet<Uuid> = lock(&self.slabs).of.values().map(|slab| slab.id()).collect();
         let ours = ledger::held_by(db, self.worker).await?;
         let wanted = ledger::wanted(db, self.worker).await?;
-        {
-            let mut slabs = lock(&self.slabs);
-            slabs.of.retain(|key, slab| slab.is_in_use() && !wanted.contains(&key.budget));
-        }
+        // A limit that was taken away took what was set aside with it; nothing may be drawn on that when it is set again.
+        let known: HashSet<Uuid> = ours.iter().map(|(hold, _)| *hold).collect();
+        let is_gone = |slab: Uuid| before.contains(&slab) && !known.contains(&slab);
+        lock(&self.slabs).of.retain(|key, slab| {
+            slab.is_in_use() && !wanted.contains(&key.budget) && !is_gone(slab.id())
+        });
         let mut closing = self.returned.take_all();
         {
             let live = lock(&self.live);
@@ -252,16 +261,43 @@ impl Budgets {
             .into_iter()
             .collect();
         let holds: Vec<Uuid> = closing.iter().map(|(hold, _)| *hold).collect();
-        match settle(db, &budgets, &holds).await {
-            Ok(rouse) => {
-                self.closed(&holds);
-                Ok(rouse)
-            }
-            Err(error) => {
-                self.returned.add(closing);
-                Err(error)
-            }
-        }
+        let mut asking = Asking { budgets: self, back: closing, announced: Vec::new() };
+        let rouse = settle(db, &budgets, &holds).await?;
+        asking.answered();
+        self.closed(&holds);
+        Ok(rouse)
+    }
+}
+
+/// The database is being asked. Whoever asks may stop waiting at any moment, or never hear whether it was done: what was to be
+/// given back is then to be given back still, and what was set aside is nobody's.
+struct Asking<'b> {
+    budgets: &'b Budgets,
+    back: Vec<(Uuid, BudgetId)>,
+    announced: Vec<Uuid>,
+}
+
+impl Asking<'_> {
+    fn answered(&mut self) {
+        self.back.clear();
+        self.announced.clear();
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.budgets.returned.add(self.back.drain(..));
+        self.budgets.closed(&self.announced);
+    }
+}
+
+type Turn<'t> = tokio::sync::MutexGuard<'t, ()>;
+
+/// One at a time of those who want the same.
+async fn turn(stripes: &[tokio::sync::Mutex<()>; 16], of: Uuid) -> Option<Turn<'_>> {
+    match stripes.get(of.as_u128() as usize % stripes.len()) {
+        Some(stripe) => Some(stripe.lock().await),
+        None => None,
     }
 }
 

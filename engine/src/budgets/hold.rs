@@ -25,6 +25,10 @@ impl Hold {
         Arc::new(Self { id, key, left, in_use, returned })
     }
 
+    pub(super) fn id(&self) -> Uuid {
+        self.id
+    }
+
     pub(super) fn is_in_use(self: &Arc<Self>) -> bool {
         self.in_use.swap(false, Ordering::AcqRel) || Arc::strong_count(self) > 1
     }

@@ -100,11 +100,12 @@ pub(super) async fn reserve(
                 grants.holds.iter().map(|hold| new_hold(asked, &open, hold)).collect();
             budget_hold::insert(&mut tx, &holds).await?;
         }
-        Err(short) => open.note_exhausted(short),
+        Err(short) => {
+            open.note_exhausted(short);
+            store::add_waits(&mut tx, asked.asker.tenant, asked.asker.run, short).await?;
+        }
     }
     let rouse = open.write(&mut tx).await?;
-    let short: &[Short] = granted.as_ref().err().map_or(&[], Vec::as_slice);
-    store::set_waits(&mut tx, asked.asker.tenant, asked.asker.run, short).await?;
     tx.commit().await?;
     Ok((granted, rouse))
 }

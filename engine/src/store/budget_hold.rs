@@ -24,7 +24,7 @@ pub(crate) async fn concerned(
         r#"select * from (
                select h.hold_id, h.budget_id, h.quantity, h.amount,
                       h.hold_id = any ($3) or (h.run_id = $4 and h.epoch < $5)
-                      or not exists (select from engine.worker w where w.worker_id = h.worker_id and w.lease_until > now()) as over
+                      or h.worker_id <> all (array(select worker_id from engine.worker where lease_until > now())) as over
                from engine.budget_hold h where h.budget_id = any ($1)) h
            where h.over or h.hold_id = any ($2)"#,
         ids,

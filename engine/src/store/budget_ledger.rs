@@ -173,24 +173,19 @@ pub(crate) async fn make_run_budgets(
     Ok(())
 }
 
-/// Says what a run is short of, which may be nothing.
-pub(crate) async fn set_waits(
+/// Adds what a run is short of. What else it is short of stays: its calls ask each for itself, and the least of what they
+/// need is waited for. Whoever wakes the run forgets all of it.
+pub(crate) async fn add_waits(
     tx: &mut SystemTx,
     tenant: TenantId,
     run: RunId,
     short: &[Short],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "delete from engine.budget_wait where tenant_id = $1 and run_id = $2",
-        tenant as _,
-        run as _
-    )
-    .execute(&mut **tx)
-    .await?;
     for Short { budget_id, quantity, need, .. } in short {
         sqlx::query!(
             "insert into engine.budget_wait (run_id, budget_id, quantity, tenant_id, need)
-             values ($1, $2, $3, $4, $5)",
+             values ($1, $2, $3, $4, $5)
+             on conflict (run_id, budget_id, quantity) do update set need = least(budget_wait.need, excluded.need)",
             run as _,
             *budget_id as BudgetId,
             quantity.as_str(),
@@ -214,11 +209,14 @@ pub(crate) struct Wait {
 /// Runs that wake at once; the rest follows as these go on.
 const WOKEN: i64 = 64;
 
-/// Who is short of these budgets, the longest first.
+/// Who is short of these budgets and could have what it needs, or is short of what is no limit any more; the longest first.
 pub(crate) async fn waits(tx: &mut SystemTx, budgets: &[Uuid]) -> Result<Vec<Wait>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select run_id as "run: RunId", tenant_id as "tenant: TenantId", budget_id, quantity, need
-           from engine.budget_wait where budget_id = any ($1) order by since_at, run_id limit $2"#,
+        r#"select w.run_id as "run: RunId", w.tenant_id as "tenant: TenantId", w.budget_id, w.quantity, w.need
+           from engine.budget_wait w
+           left join engine.budget_line l on l.budget_id = w.budget_id and l.quantity = w.quantity
+           where w.budget_id = any ($1) and (l.cap is null or l.cap - l.spent - l.held >= w.need)
+           order by w.since_at, w.run_id limit $2"#,
         budgets,
         WOKEN,
     )
@@ -231,7 +229,8 @@ pub(crate) async fn waits(tx: &mut SystemTx, budgets: &[Uuid]) -> Result<Vec<Wai
     Ok(wait.collect())
 }
 
-/// Tells runs that there may be room now. The signal reaches also one that is just about to wait.
+/// Tells runs that there may be room now. The signal reaches also one that is just about to wait. Nobody is waited for here, as
+/// others may be about to wake each other: a wait that somebody else is writing stays, and is told of once more.
 pub(crate) async fn wake(
     tx: &mut SystemTx,
     runs: &BTreeMap<RunId, TenantId>,
@@ -246,7 +245,9 @@ pub(crate) async fn wake(
                insert into engine.run_signal (run_id, tenant_id, signal)
                select run_id, tenant_id, '{"signal": "room"}' from unnest($1::uuid[], $2::uuid[]) as t (run_id, tenant_id)
            ), heard as (
-               delete from engine.budget_wait where run_id = any ($1)
+               delete from engine.budget_wait w using (
+                   select run_id, budget_id, quantity from engine.budget_wait where run_id = any ($1) for update skip locked) h
+               where w.run_id = h.run_id and w.budget_id = h.budget_id and w.quantity = h.quantity
            )
            update engine.run set status = 'queued', wait_reason = null, queued_at = now()
            where run_id = any (array(select r.run_id from engine.run r where r.run_id = any ($1) and r.status = 'waiting'

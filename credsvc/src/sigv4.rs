@@ -100,13 +100,17 @@ fn mac(key: &[u8], message: Option<&[u8]>) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    /// A name, then query, headers, body and session token of the request, then its signature.
+    type Row<'a> =
+        (&'a str, &'a str, &'a [(&'static str, &'a str)], &'a str, Option<&'a str>, &'a str);
+
     /// The requests of AWS' published test suite for this signature, and the signatures that it gives for them.
     #[test]
     fn signatures_are_those_of_the_published_test_suite() {
         let at = "2015-08-30T12:36:00Z".parse().unwrap();
         let token = "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA==";
         let form = [("content-type", "application/x-www-form-urlencoded")];
-        let table: [(&str, &str, &[(&'static str, &str)], &str, Option<&str>, &str); 5] = [
+        let table: [Row<'_>; 5] = [
             (
                 "post-vanilla",
                 "",

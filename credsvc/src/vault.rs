@@ -127,11 +127,13 @@ pub(crate) struct Vault {
     root: Ring,
     unwrapped: Cache<(TenantId, i32), Arc<Key>>,
     /// What the root key is being asked for.
-    asking: Arc<Mutex<HashMap<(TenantId, i32), WeakShared<Asking>>>>,
+    asking: Arc<Mutex<Attempts>>,
 }
 
 /// Ends with its last waiter; goes on while there is one.
 type Asking = BoxFuture<'static, Result<Arc<Key>, VaultError>>;
+/// By tenant and version of its key.
+type Attempts = HashMap<(TenantId, i32), WeakShared<Asking>>;
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

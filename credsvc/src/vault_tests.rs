@@ -247,7 +247,9 @@ async fn all_who_wait_for_a_key_take_what_became_of_one_attempt_and_hold_up_nobo
 
     let mut waiting: Vec<_> =
         (0..10).map(|_| Box::pin(vault.tenant_key(tenant, &stored))).collect();
-    waiting.iter_mut().for_each(|one| assert!(one.now_or_never().is_none()));
+    for one in &mut waiting {
+        assert!(one.now_or_never().is_none());
+    }
     // Who goes away leaves the attempt to those who stay.
     drop(waiting.remove(0));
     assert_eq!(root.asked.load(Ordering::SeqCst), 1);

@@ -66,8 +66,9 @@ fn wanted(group: &str, name: &str) -> Vec<Wanted> {
 pub(super) fn against(group: &str, name: &str) -> Option<String> {
     let tail = |name: &str| name.rsplit_once(", ").map(|(_, tail)| tail.to_owned());
     match group {
-        "webhook intake" => Some(format!("axum + insert, {}", tail(name)?)),
-        "webhook intake, sustained" => Some(format!("axum + insert, {}", tail(name)?)),
+        "webhook intake" | "webhook intake, sustained" => {
+            Some(format!("axum + insert, {}", tail(name)?))
+        }
         "webhook to answer" if name.starts_with("switchyard") => {
             Some(format!("n8n, {}", tail(name)?))
         }

@@ -123,9 +123,9 @@ mod tests {
 
     use super::*;
 
-    fn looks(ttl: u64, renewable: bool) -> Result<(u16, Value), VaultError> {
+    fn looks(ttl: u64, renewable: bool) -> (u16, Value) {
         let data = json!({ "ttl": ttl, "creation_ttl": 100, "renewable": renewable });
-        Ok((200, json!({ "data": data })))
+        (200, json!({ "data": data }))
     }
 
     #[tokio::test(start_paused = true)]
@@ -133,11 +133,11 @@ mod tests {
         let token = Token::default();
         assert!(token.is_due());
 
-        assert_eq!(token.looked(&looks(100, true)), None);
+        assert_eq!(token.looked(&Ok(looks(100, true))), None);
         assert!(!token.is_due());
         tokio::time::advance(Duration::from_secs(51)).await;
         assert!(token.is_due());
-        assert_eq!(token.looked(&looks(49, true)), Some(100));
+        assert_eq!(token.looked(&Ok(looks(49, true))), Some(100));
         token.renewed(&Ok((200, json!({ "auth": { "lease_duration": 100 } }))));
         tokio::time::advance(Duration::from_secs(99)).await;
         assert_eq!(token.check(), Ok(()));
@@ -149,10 +149,10 @@ mod tests {
     async fn what_never_ends_is_left_alone_and_what_cannot_be_renewed_is_not_tried() {
         let token = Token::default();
 
-        assert_eq!(token.looked(&looks(0, false)), None);
+        assert_eq!(token.looked(&Ok(looks(0, false))), None);
         tokio::time::advance(SELDOM * 2).await;
         assert!(token.is_due() && token.check().is_ok());
-        assert_eq!(token.looked(&looks(10, false)), None);
+        assert_eq!(token.looked(&Ok(looks(10, false))), None);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(token.check().is_err());
     }
@@ -162,9 +162,9 @@ mod tests {
         let (gone, endless, blind) = (Token::default(), Token::default(), Token::default());
         let denied = Ok((403, json!({ "errors": ["permission denied"] })));
 
-        gone.looked(&looks(100, true));
+        gone.looked(&Ok(looks(100, true)));
         gone.looked(&denied);
-        endless.looked(&looks(0, false));
+        endless.looked(&Ok(looks(0, false)));
         endless.looked(&denied);
         blind.looked(&denied);
 
@@ -173,7 +173,7 @@ mod tests {
         // It was a mistake, and somebody has seen to it.
         tokio::time::advance(OFTEN).await;
         assert!(endless.is_due());
-        endless.looked(&looks(0, false));
+        endless.looked(&Ok(looks(0, false)));
         assert_eq!(endless.check(), Ok(()));
         assert_eq!(blind.check(), Ok(()));
         // One that is nobody's fault is looked at again soon.

@@ -200,12 +200,11 @@ impl Budgets {
         let (mut draws, mut missing) = (Vec::with_capacity(lines.len()), Vec::new());
         for key in lines {
             let Some(need) = request.need(key.quantity) else { continue };
-            match slabs.of.get(key).and_then(|slab| Draw::from(slab, need)) {
-                Some(draw) => draws.push((*key, Arc::new(draw))),
-                None => {
-                    slabs.of.remove(key);
-                    missing.push(*key);
-                }
+            if let Some(draw) = slabs.of.get(key).and_then(|slab| Draw::from(slab, need)) {
+                draws.push((*key, Arc::new(draw)));
+            } else {
+                slabs.of.remove(key);
+                missing.push(*key);
             }
         }
         missing.sort_unstable();

@@ -140,7 +140,9 @@ impl Budget {
         ];
         let wrong = |most: Option<i64>| most.is_some_and(|n| !(1..=MOST).contains(&n));
         let wrong = fields.into_iter().filter(|(_, most)| wrong(*most));
-        wrong.map(|(name, _)| FieldError::new(format!("{pointer}/{name}"), "from 1 to 10^15")).collect()
+        wrong
+            .map(|(name, _)| FieldError::new(format!("{pointer}/{name}"), "from 1 to 10^15"))
+            .collect()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use servicekit::{FieldError, PeerError, Problem, codes as shared};
 use shared_models::{
-    AgentId, ApprovalId, BudgetId, CaseId, ConversationId, CredentialId, EvaluationId, McpServerId, MessageId, ModelId, PriceId,
-    RunId, SwarmId, ToolId, WebhookEndpointId,
+    AgentId, ApprovalId, BudgetId, CaseId, ConversationId, CredentialId, EvaluationId, McpServerId,
+    MessageId, ModelId, PriceId, RunId, SwarmId, ToolId, WebhookEndpointId,
 };
 
 use crate::clients::credsvc::Needed;

@@ -236,7 +236,8 @@ async fn execute(
     columns: Columns,
     slot: i16,
 ) -> Result<Times, sqlx::Error> {
-    let Columns { runs, content, journal, effects, timers, outbox, spending, signals, drawn } = columns;
+    let Columns { runs, content, journal, effects, timers, outbox, spending, signals, drawn } =
+        columns;
     let moved = sqlx::query_file!(
         "src/committer/group.sql",
         &runs.run,

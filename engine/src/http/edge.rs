@@ -147,7 +147,8 @@ async fn check_reach(tx: &mut TenantTx, viewer: &Viewer, fields: &ToolFields) ->
 /// A probe is a tool that only reads, of one whose calls can be in doubt.
 async fn check_probe(tx: &mut TenantTx, fields: &ToolFields) -> Result<(), Error> {
     let Some(probe) = &fields.probe else { return Ok(()) };
-    let refuse = |pointer: &str, why: &str| Err(Error::Invalid(vec![FieldError::new(pointer, why)]));
+    let refuse =
+        |pointer: &str, why: &str| Err(Error::Invalid(vec![FieldError::new(pointer, why)]));
     if matches!(fields.effect_in_force(), Effect::Read | Effect::Idempotent) {
         return refuse("/probe", "a call that does no harm is repeated, and never in doubt");
     }

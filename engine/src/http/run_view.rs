@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use shared_models::{
-    AgentId, ConversationId, EvaluationId, EventId, MicroUsd, RunId, RunMode, RunStatus, SwarmId, TriggerId, Usage,
-    UserId, WaitReason,
+    AgentId, ConversationId, EvaluationId, EventId, MicroUsd, RunId, RunMode, RunStatus, SwarmId,
+    TriggerId, Usage, UserId, WaitReason,
 };
 use utoipa::ToSchema;
 

@@ -5,8 +5,8 @@ use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
 use shared_models::events::run::RunRef;
 use shared_models::{
-    AgentId, ConversationId, EvaluationId, EventId, RunId, RunMode, RunStatus, SwarmId, TeamId, TenantId, TriggerId,
-    UserId,
+    AgentId, ConversationId, EvaluationId, EventId, RunId, RunMode, RunStatus, SwarmId, TeamId,
+    TenantId, TriggerId, UserId,
 };
 use sqlx::PgConnection;
 use sqlx::types::{Json, Uuid};

@@ -21,7 +21,7 @@ pub(crate) async fn run(app: App) -> anyhow::Result<()> {
         match app.budgets.tidy(&app.db).await {
             Ok(rouse) => app.rouse(rouse).await,
             Err(error) => {
-                tracing::warn!(%error, "budgets could not be given back; the next time they are")
+                tracing::warn!(%error, "budgets could not be given back; the next time they are");
             }
         }
     }

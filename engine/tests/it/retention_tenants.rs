@@ -12,7 +12,7 @@ const PATH: &str = "/v1/settings/retention";
 
 /// A run of the person's that ended so many days ago.
 async fn ended(app: &TestApp, api: &Api, days: i32) -> String {
-    let name = format!("{days} {}", uuid::Uuid::new_v4());
+    let name = format!("{days} {}", shared_models::AgentId::mint());
     let agent = scene::scripted(api, &name, &json!([{ "text": "x" }])).await;
     let run = scene::start(api, &agent).await;
     scene::until(api, &run, "succeeded").await;
@@ -307,10 +307,9 @@ async fn a_stream_of_a_run_that_is_forgotten_meanwhile_ends_and_its_reader_is_to
         .await
         .unwrap();
     let path = format!("/v1/runs/{run}/events");
-    let reader = {
-        let (api, path) = (api.clone(), path.clone());
-        tokio::spawn(async move { api.get(&path).await })
-    };
+    let mut readers = tokio::task::JoinSet::new();
+    let (reader, read) = (api.clone(), path.clone());
+    readers.spawn(async move { reader.get(&read).await });
     sqlx::query(
         "update engine.run set finished_at = now() - interval '31 days' where run_id = $1::uuid",
     )
@@ -320,8 +319,9 @@ async fn a_stream_of_a_run_that_is_forgotten_meanwhile_ends_and_its_reader_is_to
     .unwrap();
     until_silent(&api, &run).await;
 
-    let read = tokio::time::timeout(std::time::Duration::from_secs(30), reader).await;
+    let limit = std::time::Duration::from_secs(30);
+    let read = tokio::time::timeout(limit, readers.join_next()).await.expect("the stream ends");
 
-    assert!(matches!(read.expect("the stream ends").unwrap().status, 200 | 410));
+    assert!(matches!(read.unwrap().unwrap().status, 200 | 410));
     assert_eq!(api.get(&path).await.refusal(), (410, "run_pruned"));
 }

@@ -3,7 +3,9 @@ use chrono::{DateTime, Utc};
 use dbutil::{Cursor, Page, PageQuery};
 use serde::Deserialize;
 use servicekit::{Caller, Params, Problem, scope::RunsRead};
-use shared_models::{AgentId, ConversationId, EvaluationId, ProblemBody, RunStatus, SwarmId, TriggerId};
+use shared_models::{
+    AgentId, ConversationId, EvaluationId, ProblemBody, RunStatus, SwarmId, TriggerId,
+};
 
 use crate::app::App;
 use crate::http::run_view::RunView;

@@ -176,6 +176,8 @@ impl Open {
     ) -> Result<Self, sqlx::Error> {
         let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
         let locked = store::lock(tx, &ids).await?;
+        // One that somebody makes just now is not locked, and so is not for us to change.
+        let ids: Vec<Uuid> = locked.iter().map(|row| row.budget_id.uuid()).collect();
         let spending = store::take_spending(tx, &ids).await?;
         let lines = store::lines(tx, &ids).await?;
         let spent_of: Vec<Uuid> = spending.iter().map(|spent| spent.hold).collect();

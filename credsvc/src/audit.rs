@@ -10,7 +10,7 @@ mod verify;
 
 use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use servicekit::{Actor, Caller};
 use sha2::{Digest as _, Sha256};
 use shared_models::{CredentialId, RunId, TenantId, UserId};
@@ -24,7 +24,8 @@ use crate::{
 pub use verify::{Verdict, verify, verify_all};
 
 /// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
     Create,
     Read,

@@ -66,6 +66,7 @@ fn egress(env: &mut Env) -> EgressPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::TransitEntry;
 
     fn read(vars: &[(&str, &str)]) -> (Config, Vec<String>) {
         let vars = vars.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -99,6 +100,43 @@ mod tests {
         }
         let (_, problems) = read(&[("SWITCHYARD_ROOT_KEYS", "1=vault:k")]);
         assert!(problems.iter().any(|name| name == "SWITCHYARD_VAULT_ADDR"), "{problems:?}");
+    }
+
+    #[test]
+    fn vault_lets_us_in_in_exactly_one_way() {
+        let with = |more: &[(&str, &str)]| {
+            let usual = [
+                ("SWITCHYARD_ROOT_KEYS", "1=vault:switchyard"),
+                ("SWITCHYARD_VAULT_ADDR", "https://vault.example:8200"),
+            ];
+            let (config, problems) = read(&[&usual, more].concat());
+            let problems: Vec<String> =
+                problems.into_iter().filter(|name| name.contains("VAULT")).collect();
+            (config.root_keys[0].source.clone(), problems)
+        };
+        let entry = |more: &[(&str, &str)]| match with(more) {
+            (RootKeySource::Vault { config, .. }, problems) if problems.is_empty() => config.entry,
+            other => panic!("{other:?}"),
+        };
+        let (token, file) = ("SWITCHYARD_VAULT_TOKEN", "SWITCHYARD_VAULT_TOKEN_FILE");
+        let (method, role_id) = ("SWITCHYARD_VAULT_AUTH", "SWITCHYARD_VAULT_ROLE_ID");
+
+        assert!(matches!(entry(&[(token, "s.x")]), TransitEntry::Token(_)));
+        assert!(matches!(entry(&[(file, "/run/token")]), TransitEntry::TokenFile(_)));
+        let kubernetes = entry(&[(method, "kubernetes"), ("SWITCHYARD_VAULT_ROLE", "sy")]);
+        let shown = format!("{kubernetes:?}");
+        assert!(shown.contains("/var/run/secrets/kubernetes.io/serviceaccount/token"), "{shown}");
+        assert!(shown.contains(r#"mount: "kubernetes""#), "{shown}");
+        for (more, refused) in [
+            (vec![], token),
+            (vec![(token, "s.x"), (file, "/run/token")], token),
+            (vec![(method, "github")], method),
+            (vec![(method, "kubernetes")], "SWITCHYARD_VAULT_ROLE"),
+            (vec![(method, "approle"), ("SWITCHYARD_VAULT_SECRET_ID", "s")], role_id),
+            (vec![(method, "approle"), (role_id, "r")], "SWITCHYARD_VAULT_SECRET_ID"),
+        ] {
+            assert_eq!(with(&more).1, [refused], "{more:?}");
+        }
     }
 
     #[test]

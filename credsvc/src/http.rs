@@ -113,6 +113,11 @@ fn check_note(pointer: &str, text: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// Whether a text names one of these.
+fn is_one<T: serde::de::DeserializeOwned>(text: &str) -> bool {
+    serde_json::from_value::<T>(Value::String(text.to_owned())).is_ok()
+}
+
 /// All that was found wrong, or nothing.
 fn all_right(errors: Vec<FieldError>) -> Result<(), Error> {
     if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }

@@ -15,6 +15,7 @@ mod grantee;
 mod http;
 mod keys;
 mod ledger;
+mod listeners;
 mod oauth;
 mod origin;
 mod outgoing;
@@ -38,7 +39,7 @@ pub use ledger::LedgerTask;
 pub use oauth::renewals::RenewalsTask;
 pub use routes::{openapi, router};
 pub use start::start;
-pub use vault::{KmsConfig, TransitConfig};
+pub use vault::{KmsConfig, SecretSource, TransitConfig, TransitEntry, TransitLogin};
 
 /// The migrations of the `credsvc` schema.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/credsvc");

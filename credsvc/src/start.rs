@@ -1,5 +1,7 @@
 //! From configuration to a serving process.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use dbutil::Db;
 use pubsub::{Bus, Relay};
@@ -7,12 +9,12 @@ use servicekit::{Lifecycle, Verifier, peer};
 use shared_models::Service;
 use tokio::net::TcpListener;
 
-use crate::{App, Config, router, workers};
+use crate::{App, Config, listeners::member_removed::MemberRemovedListener, router, workers};
 
 /// Connects, checks that the schema is migrated and the root key is the right one, then serves until `life` ends.
 ///
-/// Runs besides requests: the ledger, the renewals of access tokens and who asks for those that are due, the outbox
-/// relay, the shredding of deleted credentials, and the care for keys: those
+/// Runs besides requests: the ledger, the renewals of access tokens and who asks for those that are due, who hears of
+/// members that have left, the outbox relay, the shredding of deleted credentials, and the care for keys: those
 /// whose time in memory is over are wiped, and a token of Vault's is renewed.
 pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> anyhow::Result<()> {
     let db =
@@ -32,6 +34,10 @@ pub async fn start(config: Config, listener: TcpListener, life: &Lifecycle) -> a
         workers::connections::run(tended, soft).await;
         Ok(())
     });
+
+    let left =
+        pubsub::listen(db.clone(), bus.clone(), Arc::new(MemberRemovedListener), life.soft());
+    life.spawn("credsvc member removed", left);
 
     // Nobody waits for these events, so no bell is rung: the relay finds them when it looks.
     let (relay, _bell) = Relay::new(db, bus, config.service.relay.clone());

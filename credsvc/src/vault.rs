@@ -5,6 +5,7 @@
 //! live in memory for a limited time and are wiped when they leave it.
 
 mod bound;
+mod entry;
 mod key;
 mod kms;
 mod remote;
@@ -27,6 +28,7 @@ use shared_models::{CredentialId, TenantId, UserId};
 use zeroize::Zeroizing;
 
 use bound::Bound;
+pub use entry::{SecretSource, TransitEntry, TransitLogin};
 pub(crate) use key::Key;
 pub use kms::KmsConfig;
 pub(crate) use kms::KmsRoot;

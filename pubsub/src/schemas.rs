@@ -13,7 +13,7 @@ use shared_models::events::{
     },
     run::{RunCreated, RunFinished, RunPaused, RunRefused, RunResumed, RunStarted, RunWaiting},
     swarm::SwarmDeleted,
-    tenant::TenantCreated,
+    tenant::{MemberRemoved, TenantCreated},
     trigger::TriggerFired,
 };
 
@@ -45,6 +45,7 @@ pub fn event_schemas() -> Value {
             describe::<CredentialHealthChanged>(),
             describe::<CredentialHoneyUsed>(),
             describe::<TenantCreated>(),
+            describe::<MemberRemoved>(),
         ],
     })
 }

@@ -120,6 +120,15 @@ pub const EVENTSVC_SWARM_DELETED: Consumer = Consumer {
     concurrency: 1,
 };
 
+/// Members that have left, whose credentials are revoked.
+pub const CREDSVC_MEMBER_REMOVED: Consumer = Consumer {
+    durable: "credsvc_member_removed",
+    stream: Stream::Identity,
+    filter: "identity.*.member.removed.v1",
+    service: Service::Credsvc,
+    concurrency: 1,
+};
+
 /// Every durable consumer.
 pub const CONSUMERS: &[&Consumer] = &[
     &ENGINE_TRIGGER_FIRED,
@@ -129,6 +138,7 @@ pub const CONSUMERS: &[&Consumer] = &[
     &EVENTSVC_BUS_TRIGGERS,
     &EVENTSVC_AGENT_DELETED,
     &EVENTSVC_SWARM_DELETED,
+    &CREDSVC_MEMBER_REMOVED,
 ];
 
 /// Creates what is missing and alters what differs. `admin` is a connection as [`ADMIN`]; `replicas` is 1, or 3 on a
@@ -208,6 +218,7 @@ mod tests {
         agent::AgentDeleted,
         credential::{CredentialDeleted, CredentialHealthChanged, CredentialUpdated},
         swarm::SwarmDeleted,
+        tenant::MemberRemoved,
         trigger::TriggerFired,
     };
 
@@ -234,6 +245,11 @@ mod tests {
     fn eventsvc_hears_of_deleted_agents_and_swarms() {
         assert_eq!(EVENTSVC_AGENT_DELETED.filter, AgentDeleted::filter());
         assert_eq!(EVENTSVC_SWARM_DELETED.filter, SwarmDeleted::filter());
+    }
+
+    #[test]
+    fn credsvc_hears_of_members_that_have_left() {
+        assert_eq!(CREDSVC_MEMBER_REMOVED.filter, MemberRemoved::filter());
     }
 
     #[test]

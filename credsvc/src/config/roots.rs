@@ -7,10 +7,12 @@ use servicekit::Env;
 
 use crate::{
     sigv4,
-    vault::{KmsConfig, TransitConfig},
+    vault::{KmsConfig, SecretSource, TransitConfig, TransitEntry, TransitLogin},
 };
 
 const LIST: &str = "SWITCHYARD_ROOT_KEYS";
+/// Where Kubernetes puts the token of a pod's service account.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// A root key and its version.
 #[derive(Clone, Debug)]
@@ -107,10 +109,70 @@ fn transit(env: &mut Env) -> TransitConfig {
     }
     TransitConfig {
         address: address.unwrap_or_else(servicekit::config::Fallback::fallback),
-        token: env.secret("SWITCHYARD_VAULT_TOKEN"),
+        entry: entry(env),
         mount: env.text("SWITCHYARD_VAULT_MOUNT", "transit"),
         namespace: env.optional("SWITCHYARD_VAULT_NAMESPACE"),
     }
+}
+
+/// By exactly one of a token, a file with one, and a login.
+fn entry(env: &mut Env) -> TransitEntry {
+    const TOKEN: &str = "SWITCHYARD_VAULT_TOKEN";
+    let token = env.optional_secret(TOKEN);
+    let file: Option<PathBuf> = env.optional("SWITCHYARD_VAULT_TOKEN_FILE");
+    let method: Option<String> = env.optional("SWITCHYARD_VAULT_AUTH");
+    match (token, file, method) {
+        (Some(token), None, None) => TransitEntry::Token(token),
+        (None, Some(file), None) => TransitEntry::TokenFile(file),
+        (None, None, Some(method)) => login(env, &method),
+        (token, ..) => {
+            let why = "for a root key in Vault set exactly one of this, SWITCHYARD_VAULT_TOKEN_FILE and \
+                       SWITCHYARD_VAULT_AUTH";
+            env.refuse(TOKEN, why);
+            TransitEntry::Token(token.unwrap_or_default())
+        }
+    }
+}
+
+fn login(env: &mut Env, method: &str) -> TransitEntry {
+    let mount = env.text("SWITCHYARD_VAULT_AUTH_MOUNT", method);
+    let by = match method {
+        "approle" => TransitLogin::AppRole {
+            role_id: needed(env, "SWITCHYARD_VAULT_ROLE_ID"),
+            secret_id: secret_id(env),
+        },
+        "kubernetes" => TransitLogin::Kubernetes {
+            role: needed(env, "SWITCHYARD_VAULT_ROLE"),
+            jwt_file: env.parse("SWITCHYARD_VAULT_JWT_FILE", SERVICE_ACCOUNT),
+        },
+        other => {
+            let why = format!("`{other}` is neither `approle` nor `kubernetes`");
+            env.refuse("SWITCHYARD_VAULT_AUTH", why);
+            return TransitEntry::Token(SecretString::default());
+        }
+    };
+    TransitEntry::Login { mount, by }
+}
+
+fn secret_id(env: &mut Env) -> SecretSource {
+    const GIVEN: &str = "SWITCHYARD_VAULT_SECRET_ID";
+    let given = env.optional_secret(GIVEN);
+    let file: Option<PathBuf> = env.optional("SWITCHYARD_VAULT_SECRET_ID_FILE");
+    match (given, file) {
+        (Some(given), None) => SecretSource::Given(given),
+        (None, Some(file)) => SecretSource::File(file),
+        (given, _) => {
+            env.refuse(GIVEN, "set exactly one of this and SWITCHYARD_VAULT_SECRET_ID_FILE");
+            SecretSource::Given(given.unwrap_or_default())
+        }
+    }
+}
+
+fn needed(env: &mut Env, name: &str) -> String {
+    env.optional(name).unwrap_or_else(|| {
+        env.refuse(name, "must be set to log in by this method");
+        String::new()
+    })
 }
 
 fn kms(env: &mut Env) -> KmsConfig {

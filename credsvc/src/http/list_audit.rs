@@ -4,14 +4,14 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use dbutil::{Cursor, Page, PageQuery};
 use serde::{Deserialize, Serialize};
-use servicekit::{Caller, Params, Problem, scope::AuditRead};
+use servicekit::{Caller, FieldError, Params, Problem, scope::AuditRead};
 use shared_models::{CredentialId, ProblemBody, RunId, UserId, wire_time};
 use uuid::Uuid;
 
-use super::{all_right, check_note};
+use super::{all_right, check_note, is_one};
 use crate::{
     App,
-    audit::Row,
+    audit::{Action, Row},
     store::{self, audit::Filter},
 };
 
@@ -92,6 +92,9 @@ impl ListAudit {
             if let Some(text) = text {
                 check_note(name, text, &mut errors);
             }
+        }
+        if self.action.as_deref().is_some_and(|action| !is_one::<Action>(action)) {
+            errors.push(FieldError::new("action", "is nothing that the audit tells of"));
         }
         all_right(errors)?;
         let filter = Filter {

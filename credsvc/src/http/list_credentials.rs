@@ -5,12 +5,12 @@ use dbutil::{Page, PageQuery};
 use servicekit::{Caller, FieldError, Params, Path, Problem, scope::CredentialsRead};
 use shared_models::{ProblemBody, TenantId};
 
-use super::{check_tenant, view::CredentialView};
+use super::{check_tenant, is_one, view::CredentialView};
 use crate::{
     App,
     store::{
         self,
-        credential::{Credential, Filter},
+        credential::{Credential, Environment, Filter, Health},
     },
 };
 
@@ -58,8 +58,16 @@ fn parse(query: Vec<(String, String)>) -> Result<(Filter, PageQuery), Problem> {
             ("cursor", _) => page.cursor = Some(value),
             ("name", _) => filter.name = Some(value),
             ("type", _) => filter.kind = Some(value),
-            ("environment", _) => filter.environment = Some(value),
-            ("health", _) => filter.health = Some(value),
+            ("environment", _) if is_one::<Environment>(&value) => filter.environment = Some(value),
+            ("environment", _) => {
+                let why = "must be `development`, `staging` or `production`";
+                errors.push(FieldError::new("environment", why));
+            }
+            ("health", _) if is_one::<Health>(&value) => filter.health = Some(value),
+            ("health", _) => {
+                let why = "must be `ok`, `expiring`, `needs_reconnect`, `failed_test`, `revoked` or `expired`";
+                errors.push(FieldError::new("health", why));
+            }
             (_, Some(key)) if !key.is_empty() => filter.meta.push((key.to_owned(), value)),
             _ => errors.push(FieldError::new(name, "is not a filter of this list")),
         }

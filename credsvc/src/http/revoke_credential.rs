@@ -10,7 +10,10 @@ use crate::{
     App, Error,
     audit::{self, Action, Entry},
     finish::endpoint,
-    oauth::{client, provider::Provider},
+    oauth::{
+        client,
+        provider::{Provider, RevokeBy},
+    },
     origin::Origin,
     store::{
         self,
@@ -99,9 +102,11 @@ async fn tell(app: &App, credential: &Credential) -> Result<Told, Error> {
     let provider = Provider::of(&config.provider, &config.settings)?;
     let Some(at) = provider.revoke_url.clone() else { return Ok(Told::NotAsked) };
     let fields = app.keys.unseal(credential).await?;
-    let token = fields.text("refresh_token").or_else(|| fields.text("access_token"));
+    let by = provider.revoke_by.unwrap_or_default();
+    let refresh = fields.text("refresh_token").filter(|_| by == RevokeBy::Form);
+    let token = refresh.or_else(|| fields.text("access_token"));
     let Some(token) = token else { return Ok(Told::NotAsked) };
     let endpoint = endpoint(app, &config, &provider).await?;
-    let done = client::revoke(&app.egress, &endpoint, &at, &token, app.oauth_timeout).await;
+    let done = client::revoke(&app.egress, &endpoint, &at, (by, &token), app.oauth_timeout).await;
     Ok(if done { Told::Revoked } else { Told::Failed })
 }

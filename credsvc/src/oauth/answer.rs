@@ -56,6 +56,13 @@ pub(crate) fn read(
     told
 }
 
+/// Whether an answer to something else than a question for tokens is a refusal, although its status says that all is well.
+pub(crate) fn refuses(body: &[u8]) -> bool {
+    let Some(Value::Object(fields)) = parse(body) else { return false };
+    let refused = fields.get("ok") == Some(&Value::Bool(false));
+    refused || fields.get("error").is_some_and(|error| !error.is_null())
+}
+
 /// JSON, or a form, as some providers answer unless they are asked in the right way.
 fn parse(body: &[u8]) -> Option<Value> {
     if let Ok(value) = serde_json::from_slice(body) {

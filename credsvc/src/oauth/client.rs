@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
 use servicekit::egress::{Call, Egress, EgressError, HostPattern, Injection};
 use url::Url;
 
 use super::{
     answer::{self, Refusal, Tokens},
-    provider::ClientAuth,
+    provider::{ClientAuth, RevokeBy},
 };
 
 /// A token endpoint, and who we are to it.
@@ -50,14 +51,49 @@ pub(crate) async fn revoke(
     egress: &Egress,
     endpoint: &Endpoint,
     at: &Url,
-    token: &SecretString,
+    (by, token): (RevokeBy, &SecretString),
     timeout: Duration,
 ) -> bool {
-    let form = vec![("token", token.clone())];
-    match send(egress, endpoint, at, form, timeout).await {
-        Ok(answer) => answer.status.is_success(),
-        Err(_) => false,
-    }
+    let answer = match by {
+        RevokeBy::Form => {
+            let form = vec![("token", token.clone())];
+            send(egress, endpoint, at, form, timeout).await
+        }
+        RevokeBy::Grant => delete_grant(egress, endpoint, at, token, timeout).await,
+    };
+    answer.is_ok_and(|answer| answer.status.is_success() && !answer::refuses(&answer.body))
+}
+
+/// Deletes the whole grant that a token belongs to.
+async fn delete_grant(
+    egress: &Egress,
+    endpoint: &Endpoint,
+    at: &Url,
+    token: &SecretString,
+    timeout: Duration,
+) -> Result<servicekit::egress::Answer, EgressError> {
+    // A URL does not keep braces as they are.
+    let url = at.as_str().replace("%7Bclient_id%7D", &encoded(&endpoint.client_id));
+    let url: Url = url.parse().map_err(|_| EgressError::Denied("no such address".into()))?;
+    let mut headers = HeaderMap::new();
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::ACCEPT, json.clone());
+    headers.insert(header::CONTENT_TYPE, json);
+    let host = HostPattern::parse(&host_of(&url));
+    let call = Call {
+        method: Method::DELETE,
+        headers,
+        body: Bytes::from(json!({ "access_token": token.expose_secret() }).to_string()),
+        injection: Some(Injection::Basic {
+            username: endpoint.client_id.clone(),
+            password: endpoint.client_secret.clone(),
+        }),
+        allowed_hosts: host.into_iter().collect(),
+        timeout,
+        max_response_bytes: 64 * 1024,
+        url,
+    };
+    egress.send(call).await
 }
 
 async fn send(

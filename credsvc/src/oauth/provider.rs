@@ -53,9 +53,20 @@ pub(crate) struct Provider {
     /// Whether PKCE is used; yes unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pkce: Option<bool>,
-    /// Whether taking a token back needs the client's id and secret in the body.
+    /// How tokens are taken back; `form` unless said.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) revoke_client: Option<bool>,
+    pub(crate) revoke_by: Option<RevokeBy>,
+}
+
+/// How tokens are taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RevokeBy {
+    /// The token is posted in a form, as RFC 7009 says.
+    #[default]
+    Form,
+    /// The application's grant is deleted, as GitHub has it: `{client_id}` in the URL stands for the client's id.
+    Grant,
 }
 
 /// Where a client's id and secret go.

@@ -281,8 +281,11 @@ pub(crate) async fn update(
                expires_at = $10, allowed_hosts = $11, honey = $12,
                token_expires_at = case when $13 then now() else token_expires_at end,
                refresh_due_at = case when $13 then now() else refresh_due_at end,
-               health = case when $6::text is not null and health = 'failed_test' then 'ok'
-                   when $13 and health = 'needs_reconnect' then 'ok' else health end
+               health = case when health in ('ok', 'expiring', 'expired')
+                       or ($6::text is not null and health = 'failed_test') or ($13 and health = 'needs_reconnect')
+                   then case when $10 <= now() then 'expired'
+                       when $10 <= now() + interval '7 days' then 'expiring' else 'ok' end
+                   else health end
            where tenant_id = $1 and credential_id = $2 and revision = $3 and deleted_at is null
              and ($8::int is null or $8 in (select k.version from credsvc.tenant_key k
                  where k.tenant_id = $1 and k.version = $8 and k.state <> 'retired' for share))

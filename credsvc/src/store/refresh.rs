@@ -200,6 +200,27 @@ pub(crate) async fn set_health(
     .map(|done| done.rows_affected() == 1)
 }
 
+/// Revokes what is a user's own; gives those that were not revoked before.
+pub(crate) async fn revoke_of_user(
+    tx: &mut TenantTx,
+    user: UserId,
+    reason: &str,
+) -> Result<Vec<CredentialId>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"update credsvc.credential
+           set health = 'revoked', health_reason = $3, revision = revision + 1, updated_at = now(),
+               refresh_due_at = null
+           where tenant_id = $1 and user_id = $2 and health <> 'revoked' and deleted_at is null
+           returning credential_id as "id: CredentialId""#,
+        tenant as _,
+        user as _,
+        reason,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
 /// Keeps what came of a test.
 pub(crate) async fn set_tested(
     tx: &mut TenantTx,

@@ -8,7 +8,7 @@ use url::Url;
 use super::{
     Key, RootKey, RootKeyError, VaultError,
     bound::Bound,
-    remote::{decoded, down, encoded, from_text, patiently, sent, to_text},
+    remote::{decoded, down, encoded, from_text, patiently, sent, taken, to_text},
 };
 use crate::sigv4::{self, Scope};
 
@@ -121,7 +121,7 @@ impl RootKey for KmsRoot {
             let mut body = Self::body(&bound);
             body["CiphertextBlob"] = from_text(&text, self.version)?.into();
             let mut answer = self.ask("Decrypt", body).await?;
-            decoded(&mut answer["Plaintext"])
+            decoded(WHO, taken(&mut answer, "/Plaintext"))
         }
         .boxed()
     }

@@ -34,13 +34,18 @@ pub(super) fn encoded(key: &Key) -> Zeroizing<String> {
 }
 
 /// A key out of the text that JSON carried, which is wiped.
-pub(super) fn decoded(value: &mut Value) -> Result<Key, VaultError> {
-    let Value::String(text) = value else { return Err(VaultError::Malformed) };
+pub(super) fn decoded(who: &str, value: Value) -> Result<Key, VaultError> {
+    let Value::String(mut text) = value else { return Err(down(who, "no plaintext")) };
     let bytes = STANDARD.decode(text.as_bytes()).map(Zeroizing::new);
     text.zeroize();
     let bytes = bytes.map_err(|_| VaultError::Malformed)?;
     let mut bytes: [u8; 32] = bytes.as_slice().try_into().map_err(|_| VaultError::Malformed)?;
     Ok(Key::from_bytes(&mut bytes))
+}
+
+/// What an answer holds at a pointer, which is then not in it any more; null when it holds nothing there.
+pub(super) fn taken(answer: &mut Value, pointer: &str) -> Value {
+    answer.pointer_mut(pointer).map(Value::take).unwrap_or_default()
 }
 
 /// What the provider of a root key did not do.

@@ -20,11 +20,29 @@ struct Known {
     /// When to look again; at once when it was never looked at.
     look_at: Option<Instant>,
     ends_at: Option<Instant>,
+    /// How long it was good as it was got, where that was said.
+    whole: Option<Duration>,
     /// It has been seen: it may look at itself.
     seen: bool,
 }
 
 impl Token {
+    /// There is another token, good for so many seconds if that was said; nothing else is known of it.
+    pub(super) fn begin(&self, seconds: Option<u64>) {
+        let whole = seconds.map(Duration::from_secs);
+        let ends_at = whole.map(|whole| Instant::now() + whole);
+        self.with(|known| *known = Known { ends_at, whole, ..Known::default() });
+    }
+
+    /// Whether little of the life is left that it was got with: renewing it has not helped.
+    pub(super) fn is_ending(&self) -> bool {
+        self.with(|known| {
+            let left = known.ends_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let little = known.whole.map_or(Duration::ZERO, |whole| whole / 4);
+            left.is_some_and(|left| left <= little)
+        })
+    }
+
     /// Whether it is time to look at it.
     pub(super) fn is_due(&self) -> bool {
         self.with(|known| known.look_at.is_none_or(|at| at <= Instant::now()))
@@ -143,6 +161,29 @@ mod tests {
         assert_eq!(token.check(), Ok(()));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(token.check().unwrap_err().contains("has ended"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_ending_when_little_is_left_of_it_or_it_was_taken_away() {
+        let (capped, gone, endless) = (Token::default(), Token::default(), Token::default());
+        capped.begin(Some(100));
+        gone.begin(Some(100));
+        endless.begin(None);
+
+        assert!(!capped.is_ending() && !endless.is_ending());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        // It may not be renewed beyond what is left.
+        capped.renewed(&Ok((200, json!({ "auth": { "lease_duration": 26 } }))));
+        assert!(!capped.is_ending());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(capped.is_ending());
+        gone.looked(&Ok(looks(39, true)));
+        assert!(!gone.is_ending());
+        gone.looked(&Ok((403, json!({}))));
+        assert!(gone.is_ending());
+        assert!(!endless.is_ending());
+        gone.begin(Some(100));
+        assert!(!gone.is_ending() && gone.is_due() && gone.check().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

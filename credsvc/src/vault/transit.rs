@@ -2,27 +2,24 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::future::{BoxFuture, FutureExt as _};
-use reqwest::{Method, RequestBuilder};
-use secrecy::{ExposeSecret as _, SecretString};
+use reqwest::Method;
 use serde_json::{Value, json};
 use url::Url;
 
 use super::{
     Key, RootKey, RootKeyError, VaultError,
     bound::Bound,
-    remote::{decoded, down, encoded, from_text, patiently, sent, to_text},
-    token::Token,
+    entry::{Door, Entry, Pass, TransitEntry, WHO, said},
+    remote::{decoded, down, encoded, from_text, patiently, sent, taken, to_text},
 };
-
-const WHO: &str = "the transit engine";
 
 /// Where a transit engine is, and how it lets us in.
 #[derive(Clone, Debug)]
 pub struct TransitConfig {
     /// `SWITCHYARD_VAULT_ADDR`.
     pub address: Url,
-    /// `SWITCHYARD_VAULT_TOKEN`.
-    pub token: SecretString,
+    /// By which token.
+    pub entry: TransitEntry,
     /// `SWITCHYARD_VAULT_MOUNT`.
     pub mount: String,
     /// `SWITCHYARD_VAULT_NAMESPACE`.
@@ -30,12 +27,13 @@ pub struct TransitConfig {
 }
 
 pub(crate) struct TransitRoot {
-    config: TransitConfig,
+    door: Door,
+    entry: Entry,
+    /// Of the engine.
+    mount: String,
     /// Its name there. It must be of a kind that takes associated data, such as `aes256-gcm96`.
     name: String,
     version: i32,
-    http: reqwest::Client,
-    token: Token,
 }
 
 impl TransitRoot {
@@ -45,14 +43,21 @@ impl TransitRoot {
         version: i32,
         http: reqwest::Client,
     ) -> Self {
-        Self { config, name, version, http, token: Token::default() }
+        let TransitConfig { address, entry, mount, namespace } = config;
+        let door = Door { address, namespace, http };
+        Self { door, entry: Entry::new(entry), mount, name, version }
     }
 
     async fn ask(&self, verb: &str, body: Value) -> Result<Value, VaultError> {
-        let path = format!("{}/{verb}/{}", self.config.mount, self.name);
-        let busy = |status, _: &Value| status == 429;
-        let (status, answer) =
-            patiently(busy, || sent(WHO, self.request(Method::POST, &path).json(&body))).await?;
+        let path = format!("{}/{verb}/{}", self.mount, self.name);
+        let pass = self.entry.pass(&self.door).await?;
+        let (mut status, mut answer) = self.show(&pass, &path, &body).await?;
+        // It may have ended, or somebody took it away.
+        if status == 403
+            && let Some(other) = self.entry.instead_of(&self.door, &pass).await?
+        {
+            (status, answer) = self.show(&other, &path, &body).await?;
+        }
         if status == 200 {
             return Ok(answer);
         }
@@ -66,16 +71,14 @@ impl TransitRoot {
         Err(down(WHO, format!("HTTP {status} {said}").trim_end()))
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let base = self.config.address.as_str().trim_end_matches('/');
-        let request = self
-            .http
-            .request(method, format!("{base}/v1/{path}"))
-            .header("X-Vault-Token", self.config.token.expose_secret());
-        match &self.config.namespace {
-            Some(namespace) => request.header("X-Vault-Namespace", namespace),
-            None => request,
-        }
+    async fn show(
+        &self,
+        pass: &Pass,
+        path: &str,
+        body: &Value,
+    ) -> Result<(u16, Value), VaultError> {
+        let busy = |status, _: &Value| status == 429;
+        patiently(busy, || sent(WHO, self.door.with(pass, Method::POST, path).json(body))).await
     }
 
     fn body(bound: &Bound) -> Value {
@@ -85,7 +88,7 @@ impl TransitRoot {
 
 impl RootKey for TransitRoot {
     fn name(&self) -> String {
-        format!("vault {}/{}", self.config.mount, self.name)
+        format!("vault {}/{}", self.mount, self.name)
     }
 
     fn version(&self) -> i32 {
@@ -108,18 +111,22 @@ impl RootKey for TransitRoot {
             let mut body = Self::body(&bound);
             body["ciphertext"] = from_text(&text, self.version)?.into();
             let mut answer = self.ask("decrypt", body).await?;
-            decoded(&mut answer["data"]["plaintext"])
+            decoded(WHO, taken(&mut answer, "/data/plaintext"))
         }
         .boxed()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), RootKeyError>> {
         async move {
-            let base = self.config.address.as_str().trim_end_matches('/');
-            let url = format!("{base}/v1/sys/health?standbyok=true&perfstandbyok=true");
-            let (status, _) = sent(WHO, self.http.get(url)).await?;
+            let path = "sys/health?standbyok=true&perfstandbyok=true";
+            let base = self.door.address.as_str().trim_end_matches('/');
+            // Health is not a namespace's.
+            let (status, _) = sent(WHO, self.door.http.get(format!("{base}/v1/{path}"))).await?;
             match status {
-                200 => self.token.check().map_err(|why| down(WHO, why).into()),
+                200 => {
+                    self.entry.pass(&self.door).await?;
+                    self.entry.check().map_err(|why| down(WHO, why).into())
+                }
                 501 => Err(down(WHO, "it is not initialised").into()),
                 503 => Err(down(WHO, "it is sealed").into()),
                 status => Err(down(WHO, format!("HTTP {status}")).into()),
@@ -130,25 +137,24 @@ impl RootKey for TransitRoot {
 
     fn tend(&self) -> BoxFuture<'_, ()> {
         async move {
-            if !self.token.is_due() {
+            if let Err(error) = self.entry.keep_up(&self.door).await {
+                // Said once there, and by readiness when the token that we have has ended.
+                tracing::debug!(%error, "the transit engine's token stays as it is");
+            }
+            let Ok(pass) = self.entry.pass(&self.door).await else { return };
+            let life = &self.entry.life;
+            if !life.is_due() {
                 return;
             }
             let path = |verb| format!("auth/token/{verb}-self");
-            let looked = sent(WHO, self.request(Method::GET, &path("lookup"))).await;
-            if let Some(seconds) = self.token.looked(&looked) {
+            let looked = sent(WHO, self.door.with(&pass, Method::GET, &path("lookup"))).await;
+            if let Some(seconds) = life.looked(&looked) {
                 // Not said, it would be for as long as the last time, which somebody may have made short.
                 let asked = json!({ "increment": format!("{seconds}s") });
-                let renewed = self.request(Method::POST, &path("renew")).json(&asked);
-                self.token.renewed(&sent(WHO, renewed).await);
+                let renewed = self.door.with(&pass, Method::POST, &path("renew")).json(&asked);
+                life.renewed(&sent(WHO, renewed).await);
             }
         }
         .boxed()
     }
-}
-
-/// What is wrong, in its own words.
-fn said(answer: &Value) -> String {
-    let errors = answer["errors"].as_array();
-    let said = errors.into_iter().flatten().filter_map(Value::as_str);
-    said.collect::<Vec<_>>().join("; ")
 }

@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use credsvc::rotation::Keyring;
 use serde_json::{Value, json};
 use shared_models::AgentId;
-use testkit::{Api, Person, Reply};
+use testkit::{Api, Person, Reply, eventually};
 
 use crate::{
     bao::Bao,
@@ -146,6 +146,75 @@ async fn a_token_of_openbao_is_renewed_before_it_ends_and_missed_when_it_is_take
     .await;
     let error = wrong.unwrap_err().to_string();
     assert!(error.contains("HTTP 403 permission denied"), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_of_openbao_that_an_agent_writes_into_a_file_is_taken_from_there_each_time() {
+    let bao = Bao::start().await;
+    let (first, dir) = (bao.token(&bao.root).await, tempfile::tempdir().unwrap());
+    let path = dir.path().join("token");
+    std::fs::write(&path, &first).unwrap();
+    let vars = [
+        ("SWITCHYARD_ROOT_KEYS", "1=vault:switchyard"),
+        ("SWITCHYARD_VAULT_ADDR", &*bao.url),
+        ("SWITCHYARD_VAULT_TOKEN_FILE", path.to_str().unwrap()),
+        ("SWITCHYARD_KEY_CACHE_SECONDS", "0"),
+    ];
+    let under = Under::start(&vars).await;
+    under.opens().await;
+
+    bao.root.post("/v1/auth/token/revoke", &json!({ "token": first })).await.expect(204);
+    under.is_away("HTTP 403 permission denied").await;
+    std::fs::write(&path, bao.token(&bao.root).await).unwrap();
+
+    under.opens().await;
+    under.app.api.get("/readyz").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_service_logs_in_to_openbao_by_its_role_and_again_when_its_token_is_taken_away() {
+    let bao = Bao::start().await;
+    bao.root.post("/v1/sys/auth/approle", &json!({ "type": "approle" })).await.expect(204);
+    let role = json!({ "token_policies": ["switchyard"], "token_ttl": "1h" });
+    bao.root.post("/v1/auth/approle/role/credsvc", &role).await.expect(204);
+    let role_id = bao.root.get("/v1/auth/approle/role/credsvc/role-id").await.expect(200);
+    let made = bao.root.post("/v1/auth/approle/role/credsvc/secret-id", &json!({})).await;
+    let (made, dir) = (made.expect(200), tempfile::tempdir().unwrap());
+    let path = dir.path().join("secret-id");
+    std::fs::write(&path, made["data"]["secret_id"].as_str().unwrap()).unwrap();
+    let vars = [
+        ("SWITCHYARD_ROOT_KEYS", "1=vault:switchyard"),
+        ("SWITCHYARD_VAULT_ADDR", &*bao.url),
+        ("SWITCHYARD_VAULT_AUTH", "approle"),
+        ("SWITCHYARD_VAULT_ROLE_ID", role_id["data"]["role_id"].as_str().unwrap()),
+        ("SWITCHYARD_VAULT_SECRET_ID_FILE", path.to_str().unwrap()),
+        ("SWITCHYARD_KEY_CACHE_SECONDS", "0"),
+    ];
+    let under = Under::start(&vars).await;
+    under.opens().await;
+    under.app.app.tend_keys().await;
+    under.app.api.get("/readyz").await.expect(200);
+
+    // Every token that was given to who logged in ends at once.
+    let prefix = "/v1/sys/leases/revoke-prefix/auth/approle/login";
+    bao.root.put(prefix, &json!({})).await.expect(204);
+    let logins = "/v1/sys/leases/lookup/auth/approle/login?list=true";
+    eventually("every login to have ended", async || {
+        (bao.root.get(logins).await.status == 404).then_some(())
+    })
+    .await;
+    under.opens().await;
+    bao.root.get(logins).await.expect(200);
+
+    std::fs::write(&path, "not-it").unwrap();
+    let wrong = credsvc::App::open(
+        &config(&vars),
+        under.app.store.clone(),
+        under.app.trust.verifier(shared_models::Service::Credsvc),
+    )
+    .await;
+    let error = wrong.unwrap_err().to_string();
+    assert!(error.contains("logging in at auth/approle: HTTP 400 invalid"), "{error}");
 }
 
 #[tokio::test]

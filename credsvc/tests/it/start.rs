@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use credsvc::start;
+use pubsub::OutboxRow;
 use serde_json::json;
 use servicekit::Lifecycle;
-use shared_models::Service;
+use shared_models::{MessageId, Service, events::tenant::MemberRemoved};
 use testkit::{Answer, Api, Stub, TestDb, TestNats, Trust, eventually};
 use tokio::net::TcpListener;
 
@@ -35,7 +36,10 @@ async fn a_started_service_is_ready_serves_publishes_and_stops() {
     api.get("/readyz").await.expect(200);
     let owner = trust.owner();
     let api = api.token(&owner.token(Service::Credsvc));
-    api.post(&of(&owner), &json!({ "credentials": { "token": SECRET } })).await.expect(201);
+    let mine = json!({ "name": "mine", "credentials": { "token": SECRET } });
+    api.post(&of(&owner), &mine).await.expect(201);
+    let tenants = json!({ "name": "theirs", "user_id": null, "credentials": { "token": SECRET } });
+    api.post(&of(&owner), &tenants).await.expect(201);
     let remote = api.get("/v1/credential-audit").await.expect(200)["items"][0]["remote"].clone();
     assert_eq!(remote, json!("127.0.0.1"));
     let mut admin = db.admin().await;
@@ -53,8 +57,32 @@ async fn a_started_service_is_ready_serves_publishes_and_stops() {
     .await;
     let metrics = api.get("/metrics").await.text;
     assert!(metrics.is_empty() || metrics.contains("http_requests_total"), "{metrics}");
+    let rival = trust.owner();
+    let bus = nats.bus(Service::Gateway).await;
+    let at = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+    // Whoever leaves another tenant leaves only that.
+    for tenant in [rival.tenant, owner.tenant] {
+        let event = MemberRemoved { user_id: owner.user };
+        let id = (MessageId::mint().uuid(), 0);
+        let row = OutboxRow::new(tenant, id, at, &event).unwrap();
+        bus.jetstream().publish(row.subject, row.envelope.into()).await.unwrap().await.unwrap();
+    }
+    eventually("what is theirs alone to be revoked", async || {
+        let sql = "select string_agg(name || ' ' || health || ' ' || coalesce(health_reason, '-'), ', ' order by name)
+                   from credsvc.credential where deleted_at is null";
+        let now: Option<String> = sqlx::query_scalar(sql).fetch_one(&mut admin).await.unwrap();
+        (now.as_deref() == Some("mine revoked owner_left, theirs ok -")).then_some(())
+    })
+    .await;
+    let audit = api.get("/v1/credential-audit?action=disconnect").await.expect(200);
+    assert_eq!(audit["items"][0]["purpose"], "its owner is no member any more", "{audit}");
+    assert_eq!(audit["items"].as_array().unwrap().len(), 1);
+    let sql =
+        "select count(*) from credsvc.outbox where subject like '%credential.health_changed%'";
+    let told: i64 = sqlx::query_scalar(sql).fetch_one(&mut admin).await.unwrap();
+    assert_eq!(told, 1);
     life.shutdown();
-    life.wait(Duration::from_secs(5)).await.unwrap();
+    life.wait(Duration::from_secs(45)).await.unwrap();
 }
 
 /// Two credentials, deleted 30 and 32 days ago.

@@ -20,9 +20,14 @@ async fn an_expired_credential_is_refused_until_it_gets_more_time() {
     #[allow(clippy::disallowed_methods, reason = "a day is long enough for any clock")]
     let tomorrow = (Utc::now() + TimeDelta::days(1)).to_rfc3339();
     let api = app.person(&me);
-    api.patch(&at(&me, &id), &json!({ "expires_at": tomorrow })).await.expect(200);
+    let soon = api.patch(&at(&me, &id), &json!({ "expires_at": tomorrow })).await.expect(200);
+    assert_eq!(soon["health"], "expiring");
     engine.post(&path, &asked).await.expect(200);
-    api.patch(&at(&me, &id), &json!({ "expires_at": null })).await.expect(200);
+    let past = json!({ "expires_at": "2020-01-01T00:00:00Z" });
+    assert_eq!(api.patch(&at(&me, &id), &past).await.expect(200)["health"], "expired");
+    // Nothing is left that would say so later.
+    let never = api.patch(&at(&me, &id), &json!({ "expires_at": null })).await.expect(200);
+    assert_eq!(never["health"], "ok");
     engine.post(&path, &asked).await.expect(200);
     assert_eq!(
         app.trail(&me, &id).await,
@@ -33,9 +38,13 @@ async fn an_expired_credential_is_refused_until_it_gets_more_time() {
             "update ok -",
             "resolve ok -",
             "update ok -",
+            "update ok -",
             "resolve ok -"
         ]
     );
+    let told = app.emitted().await;
+    let changes = told.iter().filter(|name| *name == "credential.health_changed").count();
+    assert_eq!(changes, 3, "{told:?}");
 }
 
 #[tokio::test]

@@ -3,14 +3,15 @@
 use axum::{extract::State, http::StatusCode};
 use serde_json::json;
 use servicekit::{Caller, Path, Problem, scope::MembersWrite};
-use shared_models::{ProblemBody, Role, UserId};
+use shared_models::{ProblemBody, Role, UserId, events::tenant::MemberRemoved};
 
 use super::{Changer, check_may_change, found};
 use crate::{App, Error, origin::Origin, store};
 
 /// End a membership.
 ///
-/// The member's API keys for this tenant end with it. The last owner cannot leave.
+/// The member's API keys for this tenant end with it, and credentials that are theirs alone are revoked. The last owner
+/// cannot leave.
 #[utoipa::path(delete, path = "/v1/members/{user_id}", tag = "identity", params(("user_id" = UserId, Path)),
     security(("token" = ["members:write"])),
     responses((status = 204), (status = "default", body = ProblemBody)))]
@@ -33,7 +34,9 @@ pub(crate) async fn remove_member(
     let changer = Changer::new(&caller, origin);
     store::audit::append(&mut tx, caller.tenant, changer.by(), "member.removed", user, &detail)
         .await?;
+    pubsub::emit(&mut tx, &MemberRemoved { user_id: user }).await?;
     tx.commit().await?;
+    app.relay.ring();
     app.keys.forget();
     Ok(StatusCode::NO_CONTENT)
 }

@@ -19,3 +19,15 @@ impl Event for TenantCreated {
     const STREAM: Stream = Stream::Identity;
     const NAME: &'static str = "tenant.created";
 }
+
+/// Somebody is no member any more. Sent by `gateway`; `credsvc` revokes what was theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemberRemoved {
+    /// Who has left.
+    pub user_id: UserId,
+}
+
+impl Event for MemberRemoved {
+    const STREAM: Stream = Stream::Identity;
+    const NAME: &'static str = "member.removed";
+}

@@ -119,6 +119,8 @@ struct Run {
     let_through: BTreeSet<String>,
     /// Calls that wait until a credential is connected again; the model's is at [`reconnect::MODEL`].
     needs: BTreeMap<String, Needed>,
+    /// Calls that have waited like that under us, which are in the ledger already.
+    begun: HashSet<String>,
     /// Calls for which there is no room in a budget; the model's are at [`reconnect::MODEL`].
     short: BTreeMap<String, Vec<Short>>,
     /// Calls that people have approved of, and of what.
@@ -153,6 +155,7 @@ impl Run {
             unmatched: BTreeSet::new(),
             let_through: BTreeSet::new(),
             needs: BTreeMap::new(),
+            begun: HashSet::new(),
             short: BTreeMap::new(),
             approved: BTreeMap::new(),
             pausing: None,

@@ -216,7 +216,8 @@ fn needed(credential_id: CredentialId, error: PeerError) -> Error {
 pub(super) fn refused(error: PeerError) -> Error {
     match error {
         PeerError::Problem(_, problem) if matches!(problem.status, 403 | 404 | 409 | 422) => {
-            Error::CredentialRefused(format!("{}: {}", problem.title, problem.detail))
+            let title = problem.title.trim_end_matches('.');
+            Error::CredentialRefused(format!("{title}: {}", problem.detail))
         }
         error => error.into(),
     }

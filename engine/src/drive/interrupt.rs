@@ -54,6 +54,7 @@ async fn cancelled(cx: &Cx<'_>) -> Result<Option<Stop>, sqlx::Error> {
         | Signal::Resume { .. }
         | Signal::Decided { .. }
         | Signal::Room
+        | Signal::Connected { .. }
         | Signal::CalledBack { .. } => None,
     }))
 }
@@ -74,6 +75,7 @@ pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<St
             Signal::Cancel { by, reason } => return Ok(Some(Stop::Cancelled { by, reason })),
             Signal::Doubt { .. } | Signal::Check { .. } => doubt::answered(cx, run, &signal)?,
             Signal::Room => run.short.clear(),
+            Signal::Connected { credential_id } => run.ask_again(credential_id.into()),
             Signal::Pause { by } => run.pausing = Some(Pause { by }),
             Signal::Resume { by } => {
                 run.pausing = None;

@@ -73,7 +73,7 @@ pub(super) async fn call(cx: &Cx<'_>, run: &mut Run) -> Result<(), Error> {
                 }
                 match approvals::gate(cx, run, (&call, tool), arguments).await? {
                     Gate::Open(arguments) => {
-                        let again = run.known.contains_key(&cx.journal.key(&call.id));
+                        let again = run.was_begun(cx, &call);
                         let Some(grant) = budget::for_call(cx, run, (&call, tool), again).await?
                         else {
                             continue;
@@ -167,7 +167,7 @@ fn find<'a>(cx: &'a Cx<'_>, name: &str) -> Option<&'a SnapshotTool> {
 /// Writes down that the call is about to be made, for the first time or again.
 fn intend(cx: &Cx<'_>, run: &Run, call: &ToolCall, tool: &SnapshotTool) {
     let (call_id, tool_name) = (call.id.clone(), call.name.clone());
-    if run.known.contains_key(&cx.journal.key(&call.id)) {
+    if run.was_begun(cx, call) {
         cx.journal.note(Record::ToolRepeated { call_id, tool_name });
         return;
     }
@@ -280,7 +280,7 @@ fn take(cx: &Cx<'_>, run: &mut Run, call: &ToolCall, outcome: Outcome) -> Result
         }
         Outcome::Needs(needed) => {
             run.flights.remove(&call.id);
-            run.needs.insert(call.id.clone(), needed);
+            run.wait_for(&call.id, needed);
             return Ok(());
         }
         Outcome::Done(text) => (EffectState::Done, None, Answer::ok(text)),

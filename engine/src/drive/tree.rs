@@ -11,6 +11,7 @@ mod end;
 mod hear;
 mod job;
 mod member;
+mod needs;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 use self::hear::{Heard, Pausing};
 use self::job::{Done, Flight};
 use self::member::Member;
+use self::needs::Needs;
 use super::interrupt::Stop;
 use super::{Cx, budget, reconnect, rest, waits};
 use crate::call_key;
@@ -72,6 +74,8 @@ struct Drive<'a> {
     committing: bool,
     /// A job reads what the run was told.
     hearing: bool,
+    /// What members wait for that others work beside.
+    needs: Needs,
     /// Something was told that a member at work is to take in when it is done.
     deferred: bool,
     /// What was told is to be read again.
@@ -116,6 +120,7 @@ pub(super) async fn go(cx: &Cx<'_>, tree: Tree) -> Result<(), Error> {
                 }
             }
             drive.commit_beside();
+            drive.remember_beside();
         }
         if let Some(stop) = drive.listen().await? {
             return drive.stopped(stop).await;
@@ -137,6 +142,7 @@ impl<'a> Drive<'a> {
             flights: HashMap::new(),
             committing: false,
             hearing: false,
+            needs: Needs::default(),
             deferred: false,
             look_again: false,
             pausing: None,
@@ -217,6 +223,7 @@ impl<'a> Drive<'a> {
                 done?;
             }
             Done::Aside(done) => done?,
+            Done::Remembered(done) => self.remembered(done),
             Done::Heard(heard) => {
                 self.hearing = false;
                 return self.heard(heard?);
@@ -256,12 +263,15 @@ impl<'a> Drive<'a> {
     }
 
     /// Lets go of a tree whose every branch waits.
-    async fn wait(self) -> Result<(), Error> {
+    async fn wait(mut self) -> Result<(), Error> {
         let until = self.until();
         let idle = self.idle()?;
         let reason = waits::reason(idle.iter().map(|run| &**run));
         let needs = reconnect::needs(idle.iter().map(|run| &**run));
         budget::note(self.cx, idle.iter().map(|run| &**run));
+        if needs.is_empty() {
+            self.forget_needs().await?;
+        }
         rest(self.cx, reason, until, needs).await
     }
 

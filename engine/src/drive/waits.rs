@@ -92,6 +92,7 @@ pub(super) async fn answer(
         | Signal::Resume { .. }
         | Signal::Decided { .. }
         | Signal::Room
+        | Signal::Connected { .. }
         | Signal::Check { .. }
         | Signal::CalledBack { .. } => None,
     })

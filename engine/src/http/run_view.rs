@@ -29,7 +29,7 @@ pub(crate) struct RunView {
     pub(crate) mode: RunMode,
     /// What a waiting run waits for.
     pub(crate) wait_reason: Option<WaitReason>,
-    /// Credentials that somebody has to connect again before the run goes on.
+    /// Credentials that somebody has to connect again before the run goes on, or those members of its swarm that need them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) waits_for: Vec<AuthWait>,
     /// The budgets that it waits for, and how much is missing.
@@ -87,6 +87,12 @@ pub(crate) struct RunError {
 }
 
 impl RunView {
+    /// A run of a swarm works on while some of its members wait.
+    pub(crate) fn may_wait_for_credentials(&self) -> bool {
+        let works_on = self.swarm_id.is_some() && self.status == RunStatus::Running;
+        works_on || self.wait_reason == Some(WaitReason::Auth)
+    }
+
     /// `payloads` says whether the viewer may see content.
     pub(crate) fn new(row: run::Row, payloads: bool) -> Self {
         let (status, mode) = (row.status(), row.mode());

@@ -69,6 +69,33 @@ pub(crate) async fn of_run(tx: &mut TenantTx, run: RunId) -> Result<Vec<AuthWait
     .await
 }
 
+/// Tells the runs at work of which a part waits for a credential, each once. One whose row somebody has in hand is left out:
+/// it is being told, or written anew by its owner, who looks once more then.
+pub(crate) async fn tell(
+    tx: &mut TenantTx,
+    credential: CredentialId,
+) -> Result<Vec<RunId>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        r#"with held as materialized (
+               select w.run_id
+               from engine.auth_wait w join engine.run r on r.run_id = w.run_id and r.tenant_id = w.tenant_id
+               where w.tenant_id = $1 and w.credential_id = $2 and r.status = 'running'
+               order by w.run_id for update of w skip locked
+           ), done as (
+               delete from engine.auth_wait
+               where tenant_id = $1 and credential_id = $2 and run_id in (select run_id from held)
+           )
+           insert into engine.run_signal (run_id, tenant_id, signal)
+           select run_id, $1, jsonb_build_object('signal', 'connected', 'credential_id', $2::uuid) from held
+           returning run_id as "run: RunId""#,
+        tenant as _,
+        credential as _,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
 /// Queues the runs that wait for a credential. One that is not at rest yet keeps its row: it looks once more when it is. So
 /// does one that somebody else has in hand: the next sweep sees to it.
 pub(crate) async fn wake(
@@ -87,7 +114,9 @@ pub(crate) async fn wake(
                where tenant_id = $1 and run_id in (select run_id from held)
                returning run_id
            ), done as (
-               delete from engine.auth_wait where tenant_id = $1 and run_id in (select run_id from woken)
+               delete from engine.auth_wait where (run_id, credential_id) in (
+                   select run_id, credential_id from engine.auth_wait
+                   where tenant_id = $1 and run_id in (select run_id from woken) for update skip locked)
            )
            select run_id as "run: RunId" from woken"#,
         tenant as _,

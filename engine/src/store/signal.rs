@@ -33,6 +33,8 @@ pub(crate) enum Signal {
     ChildEnded { call_id: String, child_id: uuid::Uuid },
     /// There may be room in a budget that the run is short of.
     Room,
+    /// A credential that calls wait for may be asked for again.
+    Connected { credential_id: uuid::Uuid },
     /// Somebody wants the probe asked about a call in doubt.
     Check { call_id: String, by: UserId },
     /// What became of a call in doubt.

@@ -56,6 +56,7 @@ mod plans;
 mod prices;
 mod probes;
 mod reconnect;
+mod reconnect_beside;
 mod retention;
 mod retention_tenants;
 mod runs;

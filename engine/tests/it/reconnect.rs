@@ -11,21 +11,21 @@ use crate::harness::TestApp;
 use crate::{scene, swarms};
 
 /// Nothing looks by itself within a test: what goes on was told to.
-const QUIET: (&str, &str) = ("SWITCHYARD_SWEEP_MS", "60000");
-const LOCAL: (&str, &str) = ("SWITCHYARD_EGRESS_ALLOW", "127.0.0.1");
+pub(crate) const QUIET: (&str, &str) = ("SWITCHYARD_SWEEP_MS", "60000");
+pub(crate) const LOCAL: (&str, &str) = ("SWITCHYARD_EGRESS_ALLOW", "127.0.0.1");
 
 /// An agent with a tool that sends a credential to a server that counts.
-struct Scene {
-    app: TestApp,
+pub(crate) struct Scene {
+    pub(crate) app: TestApp,
     owner: Person,
-    api: Api,
-    outside: Stub,
-    credential: CredentialId,
-    agent: String,
+    pub(crate) api: Api,
+    pub(crate) outside: Stub,
+    pub(crate) credential: CredentialId,
+    pub(crate) agent: String,
 }
 
 impl Scene {
-    async fn with(vars: &[(&str, &str)]) -> Self {
+    pub(crate) async fn with(vars: &[(&str, &str)]) -> Self {
         let outside = Stub::start(|_| Answer::Json(200, json!({ "did": "it" }))).await;
         let app = TestApp::start_with(vars).await;
         let owner = app.trust.owner();
@@ -50,7 +50,7 @@ impl Scene {
     }
 
     /// As credsvc tells of it.
-    async fn tell<E: Event>(&self, event: &E) {
+    pub(crate) async fn tell<E: Event>(&self, event: &E) {
         let bus = self.app.nats.bus(Service::Credsvc).await;
         let at = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
         let id = (MessageId::mint().uuid(), 0);
@@ -59,7 +59,7 @@ impl Scene {
         ack.await.unwrap();
     }
 
-    fn health(&self, health: &str) -> CredentialHealthChanged {
+    pub(crate) fn health(&self, health: &str) -> CredentialHealthChanged {
         CredentialHealthChanged {
             credential_id: self.credential,
             user_id: Some(self.owner.user),
@@ -79,7 +79,7 @@ async fn give(api: &Api, agent: &str, outside: &Stub, credential: CredentialId) 
     api.put(&path, &json!({ "credential_id": credential })).await.expect(200);
 }
 
-async fn waits(app: &TestApp) -> i64 {
+pub(crate) async fn waits(app: &TestApp) -> i64 {
     let mut admin = app.db.admin().await;
     sqlx::query_scalar("select count(*) from engine.auth_wait").fetch_one(&mut admin).await.unwrap()
 }
@@ -181,7 +181,7 @@ fn completion(text: &str) -> Answer {
 }
 
 /// A model of the tenant's whose credential is broken, and an agent on it.
-async fn on_a_broken_model(fallback: Option<&str>) -> (Scene, Stub, String) {
+pub(crate) async fn on_a_broken_model(fallback: Option<&str>) -> (Scene, Stub, String) {
     let server = Stub::start(|_| completion("from the house")).await;
     let scene = Scene::with(&[LOCAL, QUIET]).await;
     let model = json!({ "name": "house:fast", "provider_model": "m", "kind": "internal",

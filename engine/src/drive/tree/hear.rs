@@ -117,7 +117,7 @@ impl Drive<'_> {
                 gap = true;
                 continue;
             }
-            if self.deliver(&signal, word)? && !gap {
+            if self.deliver(n, &signal, word)? && !gap {
                 if let Signal::Resume { by } = signal {
                     pause::note_end(self.cx, by)?;
                 }
@@ -131,9 +131,13 @@ impl Drive<'_> {
     }
 
     /// Says whether the signal is done with.
-    fn deliver(&mut self, signal: &Signal, word: Word) -> Result<bool, Error> {
+    fn deliver(&mut self, n: i64, signal: &Signal, word: Word) -> Result<bool, Error> {
         if matches!(signal, Signal::Room) {
             return self.look_for_room();
+        }
+        if let Signal::Connected { credential_id } = signal {
+            self.ask_again(n, (*credential_id).into())?;
+            return Ok(true);
         }
         let key = match signal {
             Signal::Answered { call_id, .. }
@@ -142,9 +146,11 @@ impl Drive<'_> {
             | Signal::CalledBack { call_id }
             | Signal::Check { call_id, .. }
             | Signal::Doubt { call_id, .. } => call_id,
-            Signal::Cancel { .. } | Signal::Pause { .. } | Signal::Resume { .. } | Signal::Room => {
-                return Ok(true);
-            }
+            Signal::Cancel { .. }
+            | Signal::Pause { .. }
+            | Signal::Resume { .. }
+            | Signal::Room
+            | Signal::Connected { .. } => return Ok(true),
         };
         let path: Path = call_key::names(call_key::split(key).0).into_iter().collect();
         if self.flights.contains_key(&path) {

@@ -20,6 +20,8 @@ pub(super) enum Done {
     Heard(Result<Signals, Error>),
     /// The hooks of a member that has ended have been told; one of them may be against it.
     Closed(Path, Result<Option<Failure>, Error>),
+    /// What members wait for is written down.
+    Remembered(Result<(), Error>),
     /// Something nobody waits for.
     Aside(Result<(), Error>),
 }

@@ -19,7 +19,7 @@ pub(crate) async fn get_run(
     let mut tx = app.db.begin(caller.tenant).await?;
     let row = visible(&mut tx, &caller, run_id).await?;
     let mut view = RunView::new(row, caller.payloads);
-    if view.wait_reason == Some(WaitReason::Auth) {
+    if view.may_wait_for_credentials() {
         view.waits_for = auth_wait::of_run(&mut tx, run_id).await?;
     }
     if view.wait_reason == Some(WaitReason::Budget) {

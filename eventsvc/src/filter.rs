@@ -3,23 +3,23 @@
 //! Invariant: a filter's work is bounded. A loop inside a loop may only walk what the outer loop's variable holds, so
 //! that everything is visited once, and a filter with a loop runs off the request threads against a deadline.
 
+mod bounds;
+mod values;
+
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock},
     time::Duration,
 };
 
-use cel::{
-    Context, IdedExpr, Program, Value as Cel,
-    common::ast::{EntryExpr, Expr},
-};
+use cel::{Context, Program, Value as Cel};
 use serde_json::{Map, Value};
 use shared_models::TenantId;
 
+use self::values::{describe, to_cel};
 use crate::turns::Turns;
 
 const LONGEST: usize = 2048;
-const VARIABLES: &[&str] = &["payload", "headers", "system"];
 const DEADLINE: Duration = Duration::from_secs(1);
 /// Filters without loops look at a payload this large in no time worth speaking of.
 const SMALL: usize = 64 * 1024;
@@ -80,14 +80,8 @@ impl Filter {
             return Err(format!("longer than {LONGEST} bytes"));
         }
         let program = Program::compile(source).map_err(|errors| errors.to_string())?;
-        let references = program.references();
-        if let Some(unknown) = references.functions().into_iter().find(|name| !known_function(name))
-        {
-            return Err(format!("the function `{unknown}` is unknown"));
-        }
-        let mut walk = Walk::default();
-        walk.visit(program.expression())?;
-        Ok(Self { program: Arc::new(program), loops: walk.loops })
+        let loops = bounds::loops(&program)?;
+        Ok(Self { program: Arc::new(program), loops })
     }
 
     /// Whether a delivery passes. The error says what kind of thing went wrong, never what was received.
@@ -137,169 +131,6 @@ fn evaluate(program: &Program, seen: &Seen) -> Result<Cel, String> {
     context.add_variable_from_value("headers", headers.collect::<HashMap<String, Cel>>());
     context.add_variable_from_value("system", seen.system);
     program.execute(&context).map_err(|error| describe(&error))
-}
-
-/// Names are the author's own words; values are the sender's, and are left out.
-fn describe(error: &cel::ExecutionError) -> String {
-    use cel::ExecutionError as E;
-    match error {
-        E::NoSuchKey(key) => format!("there is no `{key}`"),
-        E::UndeclaredReference(name) => format!("`{name}` is unknown"),
-        E::InvalidArgumentCount { expected, actual } => {
-            format!("a function takes {expected} arguments, not {actual}")
-        }
-        E::UnexpectedType { got, want } => format!("expected {want}, found {got}"),
-        E::FunctionError { function, .. } => format!("`{function}` failed"),
-        E::IndexOutOfBounds(_) => "an index is out of bounds".into(),
-        E::ValuesNotComparable(..) => "values of different kinds were compared".into(),
-        E::NoSuchOverload(overload) => {
-            format!(
-                "`{}` does not work with {}",
-                overload.function(),
-                overload.argument_types().join(", ")
-            )
-        }
-        E::DivisionByZero(_) | E::RemainderByZero(_) => "a division by zero".into(),
-        _ => "the expression does not fit what was received".into(),
-    }
-}
-
-/// Whole numbers become `int`, so that `payload.n == 1` means what it says.
-fn to_cel(value: &Value) -> Cel {
-    match value {
-        Value::Null => Cel::Null,
-        Value::Bool(flag) => Cel::Bool(*flag),
-        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
-            (Some(int), _) => Cel::Int(int),
-            (None, Some(large)) => Cel::UInt(large),
-            (None, None) => Cel::Float(number.as_f64().unwrap_or(f64::NAN)),
-        },
-        Value::String(text) => Cel::String(Arc::new(text.clone())),
-        Value::Array(items) => Cel::List(Arc::new(items.iter().map(to_cel).collect())),
-        Value::Object(fields) => {
-            let fields: HashMap<String, Cel> =
-                fields.iter().map(|(name, value)| (name.clone(), to_cel(value))).collect();
-            fields.into()
-        }
-    }
-}
-
-fn known_function(name: &str) -> bool {
-    const FUNCTIONS: &[&str] = &[
-        "size",
-        "contains",
-        "startsWith",
-        "endsWith",
-        "matches",
-        "string",
-        "int",
-        "uint",
-        "double",
-        "bool",
-        "bytes",
-        "duration",
-        "timestamp",
-        "type",
-        "dyn",
-        "has",
-        "all",
-        "exists",
-        "exists_one",
-        "map",
-        "filter",
-        "min",
-        "max",
-        "getFullYear",
-        "getMonth",
-        "getDayOfYear",
-        "getDayOfMonth",
-        "getDate",
-        "getDayOfWeek",
-        "getHours",
-        "getMinutes",
-        "getSeconds",
-        "getMilliseconds",
-    ];
-    // Operators are functions with names no identifier can have.
-    FUNCTIONS.contains(&name) || !name.starts_with(|c: char| c.is_ascii_alphabetic())
-}
-
-#[derive(Default)]
-struct Walk {
-    loops: bool,
-    /// The variables of the loops around the place of the walk, innermost last.
-    variables: Vec<String>,
-    accumulators: Vec<String>,
-}
-
-impl Walk {
-    fn visit(&mut self, expression: &IdedExpr) -> Result<(), String> {
-        match &expression.expr {
-            Expr::Call(call) => {
-                call.target.iter().try_for_each(|target| self.visit(target))?;
-                call.args.iter().try_for_each(|argument| self.visit(argument))
-            }
-            Expr::Ident(name) => self.check_variable(name),
-            Expr::List(list) => list.elements.iter().try_for_each(|element| self.visit(element)),
-            Expr::Select(select) => self.visit(&select.operand),
-            Expr::Map(map) => {
-                map.entries.iter().try_for_each(|entry| self.visit_entry(&entry.expr))
-            }
-            Expr::Struct(made) => {
-                made.entries.iter().try_for_each(|entry| self.visit_entry(&entry.expr))
-            }
-            Expr::Comprehension(walked) => {
-                self.loops = true;
-                if !self.variables.is_empty() && !self.part_of_outer(&walked.iter_range) {
-                    return Err(
-                        "a loop inside a loop may only walk a part of the outer loop's variable"
-                            .into(),
-                    );
-                }
-                self.visit(&walked.iter_range)?;
-                self.variables.push(walked.iter_var.clone());
-                self.accumulators.push(walked.accu_var.clone());
-                for part in
-                    [&walked.accu_init, &walked.loop_cond, &walked.loop_step, &walked.result]
-                {
-                    self.visit(part)?;
-                }
-                self.accumulators.pop();
-                self.variables.pop();
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn check_variable(&self, name: &String) -> Result<(), String> {
-        let known = VARIABLES.contains(&name.as_str())
-            || self.variables.contains(name)
-            || self.accumulators.contains(name);
-        if known {
-            Ok(())
-        } else {
-            Err(format!("`{name}` is unknown; there are payload, headers and system"))
-        }
-    }
-
-    fn visit_entry(&mut self, entry: &EntryExpr) -> Result<(), String> {
-        match entry {
-            EntryExpr::StructField(field) => self.visit(&field.value),
-            EntryExpr::MapEntry(entry) => {
-                self.visit(&entry.key)?;
-                self.visit(&entry.value)
-            }
-        }
-    }
-
-    fn part_of_outer(&self, range: &IdedExpr) -> bool {
-        match &range.expr {
-            Expr::Ident(name) => self.variables.last() == Some(name),
-            Expr::Select(select) => self.part_of_outer(&select.operand),
-            _ => false,
-        }
-    }
 }
 
 #[cfg(test)]

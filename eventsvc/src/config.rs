@@ -74,6 +74,8 @@ pub struct Limits {
     pub lease_seconds: u32,
     /// Mailboxes at which one process idles, or tries to, at most.
     pub idle_connections: u32,
+    /// Seconds after which a mailbox is idled at anew: servers hang up on who has for half an hour.
+    pub idle_seconds: u32,
     /// Milliseconds after which the scheduler looks at the timers anew when nothing wakes it earlier.
     pub timer_poll_ms: u32,
 }
@@ -88,6 +90,7 @@ impl Default for Limits {
             housekeeping_seconds: 60,
             lease_seconds: 30,
             idle_connections: 500,
+            idle_seconds: 25 * 60,
             timer_poll_ms: 1000,
         }
     }
@@ -123,6 +126,7 @@ impl Config {
                 housekeeping_seconds: env.parse("SWITCHYARD_HOUSEKEEPING_SECONDS", "60"),
                 lease_seconds: env.parse("SWITCHYARD_LISTENER_LEASE_SECONDS", "30"),
                 idle_connections: env.parse("SWITCHYARD_LISTENER_IDLE_CONNECTIONS", "500"),
+                idle_seconds: env.parse("SWITCHYARD_LISTENER_IDLE_SECONDS", "1500"),
                 timer_poll_ms: env.parse("SWITCHYARD_TIMER_POLL_MS", "1000"),
             },
         };
@@ -146,6 +150,10 @@ impl Config {
         }
         if !(5..=600).contains(&config.limits.lease_seconds) {
             env.refuse("SWITCHYARD_LISTENER_LEASE_SECONDS", "must be between 5 and 600");
+        }
+        // RFC 2177 wants it anew at least every 29 minutes.
+        if !(10..=1740).contains(&config.limits.idle_seconds) {
+            env.refuse("SWITCHYARD_LISTENER_IDLE_SECONDS", "must be between 10 and 1740");
         }
         if !(10..=60_000).contains(&config.limits.timer_poll_ms) {
             env.refuse("SWITCHYARD_TIMER_POLL_MS", "must be between 10 and 60000");
@@ -265,6 +273,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mailbox_is_idled_at_anew_before_a_server_may_hang_up() {
+        let (usual, problems) = read(&[]);
+
+        assert_eq!((usual.limits.idle_seconds, Limits::default().idle_seconds), (1500, 1500));
+        let name = "SWITCHYARD_LISTENER_IDLE_SECONDS";
+        assert!(!problems.iter().any(|problem| problem == name));
+        assert!(!read(&[(name, "1740")]).1.iter().any(|problem| problem == name));
+    }
+
+    #[test]
     fn what_cannot_work_is_refused_by_name() {
         let wrong = [
             ("SWITCHYARD_HOOK_RATE_BURST", "0"),
@@ -272,6 +290,7 @@ mod tests {
             ("SWITCHYARD_TRUSTED_PROXIES", "everybody"),
             ("SWITCHYARD_INTAKE_QUEUE", "0"),
             ("SWITCHYARD_LISTENER_LEASE_SECONDS", "1"),
+            ("SWITCHYARD_LISTENER_IDLE_SECONDS", "1741"),
         ];
         for (name, value) in wrong {
             let (_, problems) = read(&[(name, value)]);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::struct_field_names, reason = "a row's fields are named as its columns are")]
 
+pub(crate) mod account;
 pub(crate) mod delivery;
 pub(crate) mod firing;
 pub(crate) mod flow;

@@ -1,5 +1,5 @@
 //! HubSpot, as its documents say: objects with the history of their properties, searched in pages of what was modified, no
-//! deeper than 10,000; webhooks in batches of up to 100, signed. It can be told to fail, and what it would send is the test's
+//! deeper than 10,000; what was deleted in a list of its own, in no order of time; webhooks in batches of up to 100, signed. It can be told to fail, and what it would send is the test's
 //! to deliver, lose, double, delay or reorder.
 
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,8 @@ struct Object {
     id: i64,
     created: i64,
     modified: i64,
+    /// When it was deleted. That modifies nothing.
+    archived: Option<i64>,
     /// Property, value, when.
     history: Vec<(String, String, i64)>,
 }
@@ -40,8 +42,17 @@ struct Portal {
     /// Nobody answers.
     away: bool,
     searches: usize,
+    /// Pages of deleted objects that were read.
+    sweeps: usize,
     /// After so many searches, an object is modified at a moment.
     touching: Vec<(usize, i64, i64)>,
+}
+
+impl Portal {
+    fn find(&mut self, id: i64) -> &mut Object {
+        let found = self.objects.iter_mut().find(|object| object.id == id);
+        found.expect("a contact that was made")
+    }
 }
 
 /// A stand-in for HubSpot with one portal.
@@ -98,8 +109,7 @@ impl Hubspot {
     /// A property of a contact changes; what the webhook would say is answered.
     pub fn set(&self, id: i64, property: &str, value: &str, millis: i64) -> Value {
         let mut portal = self.portal();
-        let object = portal.objects.iter_mut().find(|object| object.id == id);
-        let object = object.expect("a contact that was made");
+        let object = portal.find(id);
         object.history.push((property.into(), value.into(), millis));
         object.modified = object.modified.max(millis);
         event(
@@ -107,6 +117,27 @@ impl Hubspot {
             json!({ "subscriptionType": "contact.propertyChange", "objectId": id, "propertyName": property,
                 "propertyValue": value, "changeSource": "CRM_UI", "occurredAt": millis }),
         )
+    }
+
+    /// A contact is deleted; what the webhook would say is answered.
+    pub fn delete(&self, id: i64, millis: i64) -> Value {
+        let mut portal = self.portal();
+        portal.find(id).archived = Some(millis);
+        event(
+            &mut portal,
+            json!({ "subscriptionType": "contact.deletion", "objectId": id, "changeFlag": "DELETED",
+                "changeSource": "CRM_UI", "occurredAt": millis }),
+        )
+    }
+
+    /// A contact that was deleted is brought back.
+    pub fn restore(&self, id: i64) {
+        self.portal().find(id).archived = None;
+    }
+
+    /// How many pages of deleted objects were read.
+    pub fn sweeps(&self) -> usize {
+        self.portal().sweeps
     }
 
     /// The next requests are answered so; 200 is as usual.
@@ -174,13 +205,24 @@ fn answer(portal: &mut Portal, request: &Stubbed) -> Answer {
             touch(portal);
             found
         }
+        ("GET", ["crm", "v3", "objects", kind]) => {
+            portal.sweeps += 1;
+            deleted(portal, kind, &request.query)
+        }
         ("POST", ["crm", "v3", "objects", kind, "batch", "read"]) => histories(portal, kind, &body),
         _ => problem(404, "OBJECT_NOT_FOUND"),
     }
 }
 
 fn object(kind: &str, id: i64, millis: i64) -> Object {
-    Object { kind: kind.into(), id, created: millis, modified: millis, history: Vec::new() }
+    Object {
+        kind: kind.into(),
+        id,
+        created: millis,
+        modified: millis,
+        archived: None,
+        history: Vec::new(),
+    }
 }
 
 fn touch(portal: &mut Portal) {
@@ -227,7 +269,7 @@ fn search(portal: &Portal, kind: &str, body: &Value) -> Answer {
     let mut found: Vec<&Object> = portal
         .objects
         .iter()
-        .filter(|object| object.kind == kind)
+        .filter(|object| object.kind == kind && object.archived.is_none())
         .filter(|object| {
             filters.iter().all(|(name, compares, value)| compares(&number(object, name), value))
         })
@@ -245,6 +287,40 @@ fn search(portal: &Portal, kind: &str, body: &Value) -> Answer {
     let mut body = json!({ "total": found.len(), "results": page });
     if after + limit < found.len() {
         body["paging"] = json!({ "next": { "after": (after + limit).to_string() } });
+    }
+    Answer::Json(200, body)
+}
+
+/// What was deleted, by ids; a page begins behind the last object of the one before.
+fn deleted(portal: &Portal, kind: &str, query: &str) -> Answer {
+    let pairs: std::collections::BTreeMap<_, _> =
+        url::form_urlencoded::parse(query.as_bytes()).collect();
+    let number = |name: &str, usual: i64| pairs.get(name).map_or(Ok(usual), |at| at.parse::<i64>());
+    let (Ok(limit @ 1..=100), Ok(after)) = (number("limit", 10), number("after", i64::MIN)) else {
+        return problem(400, "VALIDATION_ERROR");
+    };
+    if pairs.get("archived").is_none_or(|archived| archived != "true") {
+        return problem(400, "VALIDATION_ERROR");
+    }
+    let mut found: Vec<(&Object, i64)> = portal
+        .objects
+        .iter()
+        .filter(|object| object.kind == kind && object.id > after)
+        .filter_map(|object| Some((object, object.archived?)))
+        .collect();
+    found.sort_by_key(|(object, _)| object.id);
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let page: Vec<Value> = found
+        .iter()
+        .map(|(object, at)| {
+            json!({ "id": object.id.to_string(), "createdAt": time(object.created), "updatedAt": time(object.modified),
+                "archived": true, "archivedAt": time(*at), "properties": {} })
+        })
+        .collect();
+    let mut body = json!({ "results": page });
+    if let Some((last, _)) = found.last().filter(|_| more) {
+        body["paging"] = json!({ "next": { "after": last.id.to_string(), "link": "?" } });
     }
     Answer::Json(200, body)
 }
@@ -268,7 +344,8 @@ fn histories(portal: &Portal, kind: &str, body: &Value) -> Answer {
     let results: Vec<Value> = portal
         .objects
         .iter()
-        .filter(|object| object.kind == kind && ids.contains(&object.id))
+        .filter(|object| object.kind == kind && object.archived.is_none())
+        .filter(|object| ids.contains(&object.id))
         .map(|object| {
             let mut histories = json!({});
             for name in &wanted {

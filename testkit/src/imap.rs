@@ -66,6 +66,8 @@ struct Mailbox {
     /// Whether it says all the time that there is something.
     noisy: bool,
     sessions: usize,
+    /// In which of the sessions, counted from one, each IDLE was.
+    idled: Vec<usize>,
 }
 
 /// A stand-in for a mail server; stops when dropped.
@@ -94,6 +96,7 @@ impl Imap {
             idling: 0,
             noisy: false,
             sessions: 0,
+            idled: Vec::new(),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
@@ -174,6 +177,11 @@ impl Imap {
         self.mailbox().sessions
     }
 
+    /// In which of the sessions, counted from one, each IDLE was.
+    pub fn idled(&self) -> Vec<usize> {
+        self.mailbox().idled.clone()
+    }
+
     fn mailbox(&self) -> std::sync::MutexGuard<'_, Mailbox> {
         self.mailbox.lock().expect("no poisoned lock")
     }
@@ -197,7 +205,11 @@ async fn serve(
     mailbox: &Mutex<Mailbox>,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(acceptor.accept(stream).await?);
-    mailbox.lock().expect("no poisoned lock").sessions += 1;
+    let number = {
+        let mut mailbox = mailbox.lock().expect("no poisoned lock");
+        mailbox.sessions += 1;
+        mailbox.sessions
+    };
     say(stream.get_mut(), b"* OK ready\r\n").await?;
     // How many messages this client was told of.
     let (mut known, mut line) = (0, String::new());
@@ -220,6 +232,7 @@ async fn serve(
             continue;
         }
         if command == "IDLE" {
+            mailbox.lock().expect("no poisoned lock").idled.push(number);
             idle(&mut stream, mailbox, &tag, &mut known).await?;
             continue;
         }

@@ -23,6 +23,7 @@ mod hubspot;
 pub mod idp;
 mod imap;
 mod people;
+mod slack;
 mod stub;
 mod wait;
 pub mod walk;
@@ -32,13 +33,17 @@ pub use bus::TestNats;
 pub use courier::Courier;
 pub use cutter::Cutter;
 pub use db::TestDb;
-pub use github::{GITHUB_HOOK, GITHUB_INSTALLATION, GITHUB_TOKEN, Github};
+pub use github::{
+    GITHUB_HOOK, GITHUB_INSTALLATION, GITHUB_MEMBER_TOKEN, GITHUB_OWN_INSTALLATION, GITHUB_TOKEN,
+    Github,
+};
 pub use gmail::{GMAIL_TOKEN, Gmail};
 pub use google::{GoogleKeys, google_keys, push_token};
 pub use hubspot::{HUBSPOT_BATCH, HUBSPOT_PORTAL, HUBSPOT_TOKEN, Hubspot, hubspot_signature};
 pub use idp::Idp;
 pub use imap::{IMAP_PASSWORD, IMAP_USER, Imap, imap_ca};
 pub use people::{Person, Trust};
+pub use slack::{SLACK_APP, Slack, slack_delivers, slack_signature};
 pub use stub::{Answer, Stub, Stubbed};
 pub use wait::{eventually, eventually_within};
 pub use walk::Walk;

@@ -2,7 +2,8 @@
 //! signed with the app's secret, and names the account in each thing it says. What an account's triggers get is what they
 //! would get at hooks of their own.
 //!
-//! Invariant: what is said of an account reaches only sources whose owner has shown a token that opens that account.
+//! Invariant: what is said of an account reaches only sources whose owner has shown a token that opens that account, and at
+//! Slack only of the app that says it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use axum::body::Body;
 use http::header;
 use serde_json::Value;
 use servicekit::Problem;
-use shared_models::{SourceId, TenantId};
+use shared_models::SourceId;
 
 use super::{
     Answer, Arrived, Draft, System, body, decide,
@@ -22,7 +23,7 @@ use crate::{
     error::Error,
     options::{BODY_CAP, BODY_DEFAULT, Scheme, Verify},
     payload,
-    store::lease,
+    store::account::{self, OfAccount},
     verify::{self, Secret, Signed, VerifyError},
 };
 
@@ -66,12 +67,12 @@ pub(crate) async fn receive(
     let listening = listening(app, system, &parts).await?;
     let mut waiting = Vec::new();
     for part in parts {
-        let sources = account(system, &part.payload).and_then(|account| listening.get(&account));
-        let Some(sources) = sources else {
+        let sources = wanting(system, &part.payload, &listening);
+        if sources.is_empty() {
             count(system, "unknown");
             continue;
-        };
-        for (_, source) in sources {
+        }
+        for source in sources {
             // Gone since it was looked up: nobody is left who would want it.
             let Some(hook) = app.hooks.find(source.uuid()).await? else { continue };
             let common = draft(&hook, headers, now);
@@ -111,25 +112,46 @@ fn verify(
     verify::verify(&options, &signed, app.clock.now(), secret).map(drop)
 }
 
-type Listening = BTreeMap<String, Vec<(TenantId, SourceId)>>;
+/// Who gets what is said of a payload's account.
+fn wanting(system: System, payload: &Value, listening: &[OfAccount]) -> Vec<SourceId> {
+    let Some(account) = account_of(system, payload) else { return Vec::new() };
+    let sender = sender(system, payload);
+    // Another app's bot in the same workspace shows nothing of what this one may hear.
+    let shown =
+        |one: &&OfAccount| system != System::Slack || one.app.is_some() && one.app == sender;
+    let all = listening.iter().filter(|one| one.account == account);
+    all.filter(shown).map(|one| one.source).collect()
+}
 
 /// The sources of all tenants for the accounts that are named.
-async fn listening(app: &App, system: System, parts: &[Part]) -> Result<Listening, sqlx::Error> {
+async fn listening(
+    app: &App,
+    system: System,
+    parts: &[Part],
+) -> Result<Vec<OfAccount>, sqlx::Error> {
     let accounts: BTreeSet<String> =
-        parts.iter().filter_map(|part| account(system, &part.payload)).collect();
+        parts.iter().filter_map(|part| account_of(system, &part.payload)).collect();
     let accounts: Vec<String> = accounts.into_iter().collect();
     let mut tx = app.db.system("which tenants listen to a provider's account").await?;
-    let found = lease::of_accounts(&mut tx, system.as_str(), &accounts).await?;
+    let found = account::of_app(&mut tx, system.as_str(), &accounts).await?;
     tx.commit().await?;
-    let mut listening = Listening::new();
-    for (account, tenant, source) in found {
-        listening.entry(account).or_default().push((tenant, source));
+    Ok(found)
+}
+
+/// The provider's app that says it, where it says so. A button that was pressed comes as JSON in a form.
+fn sender(system: System, payload: &Value) -> Option<String> {
+    let said = |payload: &Value| payload.get("api_app_id")?.as_str().map(ToOwned::to_owned);
+    if system != System::Slack {
+        return None;
     }
-    Ok(listening)
+    said(payload).or_else(|| {
+        let form: Value = serde_json::from_str(payload.get("payload")?.as_str()?).ok()?;
+        said(&form)
+    })
 }
 
 /// Whose it is, as the provider says.
-fn account(system: System, payload: &Value) -> Option<String> {
+fn account_of(system: System, payload: &Value) -> Option<String> {
     let at = |pointer: &str| match payload.pointer(pointer)? {
         Value::String(id) => Some(id.clone()),
         Value::Number(id) => Some(id.to_string()),
@@ -173,8 +195,30 @@ mod tests {
             (System::Webhook, json!({ "account": "acct_1" }), None),
         ];
         for (system, payload, expected) in table {
-            assert_eq!(account(system, &payload).as_deref(), expected, "{system} {payload}");
+            assert_eq!(account_of(system, &payload).as_deref(), expected, "{system} {payload}");
         }
+    }
+
+    #[test]
+    fn what_an_app_of_slacks_says_goes_to_who_has_shown_a_bot_of_that_app() {
+        let shown = |app: Option<&str>| OfAccount {
+            account: "T1".into(),
+            source: SourceId::mint(),
+            app: app.map(ToOwned::to_owned),
+        };
+        let all = [shown(Some("A1")), shown(Some("A2")), shown(None)];
+        let button = json!({ "payload": r#"{"api_app_id":"A2","team":{"id":"T1"}}"# });
+        let event = json!({ "team_id": "T1", "api_app_id": "A1" });
+
+        assert_eq!(wanting(System::Slack, &event, &all), [all[0].source]);
+        assert_eq!(wanting(System::Slack, &button, &all), [all[1].source]);
+        assert_eq!(wanting(System::Slack, &json!({ "team_id": "T1" }), &all), []);
+        assert_eq!(
+            wanting(System::Slack, &json!({ "team_id": "T2", "api_app_id": "A1" }), &all),
+            []
+        );
+        // Elsewhere the account is shown by who may read all of it.
+        assert_eq!(wanting(System::Stripe, &json!({ "account": "T1" }), &all).len(), 3);
     }
 
     proptest! {
@@ -184,7 +228,7 @@ mod tests {
             system in prop::sample::select(System::ALL),
         ) {
             let payload = serde_json::from_str(&text).unwrap_or(json!({ "payload": text }));
-            let _ = account(system, &payload);
+            let _ = (account_of(system, &payload), sender(system, &payload));
         }
     }
 }

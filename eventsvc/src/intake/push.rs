@@ -7,7 +7,12 @@ use serde::Deserialize;
 use servicekit::{Problem, codes};
 
 use super::{Answer, Arrived, body};
-use crate::{app::App, error::Error, store::lease, verify::google};
+use crate::{
+    app::App,
+    error::Error,
+    store::{account, lease},
+    verify::google,
+};
 
 const LARGEST: usize = 64 * 1024;
 
@@ -39,7 +44,7 @@ pub(crate) async fn receive(app: &App, arrived: &Arrived, body: Body) -> Result<
         Problem::new(&codes::MALFORMED_REQUEST, "the push does not say which mailbox it is about")
     })?;
     let mut tx = app.db.system("which tenants listen to a mailbox").await?;
-    let sources = lease::of_mailbox(&mut tx, &email).await?;
+    let sources = account::of_mailbox(&mut tx, &email).await?;
     tx.commit().await?;
     for (tenant, source) in sources {
         let mut tx = app.db.begin(tenant).await?;

@@ -27,7 +27,8 @@ const LONGEST_ACCOUNT: usize = 100;
 #[schema(example = json!({ "account": "62515" }))]
 pub(crate) struct AppSource {
     /// Whose: HubSpot's portal, Slack's team, GitHub's installation, Stripe's account. The credential has an `access_token`
-    /// that opens it.
+    /// that shows it: at Slack the bot's of the app that delivers, at GitHub one of who owns the account or, of an
+    /// organization, is an owner of it, made by the app that delivers.
     pub account: String,
 }
 
@@ -36,14 +37,15 @@ pub(crate) struct AppSource {
 pub(super) struct Proof {
     pub account: String,
     pub proven_at: DateTime<Utc>,
+    /// Of which of the provider's apps the proof is, where anybody's app could show the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
 }
 
 impl AppSource {
     /// Names what is wrong with it.
     pub(crate) fn errors(&self) -> Option<FieldError> {
-        let mut letters = self.account.chars();
-        let plain = letters.all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
-        let fits = (1..=LONGEST_ACCOUNT).contains(&self.account.len()) && plain;
+        let fits = (1..=LONGEST_ACCOUNT).contains(&self.account.len()) && plain(&self.account);
         let why = "name the account by its id: up to 100 letters and digits";
         (!fits).then(|| FieldError::new("/options/app/account", why))
     }
@@ -60,52 +62,116 @@ pub(super) async fn prove(
     system: System,
     claimed: Option<&str>,
 ) -> Result<Proof, LookError> {
-    let opened = match system {
+    let (opened, app) = match system {
         System::Hubspot => {
-            id(&get(ask, &ask.providers.hubspot, "account-info/v3/details").await?["portalId"])
+            let details = get(ask, &ask.providers.hubspot, "account-info/v3/details").await?;
+            (id(&details["portalId"]), None)
         }
-        System::Stripe => id(&get(ask, &ask.providers.stripe, "v1/account").await?["id"]),
+        System::Stripe => (id(&get(ask, &ask.providers.stripe, "v1/account").await?["id"]), None),
         System::Slack => slack(ask).await?,
-        System::Github => return installation(ask, claimed.unwrap_or_default()).await,
+        System::Github => (Some(installation(ask, claimed.unwrap_or_default()).await?), None),
         other => return Err(LookError::Never(format!("{other} has no accounts"))),
     };
     let opened = opened
         .ok_or_else(|| LookError::Later("the provider does not say whose it is".into(), None))?;
     match claimed {
         Some(claimed) if claimed != opened => Err(not_that_one(claimed)),
-        _ => Ok(Proof { account: opened, proven_at: ask.now }),
+        _ => Ok(Proof { account: opened, proven_at: ask.now, app }),
     }
 }
 
-async fn slack(ask: &Ask) -> Result<Option<String>, LookError> {
-    let url = address(&ask.providers.slack, "auth.test")?;
-    let answer = ask.api(Method::POST, url, None).await?.unwrap_or_default();
-    // Slack answers 200 to a token that it refuses.
-    if answer["ok"] != true {
-        let why = answer["error"].as_str().unwrap_or("no reason given").to_owned();
-        return Err(LookError::Credential(why));
-    }
-    // A bot is there because its app was installed; a token of their own any member may have.
-    if id(&answer["bot_id"]).is_none() {
+/// The team that a bot is in, and the app that it belongs to: who may install any app in a workspace has a bot there, but only
+/// the bot of the app that delivers was given what that app may hear.
+async fn slack(ask: &Ask) -> Result<(Option<String>, Option<String>), LookError> {
+    let test = slack_method(ask, "auth.test", &[]).await?;
+    let Some(bot) = id(&test["bot_id"]) else {
         return Err(LookError::Credential("it is a person's token, not a bot's".into()));
+    };
+    let info = slack_method(ask, "bots.info", &[("bot", &bot)]).await?;
+    let app = id(&info["bot"]["app_id"]).ok_or_else(|| {
+        LookError::Credential("Slack does not say which app the bot belongs to".into())
+    })?;
+    Ok((id(&test["team_id"]), Some(app)))
+}
+
+async fn slack_method(ask: &Ask, name: &str, query: &[(&str, &str)]) -> Result<Value, LookError> {
+    let mut url = address(&ask.providers.slack, name)?;
+    let method = if query.is_empty() { Method::POST } else { Method::GET };
+    if !query.is_empty() {
+        url.query_pairs_mut().extend_pairs(query);
     }
-    Ok(id(&answer["team_id"]))
+    let answer = ask.api(method, url, None).await?.unwrap_or_default();
+    // Slack answers 200 to a token that it refuses.
+    if answer["ok"] == true {
+        return Ok(answer);
+    }
+    let why = answer["error"].as_str().unwrap_or("no reason given");
+    Err(match (why, answer["needed"].as_str()) {
+        ("missing_scope", Some(needed)) => {
+            LookError::Credential(format!("it lacks the scope `{needed}`"))
+        }
+        ("ratelimited" | "internal_error" | "service_unavailable" | "fatal_error", _) => {
+            LookError::Later(format!("Slack says {why}"), None)
+        }
+        _ => LookError::Credential(why.to_owned()),
+    })
+}
+
+/// An installation of the app that the token was made by, whose account the person has to say of: their own, or an
+/// organization that they are an owner of. Who only sees one of its repositories sees the installation as well, but not all
+/// that the app is told of it.
+async fn installation(ask: &Ask, claimed: &str) -> Result<String, LookError> {
+    let found = installed(ask, claimed).await?.ok_or_else(|| not_that_one(claimed))?;
+    let account = &found["account"];
+    let login = account["login"].as_str().filter(|login| plain(login)).unwrap_or_default();
+    let owned = match found["target_type"].as_str().or_else(|| account["type"].as_str()) {
+        Some("Organization") if !login.is_empty() => owns_organization(ask, login).await?,
+        Some("User") => {
+            let me = get(ask, &ask.providers.github, "user").await?;
+            id(&me["id"]).is_some() && id(&me["id"]) == id(&account["id"])
+        }
+        _ => false,
+    };
+    if owned {
+        return Ok(claimed.to_owned());
+    }
+    let why =
+        format!("who it belongs to is no owner of `{login}`, where the installation {claimed} is");
+    Err(LookError::Credential(why))
 }
 
 /// A person's token opens several installations of an app.
-async fn installation(ask: &Ask, claimed: &str) -> Result<Proof, LookError> {
+async fn installed(ask: &Ask, claimed: &str) -> Result<Option<Value>, LookError> {
     for page in 1..=MOST_PAGES {
         let path = format!("user/installations?per_page=100&page={page}");
-        let answer = get(ask, &ask.providers.github, &path).await?;
-        let all = answer["installations"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if all.iter().any(|one| id(&one["id"]).as_deref() == Some(claimed)) {
-            return Ok(Proof { account: claimed.to_owned(), proven_at: ask.now });
+        let mut answer = get(ask, &ask.providers.github, &path).await?;
+        let Some(all) = answer["installations"].as_array_mut() else { break };
+        if let Some(place) = all.iter().position(|one| id(&one["id"]).as_deref() == Some(claimed)) {
+            return Ok(Some(all.swap_remove(place)));
         }
         if all.is_empty() {
             break;
         }
     }
-    Err(not_that_one(claimed))
+    Ok(None)
+}
+
+/// Whether the person is an owner of an organization, which the app has to be allowed to see.
+async fn owns_organization(ask: &Ask, login: &str) -> Result<bool, LookError> {
+    let url = address(&ask.providers.github, &format!("user/memberships/orgs/{login}"))?;
+    match ask.api(Method::GET, url, None).await {
+        // Nobody's member.
+        Ok(None) => Ok(false),
+        Ok(Some(told)) => Ok(told["role"] == "admin" && told["state"] == "active"),
+        Err(LookError::Credential(_)) => Err(LookError::Credential(format!(
+            "GitHub does not say who owns `{login}`: the app needs the permission to read members"
+        ))),
+        Err(error) => Err(error),
+    }
+}
+
+fn plain(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
 fn not_that_one(claimed: &str) -> LookError {

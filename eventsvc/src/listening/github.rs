@@ -13,7 +13,6 @@ use url::Url;
 
 use super::{Ask, Item, Listener, Look, LookError, Reconcile, ask::check};
 
-const MOST_PAGES: usize = 10;
 /// Deliveries fetched in one look.
 const MOST_FETCHED: usize = 50;
 /// A record may be written so much later than one that is newer.
@@ -28,10 +27,27 @@ pub(crate) struct Reconciled {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Position {
+    /// What was tried before this is not new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    begun_at: Option<DateTime<Utc>>,
+    /// Everything that was tried before has been read.
     delivered_at: DateTime<Utc>,
     /// What was fetched already, latest last.
     #[serde(default)]
     fetched: VecDeque<String>,
+    /// The record is being read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    walk: Option<Walk>,
+}
+
+/// Reading the record, which begins with what was tried last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Walk {
+    /// At its end, everything that was tried before this will have been read.
+    until: DateTime<Utc>,
+    /// Where the next page begins, in GitHub's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
 }
 
 /// One record of GitHub's.
@@ -46,57 +62,93 @@ struct Record {
     event: String,
 }
 
+impl Record {
+    fn taken(&self) -> bool {
+        (200..300).contains(&self.status_code)
+    }
+}
+
 impl Reconciled {
     async fn look_now(&self, ask: &Ask, position: Option<&Value>) -> Result<Look, LookError> {
-        let again = Duration::from_secs(self.reconcile.interval_seconds.into());
-        let position = position.and_then(|at| serde_json::from_value::<Position>(at.clone()).ok());
-        let Some(mut position) = position else {
-            let begun = Position { delivered_at: ask.now, fetched: VecDeque::new() };
-            let position = serde_json::to_value(&begun).unwrap_or_default();
-            return Ok(Look { position, again, ..Look::default() });
+        let mut look = Look {
+            again: Duration::from_secs(self.reconcile.interval_seconds.into()),
+            ..Look::default()
         };
-        let mut records = self.since(ask, &position).await?;
-        records.sort_by_key(|record| (record.delivered_at, record.id));
-        let (mut items, mut more) = (Vec::new(), false);
-        for record in &records {
-            let taken = (200..300).contains(&record.status_code);
-            if taken || position.fetched.contains(&record.guid) {
-                position.delivered_at = position.delivered_at.max(record.delivered_at);
-                continue;
-            }
-            if items.len() >= MOST_FETCHED {
-                more = true;
-                break;
-            }
-            items.extend(self.fetch(ask, record).await?);
-            position.fetched.push_back(record.guid.clone());
-            position.delivered_at = position.delivered_at.max(record.delivered_at);
+        let position = position.and_then(|at| serde_json::from_value::<Position>(at.clone()).ok());
+        let before = position.clone();
+        let mut position = position.unwrap_or_else(|| Position {
+            begun_at: Some(ask.now),
+            delivered_at: ask.now,
+            fetched: VecDeque::new(),
+            walk: None,
+        });
+        match self.walk(ask, &mut position, &mut look.items).await {
+            Ok(true) => {}
+            Ok(false) => look.again = Duration::ZERO,
+            Err(error) if before.as_ref() == Some(&position) => return Err(error),
+            // It costs nothing of what was read before, nor of what comes from now on.
+            Err(error) => look.failed = Some(error),
         }
+        look.items.sort_by_key(|item| item.occurred_at);
         while position.fetched.len() > REMEMBERED {
             position.fetched.pop_front();
         }
-        let again = if more { Duration::ZERO } else { again };
-        let position = serde_json::to_value(&position).unwrap_or_default();
-        Ok(Look { items, position, again, ..Look::default() })
+        look.position = serde_json::to_value(&position).unwrap_or_default();
+        Ok(look)
     }
 
-    /// The records since shortly before the position, each once.
-    async fn since(&self, ask: &Ask, position: &Position) -> Result<Vec<Record>, LookError> {
+    /// Reads on in the record, page by page, back to where the last reading began; says whether it came there.
+    async fn walk(
+        &self,
+        ask: &Ask,
+        position: &mut Position,
+        items: &mut Vec<Item>,
+    ) -> Result<bool, LookError> {
         let since = position.delivered_at - chrono::Duration::seconds(OVERLAP);
-        let (mut records, mut cursor) = (Vec::new(), None::<String>);
-        for _ in 0..MOST_PAGES {
-            let next = cursor.take().map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-            let (body, link) = self.get(ask, &format!("deliveries?per_page=100{next}")).await?;
-            let page: Vec<Record> = serde_json::from_value(body)
+        let since = position.begun_at.map_or(since, |begun| begun.max(since));
+        loop {
+            let cursor = position.walk.as_ref().and_then(|walk| walk.cursor.as_deref());
+            let from = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+            let page = self.get(ask, &format!("deliveries?per_page=100{from}")).await;
+            if matches!(page, Err(LookError::Never(_))) {
+                // It may know nothing of the place any more.
+                position.walk = None;
+            }
+            let (body, next) = page?;
+            let records: Vec<Record> = serde_json::from_value(body)
                 .map_err(|error| LookError::Never(format!("the list cannot be read: {error}")))?;
-            let over = page.last().is_none_or(|last| last.delivered_at < since);
-            records.extend(page.into_iter().filter(|record| record.delivered_at >= since));
-            match link.filter(|_| !over) {
-                Some(next) => cursor = Some(next),
-                None => break,
+            let latest = records.iter().map(|record| record.delivered_at).max();
+            let walk = position.walk.get_or_insert_with(|| Walk {
+                until: latest.unwrap_or(position.delivered_at).max(position.delivered_at),
+                cursor: None,
+            });
+            let until = walk.until;
+            for record in records.iter().filter(|record| record.delivered_at >= since) {
+                if record.taken() || position.fetched.contains(&record.guid) {
+                    continue;
+                }
+                if items.len() >= MOST_FETCHED {
+                    return Ok(false);
+                }
+                items.extend(self.fetch(ask, record).await?);
+                position.fetched.push_back(record.guid.clone());
+            }
+            let over = records.last().is_none_or(|last| last.delivered_at < since);
+            let here = position.walk.as_ref().and_then(|walk| walk.cursor.as_ref());
+            if next.is_some() && next.as_ref() == here {
+                position.walk = None;
+                return Err(LookError::Never("GitHub shows the same page again".into()));
+            }
+            let Some(next) = next.filter(|_| !over) else {
+                position.delivered_at = until;
+                position.walk = None;
+                return Ok(true);
+            };
+            position.walk = Some(Walk { until, cursor: Some(next) });
+            if !ask.has_time() {
+                return Ok(false);
             }
         }
-        Ok(records)
     }
 
     async fn fetch(&self, ask: &Ask, record: &Record) -> Result<Option<Item>, LookError> {

@@ -253,10 +253,13 @@ impl PollOptions {
                 let why = format!("the list has more than {LONGEST_LIST} things: ask for fewer");
                 return Err(LookError::Never(why));
             }
+            // What is there at the first look is only remembered, all of it, unless it shall fire.
+            let fires = !first || self.backfill;
+            let most = if fires { MOST_ITEMS } else { LONGEST_LIST };
             let mut fresh: Vec<Item> = Vec::new();
             for item in all {
                 let hash = short(&item.key);
-                if !position.seen.contains(&hash) && fresh.len() < MOST_ITEMS {
+                if !position.seen.contains(&hash) && fresh.len() < most {
                     position.seen.push_back(hash);
                     fresh.push(item);
                 } else if !position.seen.contains(&hash) {
@@ -271,7 +274,7 @@ impl PollOptions {
             let text = |name| kept(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
             position.etag = text(header::ETAG);
             position.last_modified = text(header::LAST_MODIFIED);
-            if !first || self.backfill {
+            if fires {
                 items = fresh;
             }
         }

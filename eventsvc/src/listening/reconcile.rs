@@ -21,8 +21,9 @@ pub(crate) struct Reconcile {
     /// the `secret`, a `token` that may read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<String>,
-    /// `hubspot`: what the app is subscribed to, such as `contact.creation` and `contact.propertyChange:email`. The
-    /// credential has, beside the `secret`, an `access_token` that may search. Deletions cannot be searched for.
+    /// `hubspot`: what the app is subscribed to, such as `contact.creation`, `contact.propertyChange:email` and
+    /// `contact.deletion`. The credential has, beside the `secret`, an `access_token` that may search. What was wiped for good
+    /// (`contact.privacyDeletion`) cannot be found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subscriptions: Vec<String>,
     /// `hubspot`: how long it may take to deliver before that counts as lost; 0 to 3600, 120 unless said.
@@ -124,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_field_of_another_provider_is_refused_by_name() {
-        let subscriptions = vec!["contact.creation".into(), "contact.deletion".into()];
+        let subscriptions = vec!["contact.creation".into(), "contact.privacyDeletion".into()];
         let both = Reconcile {
             hook: Some("orgs/octo/hooks/1".into()),
             subscriptions,

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use shared_models::TriggerId;
 use testkit::{
-    Api, GITHUB_INSTALLATION, GITHUB_TOKEN, HUBSPOT_PORTAL, HUBSPOT_TOKEN, Reply, Trust,
+    Api, GITHUB_INSTALLATION, GITHUB_MEMBER_TOKEN, GITHUB_OWN_INSTALLATION, GITHUB_TOKEN,
+    HUBSPOT_PORTAL, HUBSPOT_TOKEN, Reply, SLACK_APP, Trust, slack_signature,
 };
 
 use crate::{
@@ -41,10 +42,16 @@ async fn post(world: &World, system: &str, headers: &[(&str, &str)], body: &str)
 }
 
 async fn slack(world: &World, body: &Value) -> Reply {
-    let (time, body) = (now().to_string(), body.to_string());
-    let signature = format!("v0={}", mac(&format!("v0:{time}:{body}")));
-    let headers = [("x-slack-signature", &*signature), ("x-slack-request-timestamp", &*time)];
-    post(world, "slack", &headers, &body).await
+    let body = body.to_string();
+    let signed = slack_signature(APP_SECRET, &body, now());
+    post(world, "slack", &signed.each_ref().map(|(name, value)| (*name, value.as_str())), &body)
+        .await
+}
+
+/// An event in a team, told by the platform's app.
+fn said(id: &str, team: &str) -> Value {
+    json!({ "type": "event_callback", "event_id": id, "team_id": team, "api_app_id": SLACK_APP,
+        "event": {} })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,9 +93,9 @@ async fn each_change_of_a_batch_goes_to_whoever_has_shown_that_the_portal_is_the
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_is_not_shown_anew_is_delivered_to_nobody() {
     let world = World::start().await;
-    let id = of_app(&world, "slack", "T1", "slack-T1").await;
+    let id = of_app(&world, "slack", "T1", "bot-T1").await;
     proven(&world, id).await;
-    let event = |id: &str| json!({ "type": "event_callback", "event_id": id, "team_id": "T1", "event": {} });
+    let event = |id: &str| said(id, "T1");
     slack(&world, &event("Ev1")).await.expect(200);
     assert_eq!(payloads(&world).await, [event("Ev1")]);
     rest(&world, id).await;
@@ -107,23 +114,22 @@ async fn an_account_that_is_not_shown_anew_is_delivered_to_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slack_finds_the_team_in_events_and_buttons_and_gets_its_challenge_back() {
     let world = World::start().await;
-    let id = of_app(&world, "slack", "T1", "slack-T1").await;
+    let id = of_app(&world, "slack", "T1", "bot-T1").await;
     proven(&world, id).await;
-    let event =
-        json!({ "type": "event_callback", "event_id": "Ev1", "team_id": "T1", "event": {} });
+    let event = said("Ev1", "T1");
 
     let challenge = json!({ "type": "url_verification", "challenge": "abc" });
     assert_eq!(slack(&world, &challenge).await.expect(200), json!({ "challenge": "abc" }));
     slack(&world, &event).await.expect(200);
     slack(&world, &event).await.expect(200);
-    let stranger = json!({ "type": "event_callback", "event_id": "Ev2", "team_id": "T2" });
-    slack(&world, &stranger).await.expect(200);
+    slack(&world, &said("Ev2", "T2")).await.expect(200);
     let form = url::form_urlencoded::Serializer::new(String::new())
-        .append_pair("payload", r#"{"type":"block_actions","trigger_id":"1","team":{"id":"T1"}}"#)
+        .append_pair(
+            "payload",
+            r#"{"type":"block_actions","trigger_id":"1","api_app_id":"A1","team":{"id":"T1"}}"#,
+        )
         .finish();
-    let time = now().to_string();
-    let signature = format!("v0={}", mac(&format!("v0:{time}:{form}")));
-    let headers = [("x-slack-signature", &*signature), ("x-slack-request-timestamp", &*time)];
+    let headers = slack_signature(APP_SECRET, &form, now());
     let api = Api::router(world.router.clone())
         .header("content-type", "application/x-www-form-urlencoded");
     let api = headers.iter().fold(api, |api, (name, value)| api.header(name, value));
@@ -169,7 +175,7 @@ async fn github_and_stripe_name_the_installation_and_the_account() {
 async fn two_tenants_with_one_account_both_get_what_happens_there() {
     let world = World::start().await;
     let other = Trust::new().owner();
-    let id = of_app(&world, "slack", "T1", "slack-T1").await;
+    let id = of_app(&world, "slack", "T1", "bot-T1").await;
     proven(&world, id).await;
     // The same trigger once more, of another tenant.
     let (tenant, user) = (other.tenant.uuid(), other.user.uuid());
@@ -189,8 +195,7 @@ async fn two_tenants_with_one_account_both_get_what_happens_there() {
     )
     .await;
 
-    let event = json!({ "type": "event_callback", "event_id": "Ev1", "team_id": "T1" });
-    slack(&world, &event).await.expect(200);
+    slack(&world, &said("Ev1", "T1")).await.expect(200);
 
     let fired = world.engine().await.take(2).await;
     let mut tenants: Vec<_> = fired.iter().map(|event| event.tenant).collect();
@@ -229,14 +234,49 @@ async fn what_makes_no_sense_with_an_app_is_refused_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_persons_token_shows_no_workspace() {
+async fn a_workspace_is_shown_by_a_bot_of_the_app_that_delivers_and_by_nobody_else() {
     let world = World::start().await;
-    let id = of_app(&world, "slack", "T1", "person-T1").await;
+    for (token, why) in [
+        ("person-T1", "it is a person's token, not a bot's"),
+        ("blind-T1", "it lacks the scope `users:read`"),
+        ("bot-T2", "it does not open the account T1"),
+        ("none", "invalid_auth"),
+    ] {
+        let id = of_app(&world, "slack", "T1", token).await;
+        let refused = until(&world, id, "a refusal", |l| l["failures"] == 1).await;
+        assert_eq!(refused["last_error"], format!("the credential is refused: {why}"));
+    }
+    // Anybody's app may have a bot there; it hears what it is told itself, and nothing of ours.
+    let other = of_app(&world, "slack", "T1", "other-T1").await;
+    let ours = of_app(&world, "slack", "T1", "bot-T1").await;
+    proven(&world, other).await;
+    proven(&world, ours).await;
 
-    let refused = until(&world, id, "a refusal", |l| l["failures"] == 1).await;
+    slack(&world, &said("Ev1", "T1")).await.expect(200);
 
-    let why = "the credential is refused: it is a person's token, not a bot's";
-    assert_eq!(refused["last_error"], why);
+    let fired = world.engine().await.take(1).await.remove(0);
+    assert_eq!(fired.data.trigger_id, ours);
+    assert_eq!(world.count("select count(*) from eventsvc.firing").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_is_shown_by_who_owns_its_account_and_not_by_who_sees_a_repository() {
+    let world = World::start().await;
+    let (organization, own) =
+        (GITHUB_INSTALLATION.to_string(), GITHUB_OWN_INSTALLATION.to_string());
+    for (account, login) in [(&organization, "octo-org"), (&own, "octocat")] {
+        let member = of_app(&world, "github", account, GITHUB_MEMBER_TOKEN).await;
+        let refused = until(&world, member, "a refusal", |l| l["failures"] == 1).await;
+        let why = format!(
+            "the credential is refused: who it belongs to is no owner of `{login}`, where the installation {account} is"
+        );
+        assert_eq!(refused["last_error"], why);
+        let owner = of_app(&world, "github", account, GITHUB_TOKEN).await;
+        proven(&world, owner).await;
+    }
+    let nowhere = of_app(&world, "github", "1", GITHUB_TOKEN).await;
+    let refused = until(&world, nowhere, "a refusal", |l| l["failures"] == 1).await;
+    assert_eq!(refused["last_error"], "the credential is refused: it does not open the account 1");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -248,11 +288,10 @@ async fn an_account_is_shown_while_its_system_is_paused_so_that_what_comes_is_he
         world.owner.tenant.uuid()
     );
     run(&world, &pause).await;
-    let id = of_app(&world, "slack", "T1", "slack-T1").await;
+    let id = of_app(&world, "slack", "T1", "bot-T1").await;
     proven(&world, id).await;
 
-    let event = json!({ "type": "event_callback", "event_id": "Ev1", "team_id": "T1" });
-    slack(&world, &event).await.expect(200);
+    slack(&world, &said("Ev1", "T1")).await.expect(200);
 
     let held = "select count(*) from eventsvc.firing where status = 'held'";
     assert_eq!(world.count(held).await, 1);

@@ -26,7 +26,7 @@ use shared_models::{
     events::{Envelope, Event, run::RunRef, trigger::TriggerFired},
 };
 use testkit::{
-    Api, Github, Gmail, GoogleKeys, Hubspot, Person, Reply, Stub, TestDb, TestNats, Trust,
+    Api, Github, Gmail, GoogleKeys, Hubspot, Person, Reply, Slack, Stub, TestDb, TestNats, Trust,
     eventually, imap_ca,
 };
 
@@ -92,7 +92,8 @@ pub(crate) struct World {
     pub gmail: Gmail,
     pub github: Github,
     pub hubspot: Hubspot,
-    /// Slack's and Stripe's interfaces, as far as they say whose a token is.
+    _slack: Slack,
+    /// Stripe's interface, as far as it says whose a token is.
     _accounts: Stub,
     _engine: Stub,
 }
@@ -119,7 +120,7 @@ impl World {
         let google = GoogleKeys::start().await;
         let github = Github::start().await;
         let hubspot = Hubspot::start().await;
-        let accounts = accounts_stub().await;
+        let (slack, accounts) = (Slack::start().await, accounts_stub().await);
         let gmail = Gmail::start("ann@example.com").await;
         let config = Config {
             service: ServiceConfig {
@@ -143,7 +144,7 @@ impl World {
                 gmail: gmail.url().parse().unwrap(),
                 github: github.url().parse().unwrap(),
                 hubspot: hubspot.url().parse().unwrap(),
-                slack: format!("{}/api", accounts.url()).parse().unwrap(),
+                slack: slack.url().parse().unwrap(),
                 stripe: accounts.url().parse().unwrap(),
             },
             apps: apps(),
@@ -178,6 +179,7 @@ impl World {
             gmail,
             github,
             hubspot,
+            _slack: slack,
             _accounts: accounts,
             _engine: engine,
         };

@@ -35,9 +35,13 @@ pub(crate) async fn began(world: &World, id: TriggerId, ago: &str) {
         world,
         &format!(
             "update eventsvc.source_cursor set position = position || (
-                 select jsonb_build_object('begun_at', at, 'read_until', (
-                     select jsonb_object_agg(kind, at) from jsonb_object_keys(position->'read_until') kind))
-                 from (select (position->>'begun_at')::timestamptz - interval '{ago}' as at) so)"
+                 select jsonb_object_agg(part, (
+                     select coalesce(jsonb_object_agg(kind, at), '{{}}') from jsonb_object_keys(position->part) kind))
+                     || jsonb_build_object('begun_at', at)
+                 from (select (position->>'begun_at')::timestamptz - interval '{ago}' as at) so,
+                      unnest(array['read_until', 'deleted_until']) part
+                 where position ? part
+                 group by at)"
         ),
     )
     .await;
@@ -140,7 +144,7 @@ async fn what_cannot_be_reconciled_is_refused_by_name() {
     let world = World::start().await;
     let credential = world.credential(json!({ "secret": "k" }));
     let body = json!({ "system": "hubspot", "agent_id": world.agent, "credential_id": credential,
-        "options": { "reconcile": { "subscriptions": ["contact.deletion"], "interval_seconds": 5 } } });
+        "options": { "reconcile": { "subscriptions": ["contact.privacyDeletion"], "interval_seconds": 5 } } });
 
     let refused = world.mine().post("/v1/triggers", &body).await;
 
@@ -221,4 +225,110 @@ async fn objects_of_a_type_of_the_accounts_own_are_found_too() {
     for field in ["subscriptionType", "objectTypeId", "objectId", "occurredAt", "portalId"] {
         assert_eq!(found[1][field], lost[field], "{field}");
     }
+}
+
+fn deletions(more: &[&str]) -> Value {
+    let subscriptions: Vec<&str> = more.iter().copied().chain(["contact.deletion"]).collect();
+    json!({ "options": { "reconcile": { "subscriptions": subscriptions, "grace_seconds": 0,
+        "interval_seconds": 3600 } } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_no_webhook_told_of_is_found_once_and_another_after_it_was_restored_is_another()
+ {
+    let world = World::start().await;
+    let id = hubspot(&world, deletions(&[])).await;
+    began(&world, id, "2 hours").await;
+    let before = (now() - 3600) * 1000;
+    for contact in 1..=4 {
+        world.hubspot.create(contact, before - 86_400_000);
+    }
+    // Before the trigger was there, told of, lost, and lost again after it was brought back.
+    world.hubspot.delete(1, before - 7_200_000);
+    let told = world.hubspot.delete(2, before);
+    let lost = world.hubspot.delete(3, before + 5);
+
+    deliver(&world, &id.to_string(), &[told]).await.remove(0).expect(202);
+    look(&world, id).await;
+    let after = until(&world, id, "what was lost", |l| l["recovered"] == 1).await;
+
+    assert_eq!(after["note"], "1 event recovered");
+    let late = deliver(&world, &id.to_string(), std::slice::from_ref(&lost)).await.remove(0);
+    assert_eq!(late.expect(202)["duplicates"], 1, "late, it is the same");
+    rest(&world, id).await;
+    world.hubspot.restore(3);
+    let again = (now() - 1) * 1000;
+    world.hubspot.delete(3, again);
+    look(&world, id).await;
+    until(&world, id, "the other", |l| l["recovered"] == 2).await;
+    let found = payloads(&world).await;
+    assert_eq!(found.len(), 3);
+    for field in ["subscriptionType", "objectId", "occurredAt", "portalId"] {
+        assert_eq!(found[1][field], lost[field], "{field}");
+    }
+    assert_eq!(found[2]["occurredAt"], again);
+    assert_eq!(world.hubspot.searches(), 0, "nothing is searched for that nobody wants");
+    assert_eq!(world.engine().await.take(3).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_deletions_are_read_page_by_page_and_an_error_costs_nothing_of_what_was_read() {
+    let world = World::start().await;
+    let id = hubspot(&world, deletions(&[])).await;
+    began(&world, id, "2 hours").await;
+    let before = (now() - 3600) * 1000;
+    for contact in 0..250 {
+        world.hubspot.create(contact, before - 86_400_000);
+        // The list is not in the order of time.
+        world.hubspot.delete(contact, before + 250 - contact);
+    }
+
+    let read = world.hubspot.sweeps();
+
+    world.hubspot.fail_with(&[200, 503]);
+    look(&world, id).await;
+    let failing = until(&world, id, "an error", |l| l["failures"] == 1).await;
+    assert_eq!((&failing["recovered"], &failing["state"]), (&json!(100), &json!("failing")));
+    look(&world, id).await;
+
+    until(&world, id, "the rest", |l| l["recovered"] == 250 && l["failures"] == 0).await;
+    assert_eq!(world.hubspot.sweeps() - read, 3, "no page twice");
+    assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 250);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_in_the_list_that_hubspot_has_forgotten_costs_only_time() {
+    let world = World::start().await;
+    let id = hubspot(&world, deletions(&[])).await;
+    began(&world, id, "2 hours").await;
+    let before = (now() - 3600) * 1000;
+    for contact in 0..150 {
+        world.hubspot.create(contact, before - 86_400_000);
+        world.hubspot.delete(contact, before + contact);
+    }
+
+    world.hubspot.fail_with(&[200, 400]);
+    look(&world, id).await;
+    let failing = until(&world, id, "an error", |l| l["failures"] == 1).await;
+    assert_eq!(failing["cursor"]["sweeps"], Value::Null, "it is begun anew");
+    look(&world, id).await;
+
+    until(&world, id, "all of them", |l| l["recovered"] == 150 && l["failures"] == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_and_deleted_between_two_looks_is_told_of_twice() {
+    let world = World::start().await;
+    let id = hubspot(&world, deletions(&["contact.creation"])).await;
+    began(&world, id, "2 hours").await;
+    let before = (now() - 3600) * 1000;
+    world.hubspot.create(1, before);
+    world.hubspot.delete(1, before + 5);
+
+    look(&world, id).await;
+    until(&world, id, "both", |l| l["recovered"] == 2).await;
+
+    let found = payloads(&world).await;
+    let told: Vec<&Value> = found.iter().map(|change| &change["subscriptionType"]).collect();
+    assert_eq!(told, ["contact.creation", "contact.deletion"]);
 }

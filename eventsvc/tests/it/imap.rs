@@ -287,3 +287,45 @@ async fn mailboxes_of_one_tenant_leave_room_to_idle_at_those_of_another() {
     eventually("one of each", async || ((imap.idling(), other.idling()) == (1, 1)).then_some(()))
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn before_a_server_may_hang_up_idling_begins_anew_on_the_same_connection() {
+    let world = World::with(Limits { idle_seconds: 1, ..Limits::default() }).await;
+    let imap = Imap::start().await;
+    imap.allow_idle();
+    let id = mailbox(&world, &imap, json!({})).await;
+    began(&world, id).await;
+
+    let idled = eventually("idling begun anew", async || {
+        let idled = imap.idled();
+        (idled.len() >= 4).then_some(idled)
+    })
+    .await;
+
+    assert!(idled.iter().all(|session| *session == idled[0]), "{idled:?}");
+    // What comes then is heard of as before; by itself it looks once an hour.
+    imap.receive(now(), &mail(1));
+    until(&world, id, "the mail", |l| l["found"] == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_idle_leaves_its_room_to_one_that_can() {
+    let world = World::with(Limits { idle_connections: 1, ..Limits::default() }).await;
+    let (cannot, can) = (Imap::start().await, Imap::start().await);
+    can.allow_idle();
+    // The first that was made is the first to have the room.
+    let first = mailbox(&world, &cannot, json!({})).await;
+    began(&world, first).await;
+    mailbox(&world, &can, json!({})).await;
+
+    eventually("the other to be idled at", async || (can.idling() == 1).then_some(())).await;
+
+    // An edit may lead to a server that can: it is tried at once, and has its room back.
+    cannot.allow_idle();
+    let patch = json!({ "options": { "interval_seconds": 3000 } });
+    world.mine().patch(&format!("/v1/triggers/{first}"), &patch).await.expect(200);
+    eventually("the first to be idled at", async || {
+        ((cannot.idling(), can.idling()) == (1, 0)).then_some(())
+    })
+    .await;
+}

@@ -300,6 +300,22 @@ async fn what_no_text_can_hold_does_not_stop_a_listener() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_does_not_fire_however_much_it_is() {
+    let world = World::start().await;
+    let (shelf, stub) = Shelf::start().await;
+    (0..1400).for_each(|id| shelf.put(id));
+    let id = poll(&world, &stub, json!({})).await;
+    rest(&world, id).await;
+
+    shelf.put(2000);
+    look(&world, id).await;
+    until(&world, id, "the new one", |l| l["found"] == 1).await;
+
+    rest(&world, id).await;
+    assert_eq!(payloads(&world).await, [json!({ "id": 2000 })]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_its_system_is_paused_a_listener_rests() {
     let world = World::start().await;
     let (shelf, stub) = Shelf::start().await;

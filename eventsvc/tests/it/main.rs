@@ -12,6 +12,7 @@ mod bus_triggers;
 mod clock;
 mod edits;
 mod flow;
+mod github;
 mod group;
 mod harness;
 mod hubspot;

@@ -116,20 +116,11 @@ fn person_of(token: &str) -> String {
     claims["user"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Says whose a token is: `slack-<team>`, `person-<team>`, `stripe-<account>`.
+/// Says whose a token of Stripe's is: `stripe-<account>`.
 pub(crate) async fn accounts_stub() -> Stub {
     Stub::start(|request| {
         let token = request.header("authorization").trim_start_matches("Bearer ");
         match (request.path.as_str(), token.split_once('-')) {
-            ("/api/auth.test", Some(("slack", team))) => {
-                Answer::Json(200, json!({ "ok": true, "team_id": team, "bot_id": "B1" }))
-            }
-            ("/api/auth.test", Some(("person", team))) => {
-                Answer::Json(200, json!({ "ok": true, "team_id": team }))
-            }
-            ("/api/auth.test", _) => {
-                Answer::Json(200, json!({ "ok": false, "error": "invalid_auth" }))
-            }
             ("/v1/account", Some(("stripe", account))) => {
                 Answer::Json(200, json!({ "id": account }))
             }

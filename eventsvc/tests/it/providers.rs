@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use shared_models::TriggerId;
-use testkit::{Api, GITHUB_HOOK, GITHUB_TOKEN, Reply, eventually, push_token};
+use testkit::{Api, Reply, push_token, slack_delivers};
 
 use crate::harness::{PUBLIC_URL, World, signed};
 
@@ -34,7 +34,13 @@ async fn send(world: &World, hook: TriggerId, headers: &[(&str, &str)], body: &s
     api.raw(Method::POST, &format!("/v1/hooks/{hook}"), body.into()).await
 }
 
-async fn github(world: &World, hook: TriggerId, event: &str, id: &str, body: &str) -> Reply {
+pub(crate) async fn github(
+    world: &World,
+    hook: TriggerId,
+    event: &str,
+    id: &str,
+    body: &str,
+) -> Reply {
     let signature = format!("sha256={}", hex::encode(mac("key", body)));
     let headers = [
         ("x-hub-signature-256", &*signature),
@@ -44,15 +50,16 @@ async fn github(world: &World, hook: TriggerId, event: &str, id: &str, body: &st
     send(world, hook, &headers, body).await
 }
 
-async fn slack(world: &World, hook: TriggerId, body: &Value, retry: &str) -> Reply {
-    let (time, body) = (now().to_string(), body.to_string());
-    let signature = format!("v0={}", hex::encode(mac("key", &format!("v0:{time}:{body}"))));
-    let headers = [
-        ("x-slack-signature", &*signature),
-        ("x-slack-request-timestamp", &*time),
-        ("x-slack-retry-num", retry),
-    ];
-    send(world, hook, &headers, &body).await
+/// As Slack delivers it; what each of its tries was answered.
+async fn slack(world: &World, hook: TriggerId, event: &Value) -> Vec<Reply> {
+    let mut replies = Vec::new();
+    slack_delivers("key", event, now(), async |headers, body| {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        replies.push(send(world, hook, &headers, &body).await);
+        replies.last().map_or(0, |reply| reply.status)
+    })
+    .await;
+    replies
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,15 +88,39 @@ async fn slack_gets_its_challenge_back_and_a_retry_is_a_repetition() {
         "team_id": "T1", "event": { "type": "message" } });
 
     let challenge = json!({ "type": "url_verification", "challenge": "abc" });
-    let echoed = slack(&world, hook, &challenge, "").await.expect(200);
+    let echoed = slack(&world, hook, &challenge).await.remove(0).expect(200);
     let forged = send(&world, hook, &[], &challenge.to_string()).await;
-    let first = slack(&world, hook, &event, "").await.expect(202);
-    let again = slack(&world, hook, &event, "1").await.expect(200);
+    let first = slack(&world, hook, &event).await.remove(0).expect(202);
+    // It was not heard that it was taken.
+    let again = slack(&world, hook, &event).await.remove(0).expect(200);
 
     assert_eq!(echoed, json!({ "challenge": "abc" }));
     assert_eq!(forged.refusal(), (401, "bad_signature"), "a challenge is signed like all else");
     assert_eq!(again, json!({ "status": "duplicate" }));
     assert_eq!(world.delivery(&first).await["occurred_at"], "2027-01-15T08:00:00.000Z");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slack_tries_again_what_could_not_be_taken_and_then_it_fires_once() {
+    let world = World::start().await;
+    let hook = of_provider(&world, "slack", json!({})).await;
+    let event =
+        json!({ "type": "event_callback", "event_id": "Ev1", "team_id": "T1", "event": {} });
+    world.vault.lock().unwrap().down = true;
+
+    let mut tries = Vec::new();
+    slack_delivers("key", &event, now(), async |headers, body| {
+        // The vault is back before the second retry.
+        world.vault.lock().unwrap().down = tries.len() < 2;
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        tries.push(send(&world, hook, &headers, &body).await.status);
+        tries.last().copied().unwrap_or_default()
+    })
+    .await;
+
+    assert_eq!(tries, [503, 503, 202]);
+    assert_eq!(world.engine().await.take(1).await[0].data.dedupe_key.as_deref(), Some("Ev1"));
+    assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +245,7 @@ async fn a_provider_may_hand_over_the_new_secret_itself() {
 
     assert_eq!(rotated["signing_secret"], Value::Null);
     let event = json!({ "event_id": "Ev1" });
-    slack(&world, hook, &event, "").await.expect(202);
+    slack(&world, hook, &event).await.remove(0).expect(202);
     let refused = world.mine().post(&path, &json!({ "secret": "" })).await;
     assert_eq!(refused.refusal(), (422, "validation_failed"));
     assert!(!refused.text.contains("given"));
@@ -273,51 +304,4 @@ async fn a_delivery_signed_for_a_trigger_says_nothing_at_another() {
     let reply = api.raw(Method::POST, &format!("/v1/hooks/{other}"), "{}".into()).await;
 
     assert_eq!(reply.refusal(), (401, "bad_signature"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_github_could_not_deliver_is_fetched_from_its_record_once() {
-    let world = World::start().await;
-    let credential = world.credential(json!({ "secret": "key", "token": GITHUB_TOKEN }));
-    let options = json!({ "reconcile": { "hook": GITHUB_HOOK, "interval_seconds": 3600 } });
-    let body = json!({ "system": "github", "options": options, "credential_id": credential,
-        "filter": "headers['x-github-event'] == 'push'" });
-    let (hook, _) = world.trigger(body).await;
-    let listener =
-        async || world.mine().get(&format!("/v1/triggers/{hook}/listener")).await.expect(200);
-    eventually("the first look", async || (!listener().await["cursor"].is_null()).then_some(()))
-        .await;
-
-    // One came, one was lost, one was tried while we were away and came after all.
-    let soon = "2100-01-01T00:00:00Z";
-    for (guid, status) in [("g1", 202), ("g2", 503), ("g3", 0)] {
-        world.github.tried(guid, status, soon, &json!({ "id": guid }));
-    }
-    github(&world, hook, "push", "g1", r#"{"id":"g1"}"#).await.expect(202);
-    github(&world, hook, "push", "g3", r#"{"id":"g3"}"#).await.expect(202);
-    let path = format!("/v1/triggers/{hook}/listener/look");
-    for _ in 0..2 {
-        let before = listener().await["last_looked_at"].clone();
-        assert_eq!(world.mine().post(&path, &json!({})).await.status, 202);
-        eventually("a look", async || (listener().await["last_looked_at"] != before).then_some(()))
-            .await;
-    }
-
-    let after = listener().await;
-    assert_eq!((&after["found"], &after["recovered"]), (&json!(1), &json!(1)));
-    assert_eq!(world.github.fetched(), 2, "each that failed was fetched once");
-    let fired = world.engine().await.take(3).await;
-    let mut ids: Vec<_> = fired.iter().map(|e| e.data.dedupe_key.clone().unwrap()).collect();
-    ids.sort();
-    assert_eq!(ids, ["g1", "g2", "g3"]);
-    assert_eq!(
-        world
-            .count("select count(*) from eventsvc.delivery where verified_by = 'reconciled'")
-            .await,
-        1
-    );
-    let patch = json!({ "options": { "reconcile": null } });
-    world.mine().patch(&format!("/v1/triggers/{hook}"), &patch).await.expect(200);
-    let gone = world.mine().get(&format!("/v1/triggers/{hook}/listener")).await;
-    assert_eq!(gone.refusal(), (409, "no_listener"));
 }

@@ -4,9 +4,13 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::{KINDS, Position, Walk, Wanted, about};
+use super::{
+    change::{Change, What},
+    position::{Part, Position, Walk},
+    subscription::{KINDS, Wanted},
+};
 use crate::listening::{Ask, Item, LookError, account::address};
 
 /// Objects in one page of a search: as many as a history is read of at once.
@@ -34,13 +38,13 @@ impl Object {
 
 /// Which changes count.
 #[derive(Clone, Copy)]
-struct Window {
-    from: DateTime<Utc>,
-    until: DateTime<Utc>,
+pub(super) struct Window {
+    pub from: DateTime<Utc>,
+    pub until: DateTime<Utc>,
 }
 
 impl Window {
-    fn has(self, at: DateTime<Utc>) -> bool {
+    pub(super) fn has(self, at: DateTime<Utc>) -> bool {
         self.from <= at && at <= self.until
     }
 }
@@ -57,7 +61,7 @@ pub(super) async fn walk(
     items: &mut Vec<Item>,
 ) -> Result<bool, LookError> {
     let limit = ask.now - grace;
-    let read_until = position.read_until(kind);
+    let read_until = position.until(Part::Modified, kind);
     let from = read_until - chrono::Duration::seconds(OVERLAP);
     let window = Window { from: from.max(position.begun_at), until: limit };
     let portal = position.proof.account.clone();
@@ -136,45 +140,6 @@ async fn search(ask: &Ask, kind: &str, walk: Walk) -> Result<Vec<Object>, LookEr
     Ok(objects)
 }
 
-/// One thing that happened to an object.
-pub(super) struct Change {
-    pub kind: String,
-    pub object: i64,
-    pub at: DateTime<Utc>,
-    /// Which property, what it is now, and who changed it; none for a creation.
-    pub property: Option<(String, Value, Value)>,
-}
-
-impl Change {
-    /// As the webhook would have said it.
-    pub(super) fn item(self, portal: &str) -> Item {
-        let event = if self.property.is_some() { "propertyChange" } else { "creation" };
-        let own = KINDS.iter().any(|known| known.0 == self.kind);
-        let named = if own { self.kind.as_str() } else { "object" };
-        let mut payload = json!({
-            "subscriptionType": format!("{named}.{event}"), "objectId": self.object,
-            "occurredAt": self.at.timestamp_millis(), "portalId": portal.parse::<i64>().ok(), "recovered": true,
-        });
-        if !own {
-            payload["objectTypeId"] = self.kind.into();
-        }
-        if let Some((name, value, source)) = self.property {
-            payload["propertyName"] = name.into();
-            payload["propertyValue"] = value;
-            payload["changeSource"] = source;
-        }
-        let about = about(&payload);
-        Item {
-            key: format!("search:{}", about.as_deref().unwrap_or_default()),
-            payload,
-            headers: Map::new(),
-            occurred_at: Some(self.at),
-            recovered: true,
-            about,
-        }
-    }
-}
-
 /// What happened to some objects within the window.
 async fn changes(
     ask: &Ask,
@@ -190,7 +155,7 @@ async fn changes(
                 kind: kind.into(),
                 object: object.id,
                 at,
-                property: None,
+                what: What::Created,
             }));
         }
     }
@@ -208,8 +173,8 @@ async fn changes(
                     let at = version["timestamp"].as_str().and_then(|at| at.parse().ok());
                     let Some(at) = at.filter(|at| window.has(*at)) else { continue };
                     let source = version["sourceType"].clone();
-                    let property = Some((name.clone(), version["value"].clone(), source));
-                    found.push(Change { kind: kind.into(), object, at, property });
+                    let what = What::Changed(name.clone(), version["value"].clone(), source);
+                    found.push(Change { kind: kind.into(), object, at, what });
                 }
             }
         }
@@ -225,14 +190,14 @@ async fn post(ask: &Ask, path: &str, body: &Value) -> Result<Value, LookError> {
 }
 
 /// In paths; a kind of the account's own stands there by its number.
-fn plural(kind: &str) -> &str {
+pub(super) fn plural(kind: &str) -> &str {
     KINDS.iter().find(|known| known.0 == kind).map_or(kind, |known| known.1)
 }
 
-fn id(value: &Value) -> Option<i64> {
+pub(super) fn id(value: &Value) -> Option<i64> {
     value["id"].as_str()?.parse().ok()
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     value[name].as_array().into_iter().flatten()
 }

@@ -9,8 +9,9 @@ use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use servicekit::egress::EgressError;
 use tokio::{
-    io::{AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
+    time::Instant,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -168,7 +169,7 @@ impl Session {
     }
 
     /// Waits until the server says that there is something, for so long at most; says whether it did.
-    /// It has so much patience with a server that shall come to an end.
+    /// It has so much patience with a server that shall say the rest, and come to an end.
     pub(super) async fn idle(
         &mut self,
         longest: Duration,
@@ -176,24 +177,26 @@ impl Session {
     ) -> Result<bool, LookError> {
         // What one command may say is counted anew with each.
         self.room = BELL_ROOM;
-        let waiting = async {
-            self.send("IDLE").await?;
-            loop {
-                let told = self.response().await?;
-                if is_news(&told.text) {
-                    return Ok(true);
-                }
-                if told.text.starts_with("* BYE") || status(&told.text, self.tag).is_some() {
-                    return Err(broken(Broken::End));
-                }
+        let silent = |_| broken(Broken::Silent);
+        self.send("IDLE").await?;
+        let until = Instant::now() + longest;
+        let news = loop {
+            // Only its beginning is waited for: whatever is said when the time is up is read whole, and lost never.
+            match tokio::time::timeout_at(until, self.stream.fill_buf()).await {
+                Err(_) => break false,
+                Ok(Err(error)) => return Err(broken(Broken::Io(error))),
+                Ok(Ok(_)) => {}
+            }
+            let told = tokio::time::timeout(patience, self.response()).await.map_err(silent)??;
+            if is_news(&told.text) {
+                break true;
+            }
+            if told.text.starts_with("* BYE") || status(&told.text, self.tag).is_some() {
+                return Err(broken(Broken::End));
             }
         };
-        let news = match tokio::time::timeout(longest, waiting).await {
-            Ok(news) => news?,
-            Err(_) => false,
-        };
-        let late = tokio::time::timeout(patience, self.done()).await;
-        Ok(late.map_err(|_| broken(Broken::Silent))?? || news)
+        let late = tokio::time::timeout(patience, self.done()).await.map_err(silent)??;
+        Ok(news || late)
     }
 
     /// Ends an IDLE; says whether there was something still.

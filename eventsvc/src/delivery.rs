@@ -238,7 +238,8 @@ fn first_status<'a>(firing: &'a Firing, later: &'a [step::Step]) -> &'a str {
         // Its first attempt was not made when the delivery came.
         Some((1, was)) => was,
         Some(_) => "fired",
-        None if own().any(|step| step.step == "run_refused") => "fired",
+        // Nothing is heard of a run before it fired.
+        None if own().any(|step| step.step.starts_with("run_")) => "fired",
         None => &firing.status,
     }
 }

@@ -45,7 +45,7 @@ shared_models::text_enum! {
         Merged = "merged",
         /// It will fire when somebody says what it shall start.
         Parked = "parked",
-        /// It could not fire; the reason says why.
+        /// It could not fire, or its run failed; the reason says why.
         Failed = "failed",
         /// Its filter turned it away.
         Filtered = "filtered",
@@ -183,7 +183,9 @@ impl Verdict {
         match self {
             Self::Fired => None,
             Self::Queued => Some((ReasonClass::Flow, "it waits for its turn")),
-            Self::Held => Some((ReasonClass::Paused, "the trigger is paused")),
+            Self::Held => {
+                Some((ReasonClass::Paused, "the trigger, or all of its system, is paused"))
+            }
             Self::Parked => Some((ReasonClass::Route, NO_ROUTER)),
             Self::Skipped => Some((ReasonClass::Inactive, "the trigger is not active")),
             Self::Looped(why) => Some((ReasonClass::Loop, why)),

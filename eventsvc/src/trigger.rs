@@ -221,7 +221,7 @@ pub(crate) struct TriggerStatus {
     /// Where a timer stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timer: Option<TimerStatus>,
-    /// Why it is paused, when nobody asked for it: its agent was deleted.
+    /// Why it is paused, when it does not say so itself: its agent was deleted, or its system is paused as a whole.
     pub paused_why: Option<String>,
     /// When the last delivery was stored.
     #[serde(serialize_with = "wire_time::maybe")]
@@ -282,9 +282,15 @@ impl TimerStatus {
     }
 }
 
+fn paused_as_a_whole(row: &stored::Trigger) -> Option<String> {
+    let why = row.system_pause.as_deref()?;
+    let said = if why.is_empty() { String::new() } else { format!(": {why}") };
+    Some(format!("everything of `{}` is paused{said}", row.system))
+}
+
 /// The state in one word, and why it is that when it is the end.
 pub(crate) fn state(row: &stored::Trigger) -> (&'static str, Option<&'static str>) {
-    match (row.active, row.end_reason.as_deref(), row.paused) {
+    match (row.active, row.end_reason.as_deref(), row.paused || row.system_pause.is_some()) {
         (false, ..) => ("inactive", None),
         (true, Some(reason), _) => ("completed", Some(timer::end_in_words(reason))),
         (true, None, true) => ("paused", None),
@@ -300,7 +306,7 @@ impl From<stored::Trigger> for Trigger {
             state,
             reason,
             timer: TimerStatus::of(&row),
-            paused_why: row.paused_why.clone(),
+            paused_why: row.paused_why.clone().or_else(|| paused_as_a_whole(&row)),
             last_delivery_at: row.last_delivery_at,
             last_refused_at: row.last_refused_at,
             fired: row.fired,

@@ -2,7 +2,7 @@
 
 /// A word that is not one of the enumeration's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not one of {1}")]
+#[error("`{0}` is not one of {known}", known = .1.trim_end().replace(' ', ", "))]
 pub struct UnknownWord(pub String, pub &'static str);
 
 /// Declares an enumeration whose every variant has exactly one spelling, used by serde, `Display`, `FromStr`,

@@ -216,8 +216,14 @@ impl End {
         (usage, cost): (Usage, Option<MicroUsd>),
     ) -> Result<(), Error> {
         let Self { status, reason, error_code, error } = self;
-        let event =
-            RunFinished { run: claimed.reference(), status, error: error.clone(), usage, cost };
+        let event = RunFinished {
+            run: claimed.reference(),
+            status,
+            error: error.clone(),
+            error_code: error_code.clone(),
+            usage,
+            cost,
+        };
         journal.emit(&event).map_err(anyhow::Error::from)?;
         journal.change(|change| {
             change.status = Some(status);

@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub busy_until: Option<DateTime<Utc>>,
     /// When there may be more to do, as far as time alone decides.
     pub again_at: Option<DateTime<Utc>>,
+    /// Nothing more fires before then, whatever else is in the queue.
+    pub rate_is_used_up: bool,
 }
 
 /// Decides. `queue` is in the order of arrival; `running` counts what has started and not ended, by key.
@@ -60,6 +62,7 @@ pub(crate) fn plan(
             let until = plan.busy_until.map_or(now, |until| until.max(now)) + one;
             if until - now > span {
                 earlier(&mut plan.again_at, until - span);
+                plan.rate_is_used_up = true;
                 break;
             }
             plan.busy_until = Some(until);

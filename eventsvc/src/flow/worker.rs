@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::atomic::Ordering, time::Duration};
 use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use serde_json::Map;
+use sha2::{Digest, Sha256};
 use shared_models::{EventId, TenantId, TriggerId};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,8 @@ use crate::{
 const TRIGGERS: i64 = 200;
 /// Firings of one trigger looked at together.
 const QUEUE: i64 = 200;
+/// How often a queue is read on behind what waits for its key, before other triggers have their turn.
+const ROUNDS: usize = 10;
 /// How long the worker sleeps at most: an end of a run that another replica heard of is noticed by then.
 const POLL: Duration = Duration::from_secs(1);
 /// And at least.
@@ -83,25 +86,69 @@ async fn one(
     let mut tx = app.db.begin(tenant).await?;
     indexed(&mut tx).await?;
     let Some(state) = flow::lock(&mut tx, trigger).await? else { return Ok(None) };
-    let queue = store::firing::lock_queued(&mut tx, trigger, QUEUE).await?;
     // Without its flow control every one of them is free to go.
     let flow: Flow =
         state.flow.and_then(|flow| serde_json::from_value(flow).ok()).unwrap_or_default();
-    let waiting = keyed(&mut tx, &flow, &queue).await?;
-    let running = flow::running(&mut tx, trigger).await?;
-    let plan = plan(&flow, &waiting, &running, state.busy_until, app.clock.now());
-    let by_id: HashMap<EventId, &Refire> = queue.iter().map(|one| (one.event_id, one)).collect();
-    for unit in &plan.fire {
-        fire(&mut tx, &flow, unit, &by_id).await?;
+    let (mut busy_until, mut again_at, mut fired) = (state.busy_until, None, false);
+    for _ in 0..ROUNDS {
+        let running = flow::running(&mut tx, trigger).await?;
+        let past = waited_for(&flow, &running);
+        let queue = store::firing::lock_queued(&mut tx, trigger, &past, QUEUE).await?;
+        let waiting = keyed(&mut tx, &flow, &queue).await?;
+        let plan = plan(&flow, &waiting, &running, busy_until, app.clock.now());
+        let by_id: HashMap<EventId, &Refire> =
+            queue.iter().map(|one| (one.event_id, one)).collect();
+        for unit in &plan.fire {
+            fire(&mut tx, &flow, unit, &by_id).await?;
+        }
+        busy_until = plan.busy_until;
+        again_at = [again_at, plan.again_at].into_iter().flatten().min();
+        fired |= !plan.fire.is_empty();
+        let full = queue.len() as i64 == QUEUE;
+        if !full || plan.rate_is_used_up || !look_past(&mut tx, &flow, &waiting, trigger).await? {
+            break;
+        }
     }
-    if let Some(until) = plan.busy_until {
+    if let Some(until) = busy_until.filter(|until| Some(*until) != state.busy_until) {
         flow::save(&mut tx, trigger, until).await?;
     }
     tx.commit().await?;
-    if !plan.fire.is_empty() {
+    if fired {
         app.relay.ring();
     }
-    Ok(plan.again_at)
+    Ok(again_at)
+}
+
+/// What tells the keys that have as many runs as they may.
+fn waited_for(flow: &Flow, running: &HashMap<String, u32>) -> Vec<String> {
+    let (Some(expression), Some(most)) = (&flow.key, flow.concurrency) else { return Vec::new() };
+    let full = running.iter().filter(|(_, count)| **count >= most);
+    full.map(|(key, _)| mark(expression, key)).collect()
+}
+
+/// Behind a queue's beginning there may be what is free to go: where the beginning waits for keys, what waits for them is
+/// written down, so that it is passed over from now on. Says whether there is any.
+async fn look_past(
+    tx: &mut TenantTx,
+    flow: &Flow,
+    waiting: &[Waiting],
+    trigger: TriggerId,
+) -> Result<bool, sqlx::Error> {
+    let Some(expression) = &flow.key else { return Ok(false) };
+    let past = waited_for(flow, &flow::running(tx, trigger).await?);
+    let known = waiting.iter().map(|one| (one.event_id, mark(expression, &one.key)));
+    let known: Vec<_> = known.filter(|(_, key)| past.contains(key)).collect();
+    store::firing::remember_keys(tx, &known).await?;
+    Ok(!known.is_empty())
+}
+
+/// A key of an expression, short, whatever it is.
+fn mark(expression: &str, key: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(expression);
+    hash.update([0]);
+    hash.update(key);
+    hex::encode(&hash.finalize()[..16])
 }
 
 /// On fast-growing tables the planner would read all of them until statistics catch up.

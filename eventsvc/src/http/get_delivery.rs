@@ -1,6 +1,7 @@
 //! One delivery, with its timeline and, for those who may see it, its content.
 
 use axum::{Json, extract::State};
+use serde_json::Value;
 use servicekit::{Caller, Path, PeerError, Problem, scope};
 use shared_models::{DeliveryId, ProblemBody, TenantId};
 
@@ -8,7 +9,8 @@ use crate::{
     app::App,
     delivery::{Delivery, DeliveryDetail, Done, timeline},
     error::Error,
-    payload, store,
+    payload,
+    store::{self, step::Step},
     viewer::Viewer,
 };
 
@@ -36,8 +38,8 @@ pub(crate) async fn get_delivery(
     let steps = store::step::list(&mut tx, id).await?;
     let content = if caller.payloads { store::delivery::content(&mut tx, id).await? } else { None };
     let delivery = Delivery::of(row, &firings);
-    let steps =
-        steps.into_iter().filter(|step| firings.iter().any(|own| own.event_id == step.event_id));
+    let own = |step: &Step| firings.iter().any(|own| own.event_id == step.event_id);
+    let steps = steps.into_iter().filter(own).map(|step| shown(step, caller.payloads));
     tx.commit().await?;
     let effects = effects(&app, caller.tenant, &delivery).await;
     let effects_unknown = effects.is_none();
@@ -60,6 +62,14 @@ pub(crate) async fn get_delivery(
         payload,
         headers,
     }))
+}
+
+/// What a run's error says is content, and may quote any.
+fn shown(mut step: Step, payloads: bool) -> Step {
+    if let Some(error) = step.detail.get_mut("error").filter(|_| !payloads) {
+        *error = Value::Null;
+    }
+    step
 }
 
 /// What the delivery's runs did to the world, and whether there was more; none while the engine cannot say.

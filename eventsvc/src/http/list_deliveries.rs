@@ -22,9 +22,9 @@ use crate::{
 pub(crate) struct Which {
     /// Only those that came for this trigger.
     trigger_id: Option<TriggerId>,
-    /// Only those of which this came.
+    /// Only those of which this came, for this trigger or for any.
     status: Option<Status>,
-    /// Only those that did not fire for this reason.
+    /// Only those that did not fire, or whose runs failed or wait, for this reason.
     reason: Option<ReasonClass>,
     /// Only those that came at or after this moment.
     since: Option<DateTime<Utc>>,

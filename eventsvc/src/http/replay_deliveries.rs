@@ -31,13 +31,13 @@ const PER_MINUTE: u32 = 600;
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Replay {
-    /// Only those that came for this trigger.
+    /// Only what came for this trigger.
     #[serde(default)]
     trigger_id: Option<TriggerId>,
-    /// Only those of which this came; `failed` unless said.
+    /// Only that of which this came; `failed` unless said. What else a delivery fired is not fired again.
     #[serde(default)]
     status: Option<Status>,
-    /// Only those that did not fire for this reason.
+    /// Only what did not fire, or whose run failed, for this reason.
     #[serde(default)]
     reason: Option<ReasonClass>,
     /// Only those that came at or after this moment.
@@ -133,7 +133,7 @@ pub(crate) async fn replay_deliveries(
     };
     // Oldest first, as they came.
     for id in ids.into_iter().rev() {
-        one(&app, &caller, &viewer, id, &mut answer).await?;
+        one(&app, &caller, (&viewer, &narrow), id, &mut answer).await?;
     }
     if answer.dry_run {
         return Ok(Json(answer).into_response());
@@ -152,12 +152,14 @@ fn pace(app: &App, caller: &Caller<scope::TriggersWrite>, count: usize) -> Resul
 async fn one(
     app: &App,
     caller: &Caller<scope::TriggersWrite>,
-    viewer: &Viewer,
+    (viewer, narrow): (&Viewer, &Narrow),
     delivery_id: DeliveryId,
     answer: &mut ReplayedMany,
 ) -> Result<(), Error> {
     let mut tx = app.db.begin(caller.tenant).await?;
-    for firing in store::firing::lock_of_delivery(&mut tx, viewer, delivery_id).await? {
+    let firings = store::firing::lock_of_delivery(&mut tx, viewer, delivery_id).await?;
+    // Looked at under the lock: what somebody else has fired again meanwhile is no longer what was asked for.
+    for firing in firings.into_iter().filter(|firing| firing.fits(narrow)) {
         let trigger_id = firing.trigger_id;
         let together = refire::batch(&mut tx, &firing).await?;
         let ready = if let Some(why) = refire::obstacle(&firing) {

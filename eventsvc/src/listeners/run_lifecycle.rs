@@ -9,7 +9,7 @@ use dbutil::{Db, tenants_setting};
 use pubsub::{BatchListener, Consumer, RawEvent, Refusal, topology};
 use serde_json::{Value, json};
 use shared_models::{
-    RunStatus, TenantId,
+    RunStatus, TenantId, WaitReason,
     events::{
         Envelope, Event,
         run::{
@@ -22,7 +22,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::{
     flow::Bell,
-    intake::Patience,
+    intake::{Patience, ReasonClass},
     store::heard::{self, News, Word},
 };
 
@@ -126,8 +126,10 @@ fn read(event: &Envelope<RawEvent>) -> Result<Option<Told>, serde_json::Error> {
         },
         RunWaiting::NAME => match RawEvent::read::<RunWaiting>(event)? {
             Some(heard) => Told {
+                run: heard.run,
+                step: "run_waiting",
+                news: wait(heard.reason),
                 detail: json!({ "reason": heard.reason }),
-                ..told(heard.run, "run_waiting", RunStatus::Waiting)
             },
             None => return Ok(None),
         },
@@ -148,8 +150,11 @@ fn read(event: &Envelope<RawEvent>) -> Result<Option<Told>, serde_json::Error> {
         },
         RunFinished::NAME => match RawEvent::read::<RunFinished>(event)? {
             Some(heard) => Told {
-                detail: json!({ "status": heard.status, "error": heard.error, "usage": heard.usage, "cost": heard.cost }),
-                ..told(heard.run, "run_finished", heard.status)
+                run: heard.run,
+                step: "run_finished",
+                news: end(&heard),
+                detail: json!({ "status": heard.status, "error": heard.error, "error_code": heard.error_code,
+                    "usage": heard.usage, "cost": heard.cost }),
             },
             None => return Ok(None),
         },
@@ -164,4 +169,31 @@ fn read(event: &Envelope<RawEvent>) -> Result<Option<Told>, serde_json::Error> {
         },
         _ => return Ok(None),
     }))
+}
+
+/// What a run waits for; some of it is there to be mended.
+fn wait(reason: WaitReason) -> News {
+    let class = match reason {
+        WaitReason::Auth => ReasonClass::Credential,
+        WaitReason::Budget => ReasonClass::Budget,
+        WaitReason::Doubt => ReasonClass::Tool,
+        _ => return News::Status(RunStatus::Waiting),
+    };
+    News::Hindered(RunStatus::Waiting, class, format!("the run waits: `{reason}`"))
+}
+
+/// How a run has ended. The reason quotes nothing: what the run's error says is content, and stands in the timeline.
+fn end(heard: &RunFinished) -> News {
+    let status = heard.status;
+    if !matches!(status, RunStatus::Failed | RunStatus::TimedOut) {
+        return News::Status(status);
+    }
+    let code = heard.error_code.as_deref().unwrap_or_default();
+    let class = match code {
+        "model_auth" => ReasonClass::Credential,
+        _ => ReasonClass::Engine,
+    };
+    let how = if status == RunStatus::TimedOut { "ran out of time" } else { "failed" };
+    let why = if code.is_empty() { String::new() } else { format!(": `{code}`") };
+    News::Hindered(status, class, format!("the run {how}{why}"))
 }

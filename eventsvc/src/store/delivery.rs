@@ -36,6 +36,7 @@ pub(crate) struct Content {
 /// What a list of deliveries is narrowed by.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Narrow {
+    /// One and the same firing that the caller sees is this trigger's, has this status and this reason.
     pub trigger: Option<TriggerId>,
     pub status: Option<String>,
     pub reason: Option<String>,
@@ -63,9 +64,9 @@ pub(crate) async fn list_page(
                  select from eventsvc.firing f join eventsvc.trigger t on t.trigger_id = f.trigger_id
                  where f.tenant_id = $1 and t.tenant_id = $1 and f.delivery_id = d.delivery_id
                    and ($2 or t.owner_id = $3 or (t.scope = 'team' and t.team_id = any($4)))
-                   and ($5::uuid is null or t.trigger_id = $5))
-             and ($6::text is null or d.status = $6)
-             and ($7::text is null or d.reason_class = $7)
+                   and ($5::uuid is null or t.trigger_id = $5)
+                   and ($6::text is null or f.status = $6)
+                   and ($7::text is null or f.reason_class = $7))
              and ($8::timestamptz is null or d.received_at >= $8)
              and ($9::timestamptz is null or d.received_at < $9)
              and ($10::timestamptz is null or (d.received_at, d.delivery_id) < ($10, $11::uuid))

@@ -6,6 +6,7 @@ use serde_json::Value;
 use shared_models::{DeliveryId, EventId, RunId, TenantId, TriggerId, UserId};
 use uuid::Uuid;
 
+use super::delivery::Narrow;
 use crate::{intake::ReasonClass, viewer::Viewer};
 
 /// A firing as stored.
@@ -58,6 +59,7 @@ pub(crate) struct Refire {
     pub trigger_id: TriggerId,
     pub attempt: i32,
     pub status: String,
+    pub reason_class: Option<String>,
     pub system: String,
     pub target_kind: String,
     pub target_id: Option<Uuid>,
@@ -75,13 +77,22 @@ pub(crate) struct Refire {
     pub now: DateTime<Utc>,
 }
 
+impl Refire {
+    /// Whether a list that is narrowed like this is about it.
+    pub(crate) fn fits(&self, narrow: &Narrow) -> bool {
+        narrow.trigger.is_none_or(|trigger| trigger == self.trigger_id)
+            && narrow.status.as_ref().is_none_or(|status| *status == self.status)
+            && (narrow.reason.is_none() || narrow.reason == self.reason_class)
+    }
+}
+
 /// Firings of the tenant's (`$1`), as `f`, with their trigger `t` and their delivery `d`.
 macro_rules! refires {
     ($and:tt, $($argument:expr),* $(,)?) => {
         sqlx::query_as!(
             Refire,
             r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
-                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, t.system, t.target_kind, t.target_id,
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, f.reason_class, t.system, t.target_kind, t.target_id,
                   t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
                   d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
            from eventsvc.firing f
@@ -134,23 +145,46 @@ pub(crate) async fn lock_held(
     .await
 }
 
-/// Locks the oldest firings in a trigger's queue.
+/// Locks the oldest firings in a trigger's queue, but for those that are known to wait for one of these keys.
 pub(crate) async fn lock_queued(
     tx: &mut TenantTx,
     trigger: TriggerId,
+    past: &[String],
     limit: i64,
 ) -> Result<Vec<Refire>, sqlx::Error> {
     let tenant = tx.tenant();
     refires!(
-        r#" and f.trigger_id = $2 and f.status = 'queued'
+        r#" and f.trigger_id = $2 and f.status = 'queued' and (f.flow_key is null or f.flow_key <> all($4))
            order by f.event_id limit $3
            for update of f skip locked"#,
         tenant as _,
         trigger as _,
         limit,
+        past,
     )
     .fetch_all(&mut **tx)
     .await
+}
+
+/// Writes down what queued firings' keys are told by.
+pub(crate) async fn remember_keys(
+    tx: &mut TenantTx,
+    keys: &[(EventId, String)],
+) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    let (events, keys): (Vec<Uuid>, Vec<&str>) =
+        keys.iter().map(|(event, key)| (event.uuid(), key.as_str())).unzip();
+    sqlx::query!(
+        "update eventsvc.firing f set flow_key = n.flow_key
+         from unnest($2::uuid[], $3::text[]) as n(event_id, flow_key)
+         where f.tenant_id = $1 and f.event_id = n.event_id and f.flow_key is distinct from n.flow_key",
+        tenant as _,
+        &events,
+        &keys as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
 }
 
 /// All that went along with a firing, itself included, in the order in which it came.
@@ -247,8 +281,13 @@ pub(crate) async fn fail(
 ) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(
-        "update eventsvc.firing set status = 'failed', reason_class = $3, reason = $4
-         where tenant_id = $1 and event_id = $2",
+        "with failed as (
+             update eventsvc.firing set status = 'failed', reason_class = $3, reason = $4
+             where tenant_id = $1 and event_id = $2
+             returning delivery_id
+         )
+         update eventsvc.delivery d set status = 'failed', reason_class = $3, reason = $4
+         from failed where d.tenant_id = $1 and d.delivery_id = failed.delivery_id and d.status in ('queued', 'held')",
         tenant as _,
         event as _,
         class.as_str(),

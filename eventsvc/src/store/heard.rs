@@ -5,6 +5,8 @@ use serde_json::Value;
 use shared_models::{EventId, MessageId, RunId, RunStatus, TenantId};
 use sqlx::PgConnection;
 
+use crate::intake::ReasonClass;
+
 /// A word about the run of a firing's attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Word {
@@ -24,6 +26,8 @@ pub(crate) struct Word {
 pub(crate) enum News {
     /// How far the run is.
     Status(RunStatus),
+    /// It has ended, and not well, or waits for what went wrong to be mended: how far it is, what is to blame, and why.
+    Hindered(RunStatus, ReasonClass, String),
     /// Why there will be none.
     Refused(String),
 }
@@ -32,22 +36,24 @@ impl Word {
     /// Whether nothing will follow.
     pub(crate) fn is_the_end(&self) -> bool {
         match self.news {
-            News::Status(status) => status.terminal(),
+            News::Status(status) | News::Hindered(status, ..) => status.terminal(),
             News::Refused(_) => true,
         }
     }
 
     fn status(&self) -> Option<&'static str> {
         match &self.news {
-            News::Status(status) => Some(status.as_str()),
+            News::Status(status) | News::Hindered(status, ..) => Some(status.as_str()),
             News::Refused(_) => None,
         }
     }
 
-    fn refusal(&self) -> Option<&str> {
+    /// What is to blame, and why, where something is.
+    fn failure(&self) -> Option<(ReasonClass, &str)> {
         match &self.news {
             News::Status(_) => None,
-            News::Refused(why) => Some(why),
+            News::Hindered(_, class, why) => Some((*class, why)),
+            News::Refused(why) => Some((ReasonClass::Engine, why)),
         }
     }
 }
@@ -58,6 +64,7 @@ pub(crate) async fn take(
     consumer: &str,
     words: &[&Word],
 ) -> Result<(), sqlx::Error> {
+    let failures: Vec<_> = words.iter().map(|word| word.failure()).collect();
     sqlx::query_file!(
         "src/store/heard.sql",
         consumer,
@@ -69,9 +76,13 @@ pub(crate) async fn take(
         // A refused firing has no run.
         &words.iter().map(|word| word.status().map(|_| word.run.uuid())).collect::<Vec<_>>() as _,
         &words.iter().map(|word| word.status().map(str::to_owned)).collect::<Vec<_>>() as _,
-        &words.iter().map(|word| word.refusal().map(str::to_owned)).collect::<Vec<_>>() as _,
+        &failures.iter().map(|found| found.map(|(_, why)| why.to_owned())).collect::<Vec<_>>() as _,
         &words.iter().map(|word| word.detail.clone()).collect::<Vec<_>>(),
         &words.iter().map(|word| word.at).collect::<Vec<_>>(),
+        &failures
+            .iter()
+            .map(|found| found.map(|(class, _)| class.as_str().to_owned()))
+            .collect::<Vec<_>>() as _,
     )
     .execute(connection)
     .await

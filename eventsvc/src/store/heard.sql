@@ -5,8 +5,8 @@
 with asked as (
     select *
     from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::int[], $6::text[], $7::uuid[], $8::text[], $9::text[], $10::jsonb[],
-                $11::timestamptz[]) with ordinality
-        as a (message_id, tenant_id, event_id, attempt, step, run_id, run_status, refusal, detail, at, n)
+                $11::timestamptz[], $12::text[]) with ordinality
+        as a (message_id, tenant_id, event_id, attempt, step, run_id, run_status, failure, detail, at, class, n)
 ), new as (
     insert into eventsvc.inbox (consumer, message_id, tenant_id)
     select $1, a.message_id, a.tenant_id from asked a
@@ -18,7 +18,7 @@ with asked as (
          join eventsvc.firing f on f.event_id = any ($4::uuid[]) and f.tenant_id = a.tenant_id and f.event_id = a.event_id
 ), last as (
     -- One word for each firing: an ended run stays ended, and of the others the beginning says least.
-    select distinct on (d.event_id, d.attempt) d.tenant_id, d.event_id, d.attempt, d.run_id, d.run_status
+    select distinct on (d.event_id, d.attempt) d.tenant_id, d.event_id, d.attempt, d.run_id, d.run_status, d.failure, d.class
     from due d
     where d.run_status is not null
     order by d.event_id, d.attempt, d.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') desc,
@@ -29,26 +29,43 @@ with asked as (
         run_status = case
             when f.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') then f.run_status
             when l.run_status = 'queued' then coalesce(f.run_status, l.run_status)
-            else l.run_status end
+            else l.run_status end,
+        -- A run that failed is a failure of its firing: it is listed as such, and fired again with the others. While one
+        -- waits for what went wrong to be mended, the reason says so.
+        status = case
+            when f.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') then f.status
+            when l.run_status in ('failed', 'timed_out') then 'failed'
+            else f.status end,
+        reason_class = case
+            when f.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') or l.run_status = 'queued' then f.reason_class
+            else l.class end,
+        reason = case
+            when f.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') or l.run_status = 'queued' then f.reason
+            else l.failure end
     from last l
     where f.event_id = any ($4::uuid[]) and f.tenant_id = l.tenant_id and f.event_id = l.event_id and f.attempt = l.attempt
+    returning f.tenant_id, f.delivery_id, f.status, f.reason_class, f.reason
 ), refused as (
     update eventsvc.firing f
-    set arrived_at = coalesce(f.arrived_at, now()), status = 'failed', reason_class = 'engine', reason = d.refusal
+    set arrived_at = coalesce(f.arrived_at, now()), status = 'failed', reason_class = d.class, reason = d.failure
     from due d
-    where d.refusal is not null and f.event_id = any ($4::uuid[]) and f.tenant_id = d.tenant_id and f.event_id = d.event_id and f.attempt = d.attempt
-    returning f.tenant_id, f.delivery_id, f.reason
+    where d.failure is not null and d.run_status is null and f.event_id = any ($4::uuid[]) and f.tenant_id = d.tenant_id and f.event_id = d.event_id and f.attempt = d.attempt
+    returning f.tenant_id, f.delivery_id, f.status, f.reason_class, f.reason
+), failed as (
+    select * from present where status = 'failed'
+    union all
+    select * from refused
 ), whole as (
     -- A delivery has failed when none of its firings is left; those of this group are still as they were before it.
     update eventsvc.delivery d
-    set status = 'failed', reason_class = 'engine', reason = r.reason
-    from (select distinct on (r.delivery_id) r.* from refused r order by r.delivery_id) r
-    where d.delivery_id = any (array(select x.delivery_id from refused x))
+    set status = 'failed', reason_class = r.reason_class, reason = r.reason
+    from (select distinct on (r.delivery_id) r.* from failed r order by r.delivery_id) r
+    where d.delivery_id = any (array(select x.delivery_id from failed x))
       and d.tenant_id = r.tenant_id and d.delivery_id = r.delivery_id
       and not exists (
           select from eventsvc.firing o
-          where o.delivery_id = any (array(select x.delivery_id from refused x)) and o.tenant_id = d.tenant_id and o.delivery_id = d.delivery_id and o.status = 'fired'
-            and not exists (select from due x where x.refusal is not null and x.event_id = o.event_id and x.attempt = o.attempt))
+          where o.delivery_id = any (array(select x.delivery_id from failed x)) and o.tenant_id = d.tenant_id and o.delivery_id = d.delivery_id and o.status = 'fired'
+            and not exists (select from due x where x.failure is not null and x.run_status is distinct from 'waiting' and x.event_id = o.event_id and x.attempt = o.attempt))
 )
 insert into eventsvc.delivery_step (delivery_id, tenant_id, event_id, attempt, step, run_id, detail, at)
 select d.delivery_id, d.tenant_id, d.event_id, d.attempt, d.step, d.run_id, d.detail, d.at

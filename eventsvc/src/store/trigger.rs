@@ -31,6 +31,8 @@ pub(crate) struct Trigger {
     pub active: bool,
     pub paused: bool,
     pub paused_why: Option<String>,
+    /// Why its system is paused as a whole, if it is; perhaps nothing was said.
+    pub system_pause: Option<String>,
     pub owner_id: UserId,
     pub scope: String,
     pub team_id: Option<TeamId>,
@@ -97,6 +99,38 @@ impl Saved {
             team_id: row.team_id,
         }
     }
+}
+
+/// Triggers of the tenant's (`$1`), as `t`, behind a `where`.
+macro_rules! triggers {
+    ($where:tt, $($argument:expr),* $(,)?) => {
+        sqlx::query_as!(
+            Trigger,
+            r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
+                  t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
+                  t.credential_id as "credential_id: CredentialId",
+                  t.own_credential_id as "own_credential_id: CredentialId", t.options, t.filter, t.input, t.flow,
+                  t.respond_seconds, t.active, t.paused,
+                  t.paused_why,
+                  (select coalesce(p.why, '') from eventsvc.system_pause p
+                   where p.tenant_id = $1 and p.system = t.system) as "system_pause?",
+                  t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
+                  t.created_at, t.updated_at,
+                  coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
+                  coalesce(s.skipped, 0) as "skipped!", coalesce(s.failed, 0) as "failed!",
+                  coalesce(s.duplicate, 0) as "duplicate!", coalesce(s.refused, 0) as "refused!",
+                  s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?",
+                  m.next_slot_at as "next_slot_at?", m.next_due_at as "next_due_at?",
+                  m.last_slot_at as "last_slot_at?", m.last_fired_at as "last_fired_at?", m.missed as "missed?",
+                  m.last_missed_at as "last_missed_at?", m.ended_at as "ended_at?", m.end_reason as "end_reason?",
+                  m.anchor_at as "anchor_at?"
+           from eventsvc.trigger t
+           left join eventsvc.trigger_stat s on s.tenant_id = $1 and s.trigger_id = t.trigger_id
+           left join eventsvc.timer m on m.tenant_id = $1 and m.trigger_id = t.trigger_id
+           "# + $where,
+            $($argument),*
+        )
+    };
 }
 
 /// Adds a trigger.
@@ -187,28 +221,8 @@ pub(crate) async fn find(
     id: TriggerId,
 ) -> Result<Option<Trigger>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_as!(
-        Trigger,
-        r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
-                  t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
-                  t.credential_id as "credential_id: CredentialId",
-                  t.own_credential_id as "own_credential_id: CredentialId", t.options, t.filter, t.input, t.flow,
-                  t.respond_seconds, t.active, t.paused,
-                  t.paused_why,
-                  t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
-                  t.created_at, t.updated_at,
-                  coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
-                  coalesce(s.skipped, 0) as "skipped!", coalesce(s.failed, 0) as "failed!",
-                  coalesce(s.duplicate, 0) as "duplicate!", coalesce(s.refused, 0) as "refused!",
-                  s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?",
-                  m.next_slot_at as "next_slot_at?", m.next_due_at as "next_due_at?",
-                  m.last_slot_at as "last_slot_at?", m.last_fired_at as "last_fired_at?", m.missed as "missed?",
-                  m.last_missed_at as "last_missed_at?", m.ended_at as "ended_at?", m.end_reason as "end_reason?",
-                  m.anchor_at as "anchor_at?"
-           from eventsvc.trigger t
-           left join eventsvc.trigger_stat s on s.tenant_id = $1 and s.trigger_id = t.trigger_id
-           left join eventsvc.timer m on m.tenant_id = $1 and m.trigger_id = t.trigger_id
-           where t.tenant_id = $1 and t.trigger_id = $2 and t.deleted_at is null
+    triggers!(
+        r#"where t.tenant_id = $1 and t.trigger_id = $2 and t.deleted_at is null
              and ($3 or t.owner_id = $4 or (t.scope = 'team' and t.team_id = any($5)))"#,
         tenant as _,
         id as _,
@@ -238,28 +252,8 @@ pub(crate) async fn list_page(
     limit: i64,
 ) -> Result<Vec<Trigger>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query_as!(
-        Trigger,
-        r#"select t.trigger_id as "trigger_id: TriggerId", t.tenant_id as "tenant_id: TenantId",
-                  t.source_id as "source_id: SourceId", t.name, t.system, t.target_kind, t.target_id,
-                  t.credential_id as "credential_id: CredentialId",
-                  t.own_credential_id as "own_credential_id: CredentialId", t.options, t.filter, t.input, t.flow,
-                  t.respond_seconds, t.active, t.paused,
-                  t.paused_why,
-                  t.owner_id as "owner_id: UserId", t.scope, t.team_id as "team_id: TeamId", t.version,
-                  t.created_at, t.updated_at,
-                  coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
-                  coalesce(s.skipped, 0) as "skipped!", coalesce(s.failed, 0) as "failed!",
-                  coalesce(s.duplicate, 0) as "duplicate!", coalesce(s.refused, 0) as "refused!",
-                  s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?",
-                  m.next_slot_at as "next_slot_at?", m.next_due_at as "next_due_at?",
-                  m.last_slot_at as "last_slot_at?", m.last_fired_at as "last_fired_at?", m.missed as "missed?",
-                  m.last_missed_at as "last_missed_at?", m.ended_at as "ended_at?", m.end_reason as "end_reason?",
-                  m.anchor_at as "anchor_at?"
-           from eventsvc.trigger t
-           left join eventsvc.trigger_stat s on s.tenant_id = $1 and s.trigger_id = t.trigger_id
-           left join eventsvc.timer m on m.tenant_id = $1 and m.trigger_id = t.trigger_id
-           where t.tenant_id = $1 and t.deleted_at is null
+    triggers!(
+        r#"where t.tenant_id = $1 and t.deleted_at is null
              and ($2 or t.owner_id = $3 or (t.scope = 'team' and t.team_id = any($4)))
              and ($5::uuid is null or t.target_id = $5)
              and ($6::text is null or t.system = $6)

@@ -17,6 +17,7 @@ fn finished(run: RunRef) -> RunFinished {
         run,
         status: RunStatus::Succeeded,
         error: None,
+        error_code: None,
         usage: Usage::default(),
         cost: None,
     }

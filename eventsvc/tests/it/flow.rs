@@ -14,6 +14,7 @@ async fn finish(engine: &FakeEngine, tenant: TenantId, fired: &TriggerFired) {
         run: run_of(fired),
         status: RunStatus::Succeeded,
         error: None,
+        error_code: None,
         usage: Usage::default(),
         cost: Some(MicroUsd(0)),
     };
@@ -93,6 +94,31 @@ async fn runs_of_a_key_come_one_after_another_and_other_keys_do_not_wait() {
     assert_eq!(second.payload, Some(json!({ "k": "a", "n": 2 })));
     finish(&engine, tenant, &second).await;
     assert_eq!(engine.take(1).await[0].data.payload, Some(json!({ "k": "a", "n": 4 })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_queue_of_one_key_is_not_in_the_way_of_another() {
+    let world = World::start().await;
+    let flow = json!({ "key": "payload.k", "concurrency": 1 });
+    let hook = world.open_trigger(json!({ "flow": flow })).await;
+    let (engine, tenant) = (world.engine().await, world.owner.tenant);
+    let payload = |event: &TriggerFired| event.payload.clone().unwrap();
+
+    for n in 0..450 {
+        world.send(hook, &json!({ "k": "a", "n": n })).await.expect(202);
+    }
+    world.send(hook, &json!({ "k": "b" })).await.expect(202);
+
+    let first = engine.take(2).await;
+    let payloads: Vec<_> = first.iter().map(|event| payload(&event.data)).collect();
+    assert_eq!(payloads, [json!({ "k": "a", "n": 0 }), json!({ "k": "b" })]);
+    // Those that were passed over have their turn all the same, in their order.
+    let mut last = first.into_iter().next().unwrap().data;
+    for n in 1..4 {
+        finish(&engine, tenant, &last).await;
+        last = engine.take(1).await.remove(0).data;
+        assert_eq!(payload(&last), json!({ "k": "a", "n": n }));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,6 +225,11 @@ async fn a_system_that_is_paused_holds_everything_back_until_it_is_resumed() {
     let held = world.send(hook, &json!({ "n": 1 })).await.expect(202);
     assert_eq!(held["outcome"], "held");
     world.status_of(timer, "the timer to wait", |s| s["timer"]["next_due_at"].is_null()).await;
+    // Whoever looks at a trigger is told.
+    let why = "everything of `webhook` is paused: maintenance";
+    world
+        .status_of(hook, "it to say so", |s| s["state"] == "paused" && s["paused_why"] == why)
+        .await;
 
     world.mine().put(path, &switch("webhook", false)).await.expect(200);
     world.mine().put(path, &switch("timer", false)).await.expect(200);
@@ -206,6 +237,8 @@ async fn a_system_that_is_paused_holds_everything_back_until_it_is_resumed() {
         (world.delivery(&held).await["status"] == "fired").then_some(())
     })
     .await;
+    let again = |s: &Value| s["state"] == "listening" && s["paused_why"].is_null();
+    world.status_of(hook, "it to listen again", again).await;
     let before =
         world.count("select count(*) from eventsvc.delivery where verified_by = 'schedule'");
     let before = before.await;

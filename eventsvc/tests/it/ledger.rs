@@ -1,51 +1,85 @@
-//! The ledger: the timeline to the run's end, replays, tests, lists, retention.
+//! The ledger: the timeline to the run's end, who sees it, lists, tests.
 
 use serde_json::{Value, json};
 use shared_models::{
     MicroUsd, Role, RunStatus, Usage, WaitReason,
-    events::run::{
-        RunCreated, RunFinished, RunPaused, RunRefused, RunResumed, RunStarted, RunWaiting,
+    events::{
+        Event,
+        run::{
+            RunCreated, RunFinished, RunPaused, RunRef, RunRefused, RunResumed, RunStarted,
+            RunWaiting,
+        },
+        trigger::TriggerFired,
     },
 };
 use testkit::{Trust, eventually};
 
-use crate::harness::{World, run_of};
+use crate::harness::{FakeEngine, World, run_of};
 
-fn steps(delivery: &Value) -> Vec<String> {
+pub(crate) fn steps(delivery: &Value) -> Vec<String> {
     let timeline = delivery["timeline"].as_array().unwrap();
     timeline.iter().map(|step| step["step"].as_str().unwrap().to_owned()).collect()
 }
 
+/// A delivery that has fired, and the run that came of it.
+struct Told {
+    world: World,
+    engine: FakeEngine,
+    accepted: Value,
+    fired: TriggerFired,
+    run: RunRef,
+}
+
+impl Told {
+    async fn start(payload: Value) -> Self {
+        let world = World::start().await;
+        let hook = world.open_trigger(json!({})).await;
+        let accepted = world.send(hook, &payload).await.expect(202);
+        let engine = world.engine().await;
+        let fired = engine.take(1).await.remove(0).data;
+        let run = run_of(&fired);
+        Self { world, engine, accepted, fired, run }
+    }
+
+    /// The engine tells of the run.
+    async fn tell<E: Event + Clone>(&self, event: E) {
+        self.engine.tell(self.world.owner.tenant, &event).await;
+    }
+
+    async fn tell_end(&self, status: RunStatus, error: Option<(&str, &str)>, cost: i64) {
+        let (run, usage, cost) = (self.run, Usage::default(), Some(MicroUsd(cost)));
+        let (error_code, error) =
+            error.map(|(code, words)| (code.to_owned(), words.to_owned())).unzip();
+        self.tell(RunFinished { run, status, error, error_code, usage, cost }).await;
+    }
+
+    async fn delivery(&self) -> Value {
+        self.world.delivery(&self.accepted).await
+    }
+
+    /// The delivery, once its timeline has so many steps.
+    async fn after(&self, count: usize) -> Value {
+        eventually("the whole timeline", async || {
+            let delivery = self.delivery().await;
+            (steps(&delivery).len() == count).then_some(delivery)
+        })
+        .await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_timeline_goes_on_to_the_end_of_the_run() {
-    let world = World::start().await;
-    let hook = world.open_trigger(json!({})).await;
-    let accepted = world.send(hook, &json!({ "n": 1 })).await.expect(202);
-    let engine = world.engine().await;
-    let fired = engine.take(1).await.remove(0).data;
-    let (run, tenant) = (run_of(&fired), world.owner.tenant);
+    let told = Told::start(json!({ "n": 1 })).await;
+    let (run, by) = (told.run, Some(told.world.owner.user));
 
-    engine.tell(tenant, &RunCreated { run }).await;
-    engine.tell(tenant, &RunStarted { run }).await;
-    engine.tell(tenant, &RunWaiting { run, reason: WaitReason::Approval }).await;
-    let by = Some(world.owner.user);
-    engine.tell(tenant, &RunPaused { run, by }).await;
-    engine.tell(tenant, &RunResumed { run, by }).await;
-    let usage = Usage::default();
-    let ended = RunFinished {
-        run,
-        status: RunStatus::Succeeded,
-        error: None,
-        usage,
-        cost: Some(MicroUsd(42)),
-    };
-    engine.tell(tenant, &ended).await;
+    told.tell(RunCreated { run }).await;
+    told.tell(RunStarted { run }).await;
+    told.tell(RunWaiting { run, reason: WaitReason::Approval }).await;
+    told.tell(RunPaused { run, by }).await;
+    told.tell(RunResumed { run, by }).await;
+    told.tell_end(RunStatus::Succeeded, None, 42).await;
 
-    let delivery = eventually("the whole timeline", async || {
-        let delivery = world.delivery(&accepted).await;
-        (delivery["timeline"].as_array().unwrap().len() == 11).then_some(delivery)
-    })
-    .await;
+    let delivery = told.after(11).await;
     assert_eq!(
         steps(&delivery),
         [
@@ -76,7 +110,8 @@ async fn the_timeline_goes_on_to_the_end_of_the_run() {
     );
     assert_eq!(delivery["payload"], json!({ "n": 1 }));
     // Milliseconds, as everywhere.
-    let trigger = world.mine().get(&format!("/v1/triggers/{hook}")).await.expect(200);
+    let path = format!("/v1/triggers/{}", told.fired.trigger_id);
+    let trigger = told.world.mine().get(&path).await.expect(200);
     for time in [&delivery["received_at"], &last["at"], &firing["fired_at"], &trigger["created_at"]]
     {
         assert_eq!(time.as_str().map(str::len), Some("2026-01-01T00:00:00.000Z".len()), "{time}");
@@ -85,12 +120,8 @@ async fn the_timeline_goes_on_to_the_end_of_the_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_timeline_shows_what_the_run_did_to_the_world() {
-    let world = World::start().await;
-    let hook = world.open_trigger(json!({})).await;
-    let accepted = world.send(hook, &json!({})).await.expect(202);
-    let engine = world.engine().await;
-    let fired = engine.take(1).await.remove(0).data;
-    let (run, tenant) = (run_of(&fired), world.owner.tenant);
+    let told = Told::start(json!({})).await;
+    let (run, world) = (told.run, &told.world);
     let effect = |call: &str, state: &str, at: &str| {
         json!({ "path": [], "call_id": call, "tool_name": "refund", "effect": "unsafe", "state": state,
             "idempotency_key": "k", "reason": null, "answered_by": null, "intended_at": at, "sent_at": at, "ended_at": null })
@@ -101,18 +132,14 @@ async fn the_timeline_shows_what_the_run_did_to_the_world() {
     world.agents.lock().unwrap().effects =
         vec![effect("a", "in_doubt", "2999-01-01T00:00:00.000Z"), intended];
 
-    engine.tell(tenant, &RunStarted { run }).await;
-    let delivery = eventually("the run in the timeline", async || {
-        let delivery = world.delivery(&accepted).await;
-        (delivery["timeline"].as_array().unwrap().len() == 8).then_some(delivery)
-    })
-    .await;
+    told.tell(RunStarted { run }).await;
+    let delivery = told.after(8).await;
 
     assert_eq!(steps(&delivery)[5..], ["run_started", "effect", "effect"]);
     let [first, second] = [&delivery["timeline"][6], &delivery["timeline"][7]];
     assert_eq!(
         (&first["run_id"], &first["event_id"]),
-        (&json!(run.run_id), &json!(fired.event_id))
+        (&json!(run.run_id), &json!(told.fired.event_id))
     );
     assert_eq!(
         (&first["detail"]["call_id"], &first["detail"]["state"]),
@@ -123,53 +150,33 @@ async fn the_timeline_shows_what_the_run_did_to_the_world() {
     assert_eq!(delivery["effects_cut"], Value::Null);
     // Where it did more than is told here, that is said.
     world.agents.lock().unwrap().more = true;
-    assert_eq!(world.delivery(&accepted).await["effects_cut"], true);
+    assert_eq!(told.delivery().await["effects_cut"], true);
     // Without the engine the rest is told all the same.
     world.agents.lock().unwrap().down = true;
-    let delivery = world.delivery(&accepted).await;
+    let delivery = told.delivery().await;
     assert_eq!((steps(&delivery).len(), &delivery["effects_unknown"]), (6, &json!(true)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn news_that_come_out_of_order_leave_an_ended_run_ended() {
-    let world = World::start().await;
-    let hook = world.open_trigger(json!({})).await;
-    let accepted = world.send(hook, &json!({})).await.expect(202);
-    let engine = world.engine().await;
-    let fired = engine.take(1).await.remove(0).data;
-    let (run, tenant) = (run_of(&fired), world.owner.tenant);
+    let told = Told::start(json!({})).await;
+    let run = told.run;
 
-    let (usage, cost) = (Usage::default(), Some(MicroUsd(0)));
-    let ended =
-        RunFinished { run, status: RunStatus::Failed, error: Some("no".into()), usage, cost };
-    engine.tell(tenant, &ended).await;
-    engine.tell(tenant, &RunStarted { run }).await;
-    engine.tell(tenant, &RunCreated { run }).await;
+    told.tell_end(RunStatus::Failed, Some(("model_rejected", "no")), 0).await;
+    told.tell(RunStarted { run }).await;
+    told.tell(RunCreated { run }).await;
 
-    let delivery = eventually("all news", async || {
-        let delivery = world.delivery(&accepted).await;
-        (delivery["timeline"].as_array().unwrap().len() == 8).then_some(delivery)
-    })
-    .await;
-    assert_eq!(delivery["firings"][0]["run_status"], "failed");
+    assert_eq!(told.after(8).await["firings"][0]["run_status"], "failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_firing_the_engine_refuses_is_a_failure_with_its_reason() {
-    let world = World::start().await;
-    let hook = world.open_trigger(json!({})).await;
-    let accepted = world.send(hook, &json!({})).await.expect(202);
-    let engine = world.engine().await;
-    let fired = engine.take(1).await.remove(0).data;
+    let told = Told::start(json!({})).await;
 
-    let refused = RunRefused { run: run_of(&fired), reason: "the agent is paused".into() };
-    engine.tell(world.owner.tenant, &refused).await;
+    told.tell(RunRefused { run: told.run, reason: "the agent is paused".into() }).await;
 
-    let delivery = eventually("the refusal", async || {
-        let delivery = world.delivery(&accepted).await;
-        (delivery["status"] == "failed").then_some(delivery)
-    })
-    .await;
+    let delivery = told.after(6).await;
+    assert_eq!(delivery["status"], "failed");
     assert_eq!(
         (&delivery["reason_class"], &delivery["reason"]),
         (&json!("engine"), &json!("the agent is paused"))
@@ -178,52 +185,90 @@ async fn a_firing_the_engine_refuses_is_a_failure_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_keeps_the_event_and_counts_attempts() {
-    let world = World::start().await;
-    let hook = world.open_trigger(json!({})).await;
-    let accepted = world.send(hook, &json!({ "n": 1 })).await.expect(202);
-    let engine = world.engine().await;
-    let first = engine.take(1).await.remove(0);
-    let path = format!("/v1/deliveries/{}/replay", accepted["delivery_id"].as_str().unwrap());
+async fn a_run_that_fails_is_a_failure_with_its_reason_and_is_fired_again_with_the_others() {
+    let told = Told::start(json!({ "n": 1 })).await;
+    let (world, run) = (&told.world, told.run);
+    let fails = ("model_auth", "the provider refused the key s3cret");
 
-    let replayed =
-        world.mine().header("idempotency-key", "k").post(&path, &json!({})).await.expect(202);
-    let again =
-        world.mine().header("idempotency-key", "k").post(&path, &json!({})).await.expect(202);
-    let third = world.mine().post(&path, &json!({})).await.expect(202);
+    told.tell(RunCreated { run }).await;
+    told.tell_end(RunStatus::Failed, Some(fails), 0).await;
 
-    assert_eq!(replayed["events"], json!([{ "event_id": first.data.event_id, "attempt": 2 }]));
-    assert_eq!(again, replayed, "the same key replays once");
-    assert_eq!(third["events"][0]["attempt"], 3);
-    let mut heard = engine.take(2).await;
-    heard.sort_by_key(|event| event.data.attempt);
-    for (event, attempt) in heard.iter().zip([2, 3]) {
-        assert_eq!((event.data.event_id, event.data.attempt), (first.data.event_id, attempt));
-        assert_eq!(event.data.payload, first.data.payload);
-        assert_ne!(event.id, first.id);
+    let delivery = told.after(7).await;
+    let reason = (&json!("failed"), &json!("credential"), &json!("the run failed: `model_auth`"));
+    for failed in [&delivery, &delivery["firings"][0]] {
+        assert_eq!((&failed["status"], &failed["reason_class"], &failed["reason"]), reason);
     }
-    assert_eq!(steps(&world.delivery(&accepted).await)[4..], ["fired", "replayed", "replayed"]);
+    assert_eq!(delivery["firings"][0]["run_status"], "failed");
+    assert_eq!(steps(&delivery)[4..], ["fired", "run_created", "run_finished"]);
+    assert_eq!(delivery["timeline"][6]["detail"]["error_code"], "model_auth");
+    assert_eq!(delivery["timeline"][6]["detail"]["error"], fails.1);
+    // What its error says is content.
+    let path = format!("/v1/deliveries/{}", delivery["id"].as_str().unwrap());
+    let blind = world.api(&world.owner.without_payloads()).get(&path).await;
+    assert_eq!(blind.status, 200);
+    assert!(!blind.text.contains("s3cret"), "{}", blind.text);
+    let listed = "/v1/deliveries?status=failed&reason=credential";
+    assert_eq!(world.mine().get(listed).await.expect(200)["items"][0]["id"], delivery["id"]);
+
+    let replay = json!({ "dry_run": false });
+    let replayed = world.mine().post("/v1/deliveries/replay", &replay).await.expect(202);
+    assert_eq!(replayed["events"][0]["attempt"], 2);
+    let again = told.engine.take(1).await.remove(0).data;
+    assert_eq!((again.event_id, again.payload), (told.fired.event_id, Some(json!({ "n": 1 }))));
+    let again = told.delivery().await;
+    assert_eq!((&again["status"], &again["reason_class"]), (&json!("fired"), &Value::Null));
+    // A late word of the first attempt says nothing of the second.
+    told.tell_end(RunStatus::TimedOut, Some(("deadline", "late")), 0).await;
+    let after = told.after(9).await;
+    assert_eq!(
+        (&after["status"], &after["firings"][0]["run_status"]),
+        (&json!("fired"), &Value::Null)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_filter_turned_away_can_be_fired_after_all() {
-    let world = World::start().await;
-    let hook = world.open_trigger(json!({ "filter": "payload.n > 1" })).await;
-    let accepted = world.send(hook, &json!({ "n": 1 })).await.expect(202);
-    let path = format!("/v1/deliveries/{}/replay", accepted["delivery_id"].as_str().unwrap());
+async fn while_a_run_waits_for_what_went_wrong_its_delivery_is_listed_by_that_reason() {
+    let told = Told::start(json!({})).await;
+    let run = told.run;
+    let listed = async |reason: &str| {
+        let path = format!("/v1/deliveries?reason={reason}");
+        let page = told.world.mine().get(&path).await.expect(200);
+        page["items"].as_array().unwrap().len()
+    };
 
-    let replayed = world.mine().post(&path, &json!({})).await.expect(202);
+    let waits = [
+        (WaitReason::Budget, "budget"),
+        (WaitReason::Auth, "credential"),
+        (WaitReason::Doubt, "tool"),
+    ];
+    for (nth, (reason, class)) in waits.into_iter().enumerate() {
+        told.tell(RunWaiting { run, reason }).await;
+        let firing = &told.after(6 + nth).await["firings"][0];
+        assert_eq!((&firing["status"], &firing["reason_class"]), (&json!("fired"), &json!(class)));
+        assert_eq!(firing["reason"], format!("the run waits: `{reason}`"));
+        assert_eq!(listed(class).await, 1, "{class}");
+    }
+    // An approval is nobody's fault.
+    told.tell(RunWaiting { run, reason: WaitReason::Approval }).await;
+    assert_eq!(told.after(9).await["firings"][0]["reason_class"], Value::Null);
+    told.tell_end(RunStatus::Succeeded, None, 0).await;
+    let delivery = told.after(10).await;
+    assert_eq!((&delivery["status"], listed("tool").await), (&json!("fired"), 0));
+}
 
-    assert_eq!(replayed["events"][0]["attempt"], 1);
-    let delivery = world.delivery(&accepted).await;
-    assert_eq!(delivery["status"], "fired");
-    assert_eq!(steps(&delivery)[4..], ["filtered", "replayed"]);
-    world
-        .mine()
-        .patch(&format!("/v1/triggers/{hook}"), &json!({ "active": false }))
-        .await
-        .expect(200);
-    assert_eq!(world.mine().post(&path, &json!({})).await.refusal(), (409, "not_replayable"));
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_somebody_cancels_is_no_failure_and_one_out_of_time_is() {
+    let (cancelled, late) = (Told::start(json!({})).await, Told::start(json!({})).await);
+
+    cancelled.tell_end(RunStatus::Cancelled, Some(("cancelled", "by ann")), 0).await;
+    late.tell_end(RunStatus::TimedOut, Some(("deadline", "too late")), 0).await;
+
+    let (cancelled, late) = (cancelled.after(6).await, late.after(6).await);
+    assert_eq!((&cancelled["status"], &cancelled["reason"]), (&json!("fired"), &Value::Null));
+    assert_eq!(
+        (&late["status"], &late["reason_class"], &late["reason"]),
+        (&json!("failed"), &json!("engine"), &json!("the run ran out of time: `deadline`"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,46 +338,4 @@ async fn a_test_fires_like_the_real_thing_and_is_marked() {
     assert_eq!(world.delivery(&fired).await["verified_by"], "test");
     let nul = world.mine().post(&path, &json!({ "payload": "a\0" })).await;
     assert_eq!(nul.refusal(), (422, "validation_failed"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_deliveries_are_replayed_after_a_dry_run_has_shown_what_would_fire() {
-    let world = World::start().await;
-    let hook = world.open_trigger(json!({ "filter": "payload.n > 1" })).await;
-    let other = world.open_trigger(json!({ "filter": "payload.n > 1" })).await;
-    for n in [0, 1] {
-        world.send(hook, &json!({ "n": n })).await.expect(202);
-    }
-    world.send(other, &json!({ "n": 1 })).await.expect(202);
-    let which = json!({ "trigger_id": hook, "status": "filtered" });
-    let replay = async |more: Value| {
-        let mut body = which.clone();
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        world.mine().post("/v1/deliveries/replay", &body).await
-    };
-
-    let dry = replay(json!({})).await.expect(200);
-    assert_eq!(world.count("select count(*) from eventsvc.outbox").await, 0, "nothing was done");
-    let done = replay(json!({ "dry_run": false })).await.expect(202);
-
-    assert_eq!((&dry["deliveries"], &dry["dry_run"]), (&json!(2), &json!(true)));
-    assert_eq!(dry["events"], done["events"], "what was shown is what fires");
-    let fired = world.engine().await.take(2).await;
-    let payloads: Vec<_> = fired.iter().map(|event| event.data.payload.clone().unwrap()).collect();
-    assert_eq!(payloads, [json!({ "n": 0 }), json!({ "n": 1 })], "oldest first");
-    assert_eq!(replay(json!({ "dry_run": false })).await.expect(202)["deliveries"], 0);
-    world.mine().patch(&format!("/v1/triggers/{other}"), &json!({ "active": false })).await;
-    let refused = world
-        .mine()
-        .post("/v1/deliveries/replay", &json!({ "trigger_id": other, "status": "filtered" }))
-        .await
-        .expect(200);
-    assert_eq!(
-        (refused["events"].as_array().unwrap().len(), refused["refused"].as_array().unwrap().len()),
-        (0, 1)
-    );
-    assert_eq!(replay(json!({ "limit": 0 })).await.refusal(), (422, "validation_failed"));
-    let stranger = world.api(&world.owner.colleague(Role::Member));
-    let seen = stranger.post("/v1/deliveries/replay", &which).await.expect(200);
-    assert_eq!(seen["deliveries"], 0, "nobody replays what they do not see");
 }

@@ -27,6 +27,7 @@ mod mail;
 mod options;
 mod peers;
 mod providers;
+mod replays;
 mod respond;
 mod scheduler;
 mod timers;

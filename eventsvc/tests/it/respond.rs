@@ -23,6 +23,7 @@ async fn a_sender_that_waits_is_given_what_the_run_came_to() {
             run,
             status: RunStatus::Succeeded,
             error: None,
+            error_code: None,
             usage,
             cost: Some(MicroUsd(0)),
         };

@@ -191,6 +191,7 @@ async fn one_consumer_hears_every_type_of_event_its_filter_covers() {
         run,
         status: RunStatus::Succeeded,
         error: None,
+        error_code: None,
         usage: Usage::default(),
         cost: Some(MicroUsd(0)),
     };

@@ -98,6 +98,9 @@ run_event! {
         /// Why it failed, in words fit for its owner.
         #[serde(default)]
         error: Option<String>,
+        /// The same in one word that stays, such as `model_auth` or `deadline`.
+        #[serde(default)]
+        error_code: Option<String>,
         /// Tokens used, over all model calls.
         usage: Usage,
         /// What they cost; null when a model has no price.

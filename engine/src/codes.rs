@@ -52,10 +52,10 @@ codes! {
     CONVERSATION_BUSY = "conversation_busy", 409, "A run of the conversation is under way, and you asked to be refused then.";
     ARTIFACT_NOT_FOUND = "artifact_not_found", 404, "The run has put no such result aside, or it is not yours to see.";
     RUN_NOT_ENDED = "run_not_ended", 409, "The run is under way; only one that has ended is done over.";
-    RUN_NOT_RETRYABLE = "run_not_retryable", 409, "A swarm's run is started anew, a dry run forked again, a case of an evaluation tried again; none of them is done over.";
-    RUN_NOT_FORKABLE = "run_not_forkable", 409, "The run cannot be forked: it is a swarm's, has not heard its conversation yet, or is an evaluation's, of which only a dry fork is made.";
+    RUN_NOT_RETRYABLE = "run_not_retryable", 409, "A dry run is forked again, a case of an evaluation tried again; neither is done over.";
+    RUN_NOT_FORKABLE = "run_not_forkable", 409, "The run cannot be forked: it has not heard its conversation yet, or is an evaluation's, of which only a dry fork is made.";
     RUN_TOO_LONG = "run_too_long", 422, "The run's journal has more than 20000 records: it is neither forked nor compared.";
-    RUN_NOT_KEEPABLE = "run_not_keepable", 409, "A swarm's run is no test case of an agent.";
+    RUN_NOT_KEEPABLE = "run_not_keepable", 409, "A swarm's run is no test case of an agent; fork it dry, in another version of the swarm, and compare the two.";
     CASE_NOT_FOUND = "case_not_found", 404, "The agent has no such test case, or it is not yours to see.";
     CASE_NAME_TAKEN = "case_name_taken", 409, "Another test case of the agent has this name.";
     CASES_FULL = "cases_full", 409, "The agent has as many test cases as it may have.";

@@ -7,10 +7,13 @@
 //! call for the same time. What is the same is said by the tool's name and the hash of the arguments, see
 //! [`crate::replay`]. The answers are found out when the fork is made, so it does not matter how the other run goes on.
 
+mod change;
 mod edits;
+mod given;
 mod make;
 mod prefix;
 mod source;
+mod swarm;
 
 use std::collections::BTreeSet;
 

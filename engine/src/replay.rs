@@ -4,7 +4,7 @@
 //! arguments' canonical form (RFC 8785), and how often this conversation has made the same call before. So it is found
 //! again after a crash, whatever order the calls of a turn are answered in.
 
-use agentcore::{Answer, Message, ToolCall};
+use agentcore::{Answer, Conversation, Message, ToolCall};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -75,6 +75,15 @@ pub(crate) fn hash(arguments: &str) -> String {
     hex::encode(Sha256::digest(canonical))
 }
 
+/// What somebody has said in a conversation, and what they were told since: without what was said before, by others too who
+/// have handed over to them.
+pub(crate) fn own(state: &Conversation) -> &[Message] {
+    let said = state.messages.iter().enumerate().rev();
+    let mut replies = said.filter(|(_, message)| matches!(message, Message::Assistant { .. }));
+    let first = (state.steps as usize).checked_sub(1).and_then(|others| replies.nth(others));
+    first.and_then(|(place, _)| state.messages.get(place..)).unwrap_or_default()
+}
+
 /// The calls of a conversation, in the order they were asked for.
 pub(crate) fn calls(said: &[Message]) -> impl Iterator<Item = &ToolCall> {
     said.iter()
@@ -87,6 +96,8 @@ pub(crate) fn calls(said: &[Message]) -> impl Iterator<Item = &ToolCall> {
 
 #[cfg(test)]
 mod tests {
+    use agentcore::{Happened, Reply};
+
     use super::*;
 
     fn call(id: &str, arguments: &str) -> ToolCall {
@@ -128,6 +139,24 @@ mod tests {
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(answers, [some("first"), some("second"), some("second"), None]);
         assert!(replay.refusal(&tool_calls[3]).unwrap().content.contains("`look`"));
+    }
+
+    #[test]
+    fn what_others_have_said_before_is_not_somebodys_own() {
+        let (mut state, input) = (Conversation::new(""), vec![Message::user("go")]);
+        assert_eq!(own(&state), []);
+        let before = [input.clone(), vec![asked(&[call("1", "{}")]), Message::user("go")]].concat();
+        agentcore::step(&mut state, Happened::Started { input: before });
+        assert_eq!(own(&state), [], "it has not said anything yet");
+
+        let tool_calls = vec![call("2", "{}")];
+        let reply = Reply { tool_calls: tool_calls.clone(), ..Reply::default() };
+        agentcore::step(&mut state, Happened::Replied(reply));
+        let answer = Answer::ok("seen");
+        agentcore::step(&mut state, Happened::Answered { call_id: "2".into(), answer });
+
+        assert_eq!(calls(own(&state)).collect::<Vec<_>>(), tool_calls.iter().collect::<Vec<_>>());
+        assert_eq!(own(&state).len(), 2, "the call and its answer");
     }
 
     #[test]

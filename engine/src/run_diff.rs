@@ -2,9 +2,10 @@
 
 mod align;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use agentcore::{Message, ToolCall};
+use agentcore::swarm::Path;
+use agentcore::{Conversation, Message, ToolCall};
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use align::{Pair, align};
@@ -44,14 +45,42 @@ impl Called {
     }
 }
 
-/// Everything that was called in a run, each conversation in its order, the conversations by their paths.
-pub(crate) fn calls(told: &Transcript, before: usize) -> Vec<Called> {
+/// One conversation of a run, as far as it is of the run and of nobody else in it.
+pub(crate) struct Talk<'a> {
+    /// Whose, in a tree of agents.
+    pub(crate) path: Path,
+    pub(crate) state: &'a Conversation,
+    /// Without what was said before the run, and by others before they handed over.
+    said: &'a [Message],
+    /// The number of the first of that.
+    first: usize,
+}
+
+/// The conversations of a run, in the order in which they began at each place.
+pub(crate) fn talks(told: &Transcript, before: usize) -> Vec<Talk<'_>> {
+    let all = told.state.conversations().into_iter();
+    all.map(|(path, state)| {
+        let messages = &state.messages;
+        let handed_over = told.state.handed_over_by(&told.plan, &path).is_some();
+        // What the run was asked is said again behind what is handed over.
+        let own = messages.len() - replay::own(state).len();
+        let skipped = match (path.is_root(), handed_over) {
+            (true, _) => before,
+            (false, true) => own.saturating_sub(1),
+            (false, false) => 0,
+        };
+        let first = if path.is_root() { 0 } else { skipped };
+        Talk { said: messages.get(skipped..).unwrap_or_default(), path, state, first }
+    })
+    .collect()
+}
+
+/// Everything that was called in a run, each conversation in its order, the conversations in theirs.
+pub(crate) fn calls(talks: &[Talk<'_>]) -> Vec<Called> {
     let mut calls = Vec::new();
-    for (path, conversation) in told.state.conversations() {
-        // What was said before the run is not of the run.
-        let skipped = if path.is_root() { before } else { 0 };
-        let said = conversation.messages.get(skipped..).unwrap_or_default();
-        let mut answers: HashMap<&str, (String, bool)> = said
+    for talk in talks {
+        let mut answers: HashMap<&str, (String, bool)> = talk
+            .said
             .iter()
             .filter_map(|message| match message {
                 Message::Tool { tool_call_id, content, error, .. } => {
@@ -60,8 +89,8 @@ pub(crate) fn calls(told: &Transcript, before: usize) -> Vec<Called> {
                 _ => None,
             })
             .collect();
-        calls.extend(replay::calls(said).map(|call| Called {
-            path: path.to_string(),
+        calls.extend(replay::calls(talk.said).map(|call| Called {
+            path: talk.path.to_string(),
             arguments: replay::hash(&call.arguments),
             answer: answers.remove(call.id.as_str()),
             call: call.clone(),
@@ -70,23 +99,73 @@ pub(crate) fn calls(told: &Transcript, before: usize) -> Vec<Called> {
     calls
 }
 
-/// Pairs the calls of two runs: the same ones first, then those of one tool in the same place.
+/// Pairs the calls of two runs, conversation by conversation: the same ones first, then those of one tool in the same place.
 pub(crate) fn pair_calls(one: &[Called], other: &[Called]) -> Vec<Pair> {
-    let same = |a: &Called, b: &Called| {
-        a.path == b.path && a.call.name == b.call.name && a.arguments == b.arguments
-    };
-    let alike = |a: &Called, b: &Called| a.path == b.path && a.call.name == b.call.name;
-    align(one, other, same, alike)
+    let same = |a: &&Called, b: &&Called| a.call.name == b.call.name && a.arguments == b.arguments;
+    let alike = |a: &&Called, b: &&Called| a.call.name == b.call.name;
+    by_path(one, other, |called| &called.path, |one, other| align(one, other, same, alike))
+}
+
+/// Pairs what stands at the same path: the paths of the first list in their order, then those that only the other one has.
+fn by_path<'a, T>(
+    one: &'a [T],
+    other: &'a [T],
+    path: impl Fn(&T) -> &str,
+    pair: impl Fn(&[&'a T], &[&'a T]) -> Vec<Pair>,
+) -> Vec<Pair> {
+    let mut order: Vec<&str> = Vec::new();
+    let mut places: BTreeMap<&str, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+    for (list, is_other) in [(one, false), (other, true)] {
+        for (place, element) in list.iter().enumerate() {
+            let at = path(element);
+            let known = places.entry(at).or_insert_with(|| {
+                order.push(at);
+                Default::default()
+            });
+            if is_other { known.1.push(place) } else { known.0.push(place) }
+        }
+    }
+    let mut pairs = Vec::with_capacity(one.len().max(other.len()));
+    for (of_one, of_other) in order.iter().filter_map(|path| places.get(path)) {
+        let pick = |list: &'a [T], places: &[usize]| -> Vec<&'a T> {
+            places.iter().filter_map(|place| list.get(*place)).collect()
+        };
+        let paired = pair(&pick(one, of_one), &pick(other, of_other));
+        pairs.extend(paired.into_iter().map(|pair| match pair {
+            Pair::Both(a, b) => Pair::Both(of_one[a], of_other[b]),
+            Pair::One(a) => Pair::One(of_one[a]),
+            Pair::Other(b) => Pair::Other(of_other[b]),
+        }));
+    }
+    pairs
 }
 
 /// A message, as two runs are compared by it: what it says and not by which ids.
 pub(crate) struct Print<'a> {
+    /// Whose conversation it is of, in a tree of agents.
+    pub(crate) path: String,
+    /// Its number there, or in the run of an agent.
+    pub(crate) n: usize,
     pub(crate) message: &'a Message,
     hash: [u8; 32],
 }
 
+/// What was said, each conversation in its order, the conversations in theirs.
+pub(crate) fn prints<'a>(talks: &[Talk<'a>]) -> Vec<Print<'a>> {
+    let of_each = talks.iter().flat_map(|talk| {
+        let numbered = talk.said.iter().enumerate();
+        numbered.map(|(n, message)| Print::of(message, &talk.path, talk.first + n))
+    });
+    of_each.collect()
+}
+
+/// Those of one conversation.
+pub(crate) fn at<'p, 'a>(prints: &'p [Print<'a>], path: &str) -> Vec<&'p Print<'a>> {
+    prints.iter().filter(|print| print.path == path).collect()
+}
+
 impl<'a> Print<'a> {
-    pub(crate) fn of(message: &'a Message) -> Self {
+    fn of(message: &'a Message, path: &Path, n: usize) -> Self {
         let mut digest = Sha256::new();
         let mut say = |text: &str| {
             digest.update((text.len() as u64).to_be_bytes());
@@ -109,15 +188,16 @@ impl<'a> Print<'a> {
                 say(if *error { "error" } else { "ok" });
             }
         }
-        Self { message, hash: digest.finalize().into() }
+        Self { path: path.to_string(), n, message, hash: digest.finalize().into() }
     }
 }
 
-/// Pairs what was said in two runs: the same messages first, then those by the same voice in the same place.
-pub(crate) fn pair_messages(one: &[Print<'_>], other: &[Print<'_>]) -> Vec<Pair> {
-    let same = |a: &Print<'_>, b: &Print<'_>| a.hash == b.hash;
-    let alike = |a: &Print<'_>, b: &Print<'_>| role(a.message) == role(b.message);
-    align(one, other, same, alike)
+/// Pairs what was said in two runs, conversation by conversation: the same messages first, then those by the same voice in the
+/// same place.
+pub(crate) fn pair_messages<'a>(one: &'a [Print<'a>], other: &'a [Print<'a>]) -> Vec<Pair> {
+    let same = |a: &&Print<'_>, b: &&Print<'_>| a.hash == b.hash;
+    let alike = |a: &&Print<'_>, b: &&Print<'_>| role(a.message) == role(b.message);
+    by_path(one, other, |print| &print.path, |one, other| align(one, other, same, alike))
 }
 
 /// Whether a pair says the same.

@@ -110,9 +110,13 @@ impl SwarmSnapshot {
 
     /// Who works at a path of its plan.
     pub(crate) fn agent_at(&self, plan: &Plan, path: &Path) -> Option<&RunSnapshot> {
+        self.members.get(Self::place(plan, path)?)
+    }
+
+    /// Where whoever works at a path is among the agents of a plan, in their order.
+    pub(crate) fn place(plan: &Plan, path: &Path) -> Option<usize> {
         let (found, _) = plan.find(path)?;
-        let place = plan.agents().iter().position(|(agent, _)| std::ptr::eq(*agent, found))?;
-        self.members.get(place)
+        plan.agents().iter().position(|(agent, _)| std::ptr::eq(*agent, found))
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Cx, Run, tools, waits};
 use crate::error::Error;
 use crate::fork::{self, Decision, Dry, Made, Unmatched};
 use crate::record::{ContentRef, Record};
+use crate::replay;
 use crate::snapshot::SnapshotTool;
 use crate::store::content;
 use crate::toolbox::Waiting;
@@ -37,9 +38,8 @@ pub(super) async fn settle(
     let Some(dry) = of(cx).filter(|_| !run.let_through.contains(&call.id)) else {
         return Ok(Word::Made);
     };
-    // What was said before the run is not of the run.
-    let said = run.state.messages.get(cx.snapshot.history.len()..).unwrap_or_default();
-    if let Some((made, answer)) = dry.find(cx.journal.path(), said, call) {
+    let found = dry.find(cx.journal.path(), replay::own(&run.state), call);
+    if let Some((made, answer)) = found {
         repeat(cx, run, call, (made, answer)).await?;
         return Ok(Word::Settled);
     }

@@ -1,6 +1,5 @@
 //! Making a fork, in one transaction.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use agentcore::Message;
@@ -8,13 +7,15 @@ use anyhow::Context as _;
 use dbutil::TenantTx;
 use shared_models::{AgentStatus, RunId, RunMode, UserId};
 
-use super::edits::{Edits, Given, Point};
+use super::change::Change;
+use super::edits::{Edits, Point};
+use super::given::Given;
 use super::source::Source;
-use super::{Dry, Fork, Made, Unmatched, prefix};
+use super::swarm::{self, Said};
+use super::{Made, Unmatched, prefix};
 use crate::app::App;
 use crate::create::{self, NewRun, Opening};
 use crate::error::Error;
-use crate::hooks::Hook;
 use crate::record::{ContentRef, Record};
 use crate::replay;
 use crate::snapshot::{self, RunSnapshot};
@@ -44,10 +45,14 @@ pub(crate) async fn make(
     if row.evaluation_id.is_some() && asked.mode.is_live() {
         return Err(Error::RunNotForkable("it is an evaluation's, and is forked dry only"));
     }
+    asked.edits.fit(row.swarm_id.is_some())?;
     let source = Source::read(tx, row).await?;
-    let seq = source.cut(asked.from)?;
+    let seq = source.cut(&asked.from)?;
     let given = Given::resolve(&source, seq, asked.mode, &asked.edits.tool_results)?;
-    let now = agent(tx, viewer, row, asked.edits.agent_version).await?;
+    let now = match &source.snapshot.swarm {
+        None => agent(tx, viewer, row, asked.edits.agent_version).await?,
+        Some(was) => swarm::now(tx, viewer, was, &asked.edits).await?,
+    };
     let (reference, input) = told(tx, row, &source, asked.input.as_ref()).await?;
     let new = NewRun {
         run: RunId::mint(),
@@ -62,16 +67,19 @@ pub(crate) async fn make(
         variables: source.snapshot.variables.clone(),
         evaluation: None,
     };
-    let mut snapshot = changed(tx, &source.snapshot, &now, (&new, asked)).await?;
+    let change = Change { source: &source.snapshot, now: &now, new: &new, asked };
+    let mut snapshot = match &source.snapshot.swarm {
+        None => change.agent(tx).await?,
+        Some(was) => change.swarm(tx, was).await?,
+    };
     snapshot.check_models(&app.models)?;
-    let dry = (!asked.mode.is_live()).then(|| Dry {
-        unmatched: asked.unmatched,
-        callable: callable(&snapshot, &now),
-        calls: calls(&source, &given),
-    });
-    snapshot.fork = Some(Box::new(Fork { summary: source.summary.clone(), dry }));
-    let same_hooks = asked.edits.agent_version.is_none() && snapshot.hooks == source.snapshot.hooks;
-    let copies = prefix::copies(&source, seq, &given, same_hooks);
+    let copies = prefix::copies(&source, seq, &given, |path| change.keeps_hooks(&snapshot, path));
+    if snapshot.swarm.is_some() {
+        let said = Said { input: (reference, &new.input), copies: &copies, given: &given };
+        swarm::check_way(tx, row, (&source.snapshot, &snapshot), &asked.edits, &said).await?;
+    }
+    let calls = (!asked.mode.is_live()).then(|| calls(&source, &given));
+    change.give_answers(&mut snapshot, source.summary.clone(), calls);
     let records = records(row.run_id, seq, asked, copies);
     let opening = Opening { input: reference, is_edited: asked.input.is_some(), mode: asked.mode };
     create::create_fork(tx, &app.runs, (&new, &snapshot), &opening, &records).await?;
@@ -124,82 +132,8 @@ async fn told(
     Ok((reference, serde_json::from_slice(&body).context("the run's input")?))
 }
 
-/// The agent that goes on: as the other run had it, or in another version, with what is edited.
-async fn changed(
-    tx: &mut TenantTx,
-    source: &RunSnapshot,
-    now: &RunSnapshot,
-    (new, asked): (&NewRun, &Asked),
-) -> Result<RunSnapshot, Error> {
-    let edits = &asked.edits;
-    let mut agent = if edits.agent_version.is_some() {
-        let (variables, history) = (source.variables.clone(), source.history.clone());
-        RunSnapshot { variables, history, ..now.clone() }
-    } else {
-        as_it_was(source, now, asked.mode)
-    };
-    if let Some(model) = &edits.model {
-        agent.model.clone_from(model);
-    }
-    // A live run uses the credential that the agent has today, and a dry one asks its models, too.
-    if edits.model.is_some() || edits.agent_version.is_none() {
-        agent.model_credential = now.model_credential;
-        let names = std::iter::once(&agent.model).chain(&agent.fallback_model);
-        let bound = snapshot::bind(tx, names, agent.model_credential).await?;
-        agent.models = bound.map_err(Error::ModelUnavailable)?;
-        agent.unavailable = None;
-    }
-    if let Some(instructions) = &edits.instructions {
-        agent.instructions.clone_from(instructions);
-    }
-    // What the other run was started with is filled in already, and is no template any more.
-    let is_template = edits.agent_version.is_some() || edits.instructions.is_some();
-    let filled = if is_template { agent.filled(new)? } else { None };
-    Ok(filled.unwrap_or(agent))
-}
-
-/// Whose it is, who is asked and what it may use up is never a thing of the past. Nor are the tools that a live run calls.
-fn as_it_was(source: &RunSnapshot, now: &RunSnapshot, mode: RunMode) -> RunSnapshot {
-    let mut approvals = source.approvals.clone();
-    approvals.extend(now.approvals.iter().filter(|rule| !source.approvals.contains(rule)).cloned());
-    let tools = if mode.is_live() { &now.tools } else { &source.tools };
-    let hooks = if mode.is_live() { hooks(source, now) } else { source.hooks.clone() };
-    RunSnapshot {
-        owner: now.owner,
-        scope: now.scope,
-        team_id: now.team_id,
-        status: now.status,
-        budget: source.budget.tighter(&now.budget),
-        // It stands by itself, whomever the other run worked for.
-        above: Vec::new(),
-        approvals,
-        tools: tools.clone(),
-        hooks,
-        replay: None,
-        fork: None,
-        ..source.clone()
-    }
-}
-
-/// Those of today, and the rules that the other run had besides.
-fn hooks(source: &RunSnapshot, now: &RunSnapshot) -> Vec<Hook> {
-    let rules = source.hooks.iter().filter(|hook| hook.rule.is_some());
-    now.hooks.iter().chain(rules.filter(|hook| !now.hooks.contains(hook))).cloned().collect()
-}
-
-/// The tools that a dry run may call when somebody says so. None when hooks would have to be told of it by HTTP: those of a
-/// dry run are not. None either when the agent has a hook today that the run does not have.
-fn callable(agent: &RunSnapshot, now: &RunSnapshot) -> BTreeSet<String> {
-    let tells = agent.hooks.iter().any(|hook| hook.url.is_some());
-    if tells || now.hooks.iter().any(|hook| !agent.hooks.contains(hook)) {
-        return BTreeSet::new();
-    }
-    let same = agent.tools.iter().filter(|tool| now.tools.contains(tool));
-    same.map(|tool| tool.name.clone()).collect()
-}
-
 fn calls(source: &Source, given: &Given) -> Vec<Made> {
-    let calls = source.calls().into_iter().map(|made| {
+    let calls = source.calls().into_iter().filter(|made| !made.is_passed_on).map(|made| {
         let edited = given.get(made.path, &made.call.id);
         Made {
             path: made.path.to_owned(),

@@ -5,6 +5,7 @@ mod answer_question;
 mod cancel_run;
 mod cancel_runs;
 mod create_run;
+mod diff_lists;
 mod diff_runs;
 mod follow_run;
 mod fork_run;

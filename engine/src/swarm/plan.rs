@@ -2,7 +2,7 @@
 //!
 //! Everything it is made of is read first, in one transaction; then it is put together without asking anybody.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use agentcore::swarm::{Plan, SwarmPlan};
 use dbutil::TenantTx;
@@ -15,7 +15,9 @@ use crate::definition::{Budget, Limits, default_model};
 use crate::error::Error;
 use crate::models::Bound;
 use crate::snapshot::{self, RunSnapshot, SnapshotTool, SwarmSnapshot};
-use crate::store::{self, swarm::Swarm};
+use crate::store::{self, swarm::Swarm, swarm_version};
+use crate::swarm::SwarmFields;
+use crate::visibility::Viewer;
 
 /// What a swarm is made of, at whatever depth.
 #[derive(Default)]
@@ -28,15 +30,37 @@ struct Found {
     tools: HashMap<ToolId, SnapshotTool>,
 }
 
+/// Agents in place of those of a swarm, by their places among them: the same ones in other versions.
+pub(crate) type Instead = BTreeMap<usize, RunSnapshot>;
+
 /// The swarm as a run would start with it now; none when there is no such swarm. Refused when somebody in it is missing,
 /// does not run, or belongs to somebody else.
 pub(crate) async fn build(
     tx: &mut TenantTx,
     swarm_id: SwarmId,
 ) -> Result<Option<RunSnapshot>, Error> {
-    let Some(top) = store::swarm::find(tx, swarm_id).await? else { return Ok(None) };
+    build_in(tx, swarm_id, None, &Instead::new()).await
+}
+
+/// The same in one of its versions, with some of its agents in other ones. Name, owner and status are always those of now, and
+/// so are the swarms within it.
+pub(crate) async fn build_in(
+    tx: &mut TenantTx,
+    swarm_id: SwarmId,
+    version: Option<i32>,
+    instead: &Instead,
+) -> Result<Option<RunSnapshot>, Error> {
+    let Some(mut top) = store::swarm::find(tx, swarm_id).await? else { return Ok(None) };
+    if let Some(version) = version.filter(|version| *version != top.version) {
+        let then = swarm_version::find(tx, swarm_id, version).await?;
+        let then = then.ok_or(Error::SwarmVersionNotFound(version))?.fields;
+        let SwarmFields { name, scope, team_id, status, .. } = top.fields;
+        top.fields = SwarmFields { name, scope, team_id, status, ..then };
+        top.version = version;
+    }
     let found = Found::gather(tx, &top).await?;
-    let mut builder = Builder { found: &found, around: vec![&top], agents: Vec::new() };
+    let around = vec![&top];
+    let mut builder = Builder { found: &found, instead, around, agents: Vec::new() };
     let plan = grow::swarm(&top.fields, &top.fields.name, &mut builder)?;
     let agents = builder.agents;
     plan.check().map_err(|error| Error::SwarmNotRunnable(error.to_string()))?;
@@ -63,6 +87,21 @@ pub(crate) async fn build(
         swarm: Some(Box::new(swarm)),
         ..first
     }))
+}
+
+/// The same for somebody who wants a run of it: refused when they may not see it, or when it does not run.
+pub(crate) async fn for_viewer(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    swarm_id: SwarmId,
+    version: Option<i32>,
+) -> Result<RunSnapshot, Error> {
+    let found = store::swarm::find_visible(tx, viewer, swarm_id).await?;
+    if found.fields.status != AgentStatus::Active {
+        return Err(Error::SwarmNotActive(found.fields.status.to_string()));
+    }
+    let built = build_in(tx, swarm_id, version, &Instead::new()).await?;
+    built.ok_or(Error::SwarmNotFound(swarm_id))
 }
 
 impl Found {
@@ -180,6 +219,7 @@ impl Found {
 /// Puts the plan together; the agents are in its order.
 struct Builder<'a> {
     found: &'a Found,
+    instead: &'a Instead,
     /// The swarms around the place at hand, the outermost first.
     around: Vec<&'a Swarm>,
     agents: Vec<RunSnapshot>,
@@ -210,6 +250,9 @@ impl Members<Error> for Builder<'_> {
         let known = agent.and_then(|id| self.found.agents.get(&id));
         let gone = || Error::SwarmNotRunnable(format!("its member `{name}` is gone"));
         let (mut agent, description) = known.cloned().ok_or_else(gone)?;
+        if let Some(other) = self.instead.get(&self.agents.len()) {
+            agent.clone_from(other);
+        }
         self.check(name, agent.status, (agent.scope, agent.owner, agent.team_id))?;
         self.found.inherit(&mut agent, &self.found.defaults(&self.around));
         self.agents.push(agent);

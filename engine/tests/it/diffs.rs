@@ -48,7 +48,7 @@ async fn a_fork_is_shown_beside_its_source_with_what_differs_and_what_it_took() 
         alike["tools"].as_array().unwrap().iter().all(|one| one["change"] == "same"),
         "{alike}"
     );
-    assert_eq!(alike["tools"].as_array().unwrap().len(), 5);
+    assert_eq!((alike["tools"].as_array().unwrap().len(), &alike["same"]), (5, &json!(true)));
     assert_eq!(
         (&alike["usage"]["a"], &alike["cost_micro_usd"]["a"]),
         (&alike["usage"]["b"], &alike["cost_micro_usd"]["b"])
@@ -81,8 +81,8 @@ async fn a_fork_is_shown_beside_its_source_with_what_differs_and_what_it_took() 
     assert_eq!((&last["b"]["bytes"], &last["b"]["cut"]), (&json!(5000), &json!(true)));
     assert_eq!(last["b"]["text"].as_str().unwrap().len(), 4096);
     assert_eq!(
-        (&diff["steps"], &diff["same_instructions"]),
-        (&json!({ "a": 4, "b": 3 }), &json!(false))
+        (&diff["steps"], &diff["same_instructions"], &diff["same"]),
+        (&json!({ "a": 4, "b": 3 }), &json!(false), &json!(false))
     );
     assert_eq!(diff["usage"]["b"], shorter["usage"]);
     assert!(diff["seconds"]["a"].as_f64().unwrap() >= 0.0);

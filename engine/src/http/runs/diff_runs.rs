@@ -6,12 +6,14 @@ use servicekit::{Caller, FieldError, Params, Path, Problem, scope::RunsRead};
 use shared_models::{MicroUsd, ProblemBody, RunId, RunMode, RunStatus, Usage};
 use utoipa::ToSchema;
 
+use super::diff_lists::{
+    CallDiff, DiffedMember, MemberDiff, MessageDiff, members, messages, tools,
+};
 use super::visible;
 use crate::app::App;
-use crate::call_key;
 use crate::error::Error;
 use crate::fork::MOST_RECORDS;
-use crate::run_diff::{self, CallChange, Called, Pair, Print};
+use crate::run_diff::{self, Called, Talk};
 use crate::snapshot::RunSnapshot;
 use crate::store::{journal, run};
 use crate::transcript::{self, Transcript};
@@ -31,11 +33,15 @@ pub(crate) struct RunDiff {
     a: RunId,
     b: RunId,
     agent: Both<DiffedAgent>,
+    /// Whether nothing that was said or called differs: nothing of what is left out here either.
+    same: bool,
     /// Whether they were told the same by their instructions.
     same_instructions: bool,
     mode: Both<RunMode>,
     status: Both<RunStatus>,
-    /// What was said, in order; at most 500.
+    /// Who has worked in runs of swarms, by their paths: those of `a` in their order, then those that only `b` has.
+    members: Vec<MemberDiff>,
+    /// What was said, in order, in runs of swarms by one member after the other; at most 500.
     messages: Vec<MessageDiff>,
     /// There are more of them.
     more_messages: bool,
@@ -64,84 +70,11 @@ struct Both<T: ToSchema> {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
-struct DiffedAgent {
+pub(super) struct DiffedAgent {
     name: String,
     version: i32,
     model: String,
 }
-
-/// How something differs.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Change {
-    Same,
-    /// It says something else.
-    Changed,
-    /// The same tool is called with other arguments.
-    Arguments,
-    /// The same call has another result.
-    Result,
-    /// Only `b` has it.
-    Added,
-    /// Only `a` has it.
-    Removed,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct MessageDiff {
-    change: Change,
-    role: &'static str,
-    a: Option<DiffedMessage>,
-    b: Option<DiffedMessage>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct DiffedMessage {
-    /// Its number in its run, from 0.
-    n: usize,
-    #[serde(flatten)]
-    text: Excerpt,
-    /// The names of the tools that it calls.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    calls: Vec<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct CallDiff {
-    change: Change,
-    tool_name: String,
-    /// Whose call, in a run of a swarm; empty for the run's own agent.
-    path: Vec<String>,
-    a: Option<DiffedCall>,
-    b: Option<DiffedCall>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct DiffedCall {
-    call_id: String,
-    /// As the model wrote them.
-    arguments: Excerpt,
-    /// What the model was told; null when nobody has answered.
-    result: Option<Excerpt>,
-    /// That was an error.
-    error: bool,
-}
-
-/// A text, or how it begins.
-#[derive(Debug, Serialize, ToSchema)]
-struct Excerpt {
-    /// Null for somebody who may not see content.
-    text: Option<String>,
-    /// Of the whole text.
-    bytes: usize,
-    /// There is more of it than is shown.
-    cut: bool,
-}
-
-const MOST: usize = 500;
-/// What is shown of a text that differs, and of one that does not.
-const LONGEST: usize = 4096;
-const LONGEST_SAME: usize = 256;
 
 /// See how two runs differ: in what was said and called, and in what they took. What a fork has of another run is a part of
 /// both.
@@ -169,12 +102,11 @@ pub(crate) async fn diff_runs(
 }
 
 /// One of the two.
-struct Side {
+pub(super) struct Side {
     row: run::Row,
     snapshot: RunSnapshot,
     told: Transcript,
-    said: Vec<agentcore::Message>,
-    calls: Vec<Called>,
+    pub(super) calls: Vec<Called>,
 }
 
 impl Side {
@@ -183,15 +115,37 @@ impl Side {
             return Err(Error::RunTooLong(row.run_id));
         }
         let (snapshot, told) = transcript::read(tx, row.run_id, row.root_run_id).await?;
-        // What was said before the run is not of the run.
-        let before = snapshot.history.len();
-        let said = told.messages().into_iter().skip(before).collect();
-        let calls = run_diff::calls(&told, before);
-        Ok(Self { row, snapshot, told, said, calls })
+        let calls = run_diff::calls(&run_diff::talks(&told, snapshot.history.len()));
+        Ok(Self { row, snapshot, told, calls })
     }
 
-    fn prints(&self) -> Vec<Print<'_>> {
-        self.said.iter().map(Print::of).collect()
+    pub(super) fn talks(&self) -> Vec<Talk<'_>> {
+        run_diff::talks(&self.told, self.snapshot.history.len())
+    }
+
+    /// What its agents are told by their instructions.
+    fn instructions(&self) -> Vec<(&str, &str)> {
+        match &self.snapshot.swarm {
+            None => vec![("", &self.snapshot.instructions)],
+            Some(swarm) => {
+                let agents = swarm.plan.agents().into_iter().zip(&swarm.members);
+                agents.map(|((plan, _), agent)| (&*plan.name, &*agent.instructions)).collect()
+            }
+        }
+    }
+
+    pub(super) fn member(&self, talk: &Talk<'_>) -> DiffedMember {
+        let swarm = self.snapshot.swarm.as_ref();
+        let agent = swarm.and_then(|swarm| swarm.agent_at(&self.told.plan, &talk.path));
+        DiffedMember {
+            agent: agent.map(|agent| DiffedAgent {
+                name: agent.agent_name.clone(),
+                version: agent.agent_version,
+                model: agent.model.clone(),
+            }),
+            steps: talk.state.steps,
+            finish_reason: talk.state.outcome().map(|outcome| outcome.finish_reason.as_str()),
+        }
     }
 
     fn agent(&self) -> DiffedAgent {
@@ -225,20 +179,22 @@ impl RunDiff {
             Both { a: of(sides.0), b: of(sides.1) }
         }
         let sides = (one, other);
-        let (messages, more_messages) = messages(sides, payloads);
-        let (tools, more_tools) = tools(sides, payloads);
+        let (a, b) = (run_diff::prints(&one.talks()), run_diff::prints(&other.talks()));
+        let (messages, said) = messages((&a, &b), payloads);
+        let (tools, called) = tools(sides, payloads);
         Self {
             a: one.row.run_id,
             b: other.row.run_id,
             agent: both(sides, Side::agent),
-            same_instructions: one.snapshot.instructions == other.snapshot.instructions
-                && one.snapshot.swarm == other.snapshot.swarm,
+            same: said.same && called.same,
+            same_instructions: one.instructions() == other.instructions(),
             mode: both(sides, |side| side.row.mode()),
             status: both(sides, |side| side.row.status()),
+            members: members(sides, (&a, &b)),
             messages,
-            more_messages,
+            more_messages: said.more,
             tools,
-            more_tools,
+            more_tools: called.more,
             steps: both(sides, |side| side.told.state.used().0),
             usage: both(sides, Side::usage),
             cost_micro_usd: both(sides, Side::cost),
@@ -246,84 +202,5 @@ impl RunDiff {
             seconds: both(sides, Side::seconds),
             redacted: !payloads,
         }
-    }
-}
-
-fn messages((one, other): (&Side, &Side), payloads: bool) -> (Vec<MessageDiff>, bool) {
-    let (a, b) = (one.prints(), other.prints());
-    let pairs = run_diff::pair_messages(&a, &b);
-    let show = |n: usize, print: &Print<'_>, change: Change| DiffedMessage {
-        n,
-        text: Excerpt::of(&run_diff::text(print.message), change, payloads),
-        calls: match print.message {
-            agentcore::Message::Assistant { tool_calls, .. } => {
-                tool_calls.iter().map(|call| call.name.clone()).collect()
-            }
-            _ => Vec::new(),
-        },
-    };
-    let diff = |pair: &Pair| {
-        let (n, m) = places(*pair);
-        let (left, right) = (n.and_then(|n| a.get(n)), m.and_then(|m| b.get(m)));
-        let change = match left.zip(right) {
-            Some((left, right)) if run_diff::is_same(left, right) => Change::Same,
-            Some(_) => Change::Changed,
-            None if left.is_some() => Change::Removed,
-            None => Change::Added,
-        };
-        MessageDiff {
-            change,
-            role: left.or(right).map_or("", |print| run_diff::role(print.message)),
-            a: n.zip(left).map(|(n, print)| show(n, print, change)),
-            b: m.zip(right).map(|(m, print)| show(m, print, change)),
-        }
-    };
-    (pairs.iter().take(MOST).map(diff).collect(), pairs.len() > MOST)
-}
-
-fn tools((one, other): (&Side, &Side), payloads: bool) -> (Vec<CallDiff>, bool) {
-    let pairs = run_diff::pair_calls(&one.calls, &other.calls);
-    let show = |called: &Called, change: Change| DiffedCall {
-        call_id: called.call.id.clone(),
-        arguments: Excerpt::of(&called.call.arguments, change, payloads),
-        result: called.answer.as_ref().map(|(text, _)| Excerpt::of(text, change, payloads)),
-        error: called.answer.as_ref().is_some_and(|(_, error)| *error),
-    };
-    let diff = |pair: &Pair| {
-        let (n, m) = places(*pair);
-        let (a, b) = (n.and_then(|n| one.calls.get(n)), m.and_then(|m| other.calls.get(m)));
-        let change = match a.zip(b).map(|(a, b)| a.change(b)) {
-            Some(CallChange::Same) => Change::Same,
-            Some(CallChange::Arguments) => Change::Arguments,
-            Some(CallChange::Result) => Change::Result,
-            None if a.is_some() => Change::Removed,
-            None => Change::Added,
-        };
-        let named = a.or(b);
-        CallDiff {
-            change,
-            tool_name: named.map(|called| called.call.name.clone()).unwrap_or_default(),
-            path: named.map(|called| call_key::names(&called.path)).unwrap_or_default(),
-            a: a.map(|called| show(called, change)),
-            b: b.map(|called| show(called, change)),
-        }
-    };
-    (pairs.iter().take(MOST).map(diff).collect(), pairs.len() > MOST)
-}
-
-fn places(pair: Pair) -> (Option<usize>, Option<usize>) {
-    match pair {
-        Pair::Both(a, b) => (Some(a), Some(b)),
-        Pair::One(a) => (Some(a), None),
-        Pair::Other(b) => (None, Some(b)),
-    }
-}
-
-impl Excerpt {
-    fn of(text: &str, change: Change, payloads: bool) -> Self {
-        let most = if matches!(change, Change::Same) { LONGEST_SAME } else { LONGEST };
-        let shown = text.get(..text.floor_char_boundary(most)).unwrap_or_default();
-        let cut = shown.len() < text.len();
-        Self { text: payloads.then(|| shown.to_owned()), bytes: text.len(), cut }
     }
 }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::{start_run, visible};
 use crate::app::App;
+use crate::call_key;
 use crate::error::Error;
 use crate::fork::{self, Asked, Edits, Point, Unmatched};
 use crate::http::run_view::RunView;
@@ -41,8 +42,8 @@ pub(crate) struct Fork {
     deadline_seconds: Option<u32>,
 }
 
-/// One of the two.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+/// One of `seq` and `step`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct From {
     /// The last record of the old run that stands.
@@ -53,6 +54,10 @@ pub(crate) struct From {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     step: Option<u32>,
+    /// With `step`, in a run of a swarm: whose reply, as the run's tree shows the member's path. Everything that was written
+    /// down before its model was asked for it stands, of all members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<Vec<String>>,
 }
 
 fn dry() -> RunMode {
@@ -71,7 +76,7 @@ pub(crate) struct Forked {
 }
 
 /// Let another run go on from any point of this one, with something changed: the input, the instructions, the model, the
-/// agent's version, or what tools have answered.
+/// version, or what tools have answered. In a run of a swarm that may be any step of any member.
 ///
 /// The new run begins with the old one's records up to that point. By default it is `dry`: its models are asked, and each
 /// call of a tool is answered with what the old run was told when it made the same call (by name and arguments) for the same
@@ -111,12 +116,16 @@ impl Fork {
     /// What is asked for, as far as that can be said without the run.
     fn read(&self) -> Result<Asked, Problem> {
         let mut errors = self.edits.check();
+        let path = self.from.path.as_deref().map(call_key::path_of);
+        if path.is_some() && self.from.step.is_none() {
+            errors.push(FieldError::new("/from/path", "only with `step`"));
+        }
         let from = match (self.from.seq, self.from.step) {
             (Some(seq), None) => Point::Seq(seq),
-            (None, step) => Point::Step(step.unwrap_or(1)),
-            (Some(_), Some(_)) => {
+            (None, step) => Point::Step { path, step: step.unwrap_or(1) },
+            (Some(_), Some(step)) => {
                 errors.push(FieldError::new("/from/step", "say `seq` or `step`, not both"));
-                Point::Step(1)
+                Point::Step { path, step }
             }
         };
         if self.unmatched.is_some() && self.mode.is_live() {

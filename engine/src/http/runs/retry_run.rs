@@ -12,7 +12,6 @@ use axum::{
 };
 use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use servicekit::{
     Body, Caller, Created, FieldError, Once, Path, Problem,
     scope::{RunsRead, RunsWrite},
@@ -29,6 +28,7 @@ use crate::record::Record;
 use crate::snapshot::{self, RunSnapshot};
 use crate::store::run_link::{self, Link};
 use crate::store::{content, conversation_message, journal, run};
+use crate::swarm::plan;
 use crate::visibility::Viewer;
 
 /// How a run is done over.
@@ -38,6 +38,9 @@ pub(crate) struct Retry {
     /// The version of the agent; the present one unless said.
     #[serde(default)]
     agent_version: Option<i32>,
+    /// The version of the swarm, when the run is one's; the present one unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    swarm_version: Option<i32>,
     /// How long it may take, instead of the agent's own limit.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 2_678_400)]
@@ -80,14 +83,19 @@ pub(crate) async fn retry_run(
         return Err(Error::RunNotEnded.into());
     }
     if !row.mode().is_live() {
-        return Err(Error::RunNotRetryable("a dry one").into());
+        return Err(Error::RunNotRetryable(DRY).into());
     }
     if row.evaluation_id.is_some() {
-        return Err(Error::RunNotRetryable("an evaluation's: its case can be tried again").into());
+        return Err(Error::RunNotRetryable(EVALUATION).into());
     }
+    retry.fit(row.swarm_id.is_some())?;
     let (before, input) = begun_with(&mut tx, &row).await?;
-    let mut snapshot =
-        agent(&app, &mut tx, &Viewer::of(&caller), &row, retry.agent_version).await?;
+    let viewer = Viewer::of(&caller);
+    let mut snapshot = match row.swarm_id {
+        None => agent(&mut tx, &viewer, &row, retry.agent_version).await?,
+        Some(id) => plan::for_viewer(&mut tx, &viewer, id, retry.swarm_version).await?,
+    };
+    snapshot.check_models(&app.models)?;
     snapshot.history = before.history;
     let new = NewRun {
         run: RunId::mint(),
@@ -112,6 +120,10 @@ pub(crate) async fn retry_run(
     Ok(Created(made).into_response())
 }
 
+const DRY: &str = "a dry one, and done over it would call its tools for real; fork it instead, which makes another dry one";
+const EVALUATION: &str =
+    "an evaluation's, and would not be judged; evaluate its agent again instead, with this case";
+
 impl Retry {
     fn check(&self) -> Result<(), Problem> {
         if self.deadline_seconds.is_some_and(|seconds| !(1..=2_678_400).contains(&seconds)) {
@@ -120,15 +132,25 @@ impl Retry {
         }
         Ok(())
     }
+
+    /// Refuses what is said of a run of the other kind.
+    fn fit(&self, is_swarms: bool) -> Result<(), Problem> {
+        let (said, pointer, why) = if is_swarms {
+            (self.agent_version, "/agent_version", "the run is a swarm's: say `swarm_version`")
+        } else {
+            (self.swarm_version, "/swarm_version", "the run is an agent's: say `agent_version`")
+        };
+        match said {
+            None => Ok(()),
+            Some(_) => Err(Problem::validation(vec![FieldError::new(pointer, why)])),
+        }
+    }
 }
 
 /// What the run knew when it began, and what it was told.
 async fn begun_with(tx: &mut TenantTx, row: &run::Row) -> Result<(RunSnapshot, Message), Error> {
     let pruned = || Error::RunPruned(row.run_id);
     let snapshot = run::snapshot(tx, row.run_id).await?.ok_or_else(pruned)?;
-    if snapshot.get("swarm").is_some_and(|swarm| *swarm != Value::Null) {
-        return Err(Error::RunNotRetryable("a swarm's"));
-    }
     let mut snapshot: RunSnapshot =
         serde_json::from_value(snapshot).context("the run's snapshot")?;
     let mut summary = snapshot.fork.take().and_then(|fork| fork.summary);
@@ -155,7 +177,6 @@ async fn begun_with(tx: &mut TenantTx, row: &run::Row) -> Result<(RunSnapshot, M
 
 /// The agent, if the caller may see it and it may run.
 async fn agent(
-    app: &App,
     tx: &mut TenantTx,
     viewer: &Viewer,
     row: &run::Row,
@@ -170,7 +191,6 @@ async fn agent(
     if found.status != AgentStatus::Active {
         return Err(Error::AgentNotActive(found.status.to_string()));
     }
-    found.check_models(&app.models)?;
     Ok(found)
 }
 

@@ -64,6 +64,13 @@ struct Cx<'a> {
     meter: budget::Meter,
 }
 
+impl Cx<'_> {
+    /// A moment at which a test may end the process.
+    async fn pass(&self, moment: impl FnOnce() -> String) {
+        self.app.runs.crash_points.pass(self.claimed, self.journal.path(), moment).await;
+    }
+}
+
 /// What the replies cost so far, over all of a tree; none once there is one without a price.
 #[derive(Clone)]
 struct Cost(Arc<Mutex<Option<MicroUsd>>>);

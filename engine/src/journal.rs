@@ -142,6 +142,7 @@ impl Journal {
     /// Makes everything noted so far durable, at whatever path. Safe to give up and to call from several places at once.
     pub(crate) async fn commit(&self) -> Result<(), AppendError> {
         let shared = &*self.shared;
+        shared.crash_points.before_commit(&shared.claimed).await;
         let mut sending = shared.sending.lock().await;
         self.finish(&mut sending).await?;
         if self.noted().is_empty() {
@@ -153,7 +154,7 @@ impl Journal {
         *sending = Some(Sent { answer, append: append.clone() });
         self.finish(&mut sending).await?;
         drop(sending);
-        shared.crash_points.pass(&shared.claimed, || append.to_string()).await;
+        shared.crash_points.committed(&shared.claimed, &append).await;
         Ok(())
     }
 

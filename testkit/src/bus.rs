@@ -25,7 +25,7 @@ impl TestNats {
         let passwords: BTreeMap<String, String> =
             users.map(|user| (user.to_owned(), PASSWORD.to_owned())).collect();
         let options = home.nats(topology::server_config(&passwords));
-        let nats = Nats::start(options).await.expect("nats-server starts");
+        let nats = crate::start_nats(options).await;
         let this = Self { nats, _home: home };
         this.ensure().await;
         this

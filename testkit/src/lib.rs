@@ -23,6 +23,7 @@ mod hubspot;
 pub mod idp;
 mod imap;
 mod people;
+mod ports;
 mod slack;
 mod stub;
 mod wait;
@@ -43,6 +44,7 @@ pub use hubspot::{HUBSPOT_BATCH, HUBSPOT_PORTAL, HUBSPOT_TOKEN, Hubspot, hubspot
 pub use idp::Idp;
 pub use imap::{IMAP_PASSWORD, IMAP_USER, Imap, imap_ca};
 pub use people::{Person, Trust};
+pub use ports::{free_port, start_nats};
 pub use slack::{SLACK_APP, Slack, slack_delivers, slack_signature};
 pub use stub::{Answer, Stub, Stubbed};
 pub use wait::{eventually, eventually_within};

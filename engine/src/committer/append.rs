@@ -1,6 +1,5 @@
 //! One run's share of a group.
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -99,22 +98,6 @@ impl Append {
             && self.change.status.is_none()
             && self.drained.is_empty()
             && self.timer.is_none()
-    }
-}
-
-/// What it writes down, by kind: `tool_intended (pay intended)`.
-impl fmt::Display for Append {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("committed")?;
-        for noted in &self.records {
-            let kind =
-                noted.record.columns().map_or_else(|_| "unreadable".into(), |(kind, _)| kind);
-            write!(f, " {kind}")?;
-        }
-        for effect in &self.effects {
-            write!(f, " ({} {})", effect.tool_name, effect.state.as_str())?;
-        }
-        Ok(())
     }
 }
 

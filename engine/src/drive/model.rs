@@ -218,8 +218,7 @@ async fn ask(
         cx.journal.commit().await?;
         let error = match once(cx, run, name, block).await {
             Ok(reply) => {
-                let points = &cx.app.runs.crash_points;
-                points.pass(cx.claimed, || format!("after asking {name}")).await;
+                cx.pass(|| format!("after asking {name}")).await;
                 return Ok(Ok(reply));
             }
             Err(Unanswered::Failed(error)) => error,

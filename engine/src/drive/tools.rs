@@ -235,10 +235,7 @@ async fn attempt(
             NotNow
         })
     };
-    let at = |when: &'static str| {
-        let points = &cx.app.runs.crash_points;
-        points.pass(cx.claimed, move || format!("{when} {}", call.name))
-    };
+    let at = |when: &'static str| cx.pass(move || format!("{when} {}", call.name));
     at("before").await;
     let made = AssertUnwindSafe(toolbox::call(cx.app, call_cx, tool, arguments.clone(), leave));
     let outcome = match made.catch_unwind().await {
@@ -265,7 +262,7 @@ async fn may_leave(
         cx.journal.commit().await?;
     }
     flight.sent.store(true, Ordering::Release);
-    cx.app.runs.crash_points.pass(cx.claimed, || format!("about to send {}", call.name)).await;
+    cx.pass(|| format!("about to send {}", call.name)).await;
     let lease = &cx.app.lease;
     if lease.holds() && lease.lapses() == cx.lapses { Ok(()) } else { Err(AppendError::Fenced) }
 }

@@ -2,7 +2,7 @@
 //! that has nothing else to do holds no worker meanwhile.
 
 use agentcore::{Answer, ToolCall};
-use shared_models::{EffectState, RunId, RunStatus, WaitReason};
+use shared_models::{EffectState, RunId, WaitReason};
 use tokio::time::Instant;
 
 use super::{Cx, Run, dry, tools};
@@ -10,8 +10,9 @@ use crate::app::App;
 use crate::error::Error;
 use crate::record::Record;
 use crate::store::queue::Claimed;
-use crate::store::signal::{self, Signal};
-use crate::store::{child, queue, run};
+use crate::store::signal::Signal;
+use crate::store::{child, queue};
+use crate::tell_many;
 use crate::toolbox::Waiting;
 use crate::transcript::Waited;
 
@@ -140,19 +141,8 @@ pub(super) async fn cancel(
     children: Vec<RunId>,
     reason: &str,
 ) -> Result<(), Error> {
-    let mut tx = app.db.begin(claimed.tenant).await?;
-    for child in &children {
-        if run::hold(&mut tx, *child).await?.is_none_or(RunStatus::terminal) {
-            continue;
-        }
-        let reason = format!("the run it works for was stopped: {reason}");
-        signal::insert(&mut tx, *child, &Signal::Cancel { by: None, reason }).await?;
-        queue::rouse(&mut tx, *child).await?;
-    }
-    tx.commit().await?;
-    for child in children {
-        app.bell.ring_for(child).await;
-    }
+    let reason = format!("the run it works for was stopped: {reason}");
+    tell_many::cancel(app, claimed.tenant, &children, (None, &reason)).await?;
     Ok(())
 }
 

@@ -205,6 +205,17 @@ async fn refusals_are_problems_with_openais_error_beside_them() {
     assert_eq!(failed.header("x-should-retry"), Some("false"), "that would be another run");
 }
 
+/// Hangs up as soon as this is so; nobody has answered by then.
+async fn until_hung_up<T>(
+    asking: impl Future<Output = Reply>,
+    so: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    tokio::select! {
+        early = asking => panic!("answered before it was hung up on: {}", early.text),
+        so = eventually("the moment to hang up", so) => so,
+    }
+}
+
 #[tokio::test]
 async fn a_model_call_that_no_run_makes_is_metered_and_one_given_up_stays_without_a_price() {
     let server = Stub::start(|_| {
@@ -218,8 +229,7 @@ async fn a_model_call_that_no_run_makes_is_metered_and_one_given_up_stays_withou
 
     ask(&api, &asking("sim:echo", &json!({}))).await.expect(200);
     let asked = asking("openai:gpt-4o", &json!({}));
-    let hung_up = tokio::time::timeout(Duration::from_millis(700), ask(&api, &asked));
-    assert!(hung_up.await.is_err());
+    until_hung_up(ask(&api, &asked), async || (!server.requests().is_empty()).then_some(())).await;
 
     let used = eventually("both calls", async || {
         let used = api.get("/v1/usage?group_by=model").await.expect(200);
@@ -241,16 +251,18 @@ async fn hanging_up_ends_an_agents_run_only_if_that_was_asked_for() {
     let api = app.person(&app.trust.owner());
     let turns = json!([{ "text": "late", "delay_ms": 60_000 }]);
     scene::scripted(&api, "slow", &turns).await;
-    let give_up = async |more: Value| {
+    let newest = async |n: usize| {
+        let runs = api.get("/v1/runs?status=running").await.expect(200);
+        let runs = runs["items"].as_array().unwrap();
+        (runs.len() == n).then(|| runs[0]["run_id"].as_str().unwrap().to_owned())
+    };
+    let give_up = async |n: usize, more: Value| {
         let asked = asking("agent:slow", &more);
-        let asking = ask(&api, &asked);
-        assert!(tokio::time::timeout(Duration::from_millis(1_500), asking).await.is_err());
-        let runs = api.get("/v1/runs?limit=1").await.expect(200);
-        runs["items"][0]["run_id"].as_str().unwrap().to_owned()
+        until_hung_up(ask(&api, &asked), async || newest(n).await).await
     };
 
-    let stays = give_up(json!({})).await;
-    let goes = give_up(json!({ "on_disconnect": "cancel" })).await;
+    let stays = give_up(1, json!({})).await;
+    let goes = give_up(2, json!({ "on_disconnect": "cancel" })).await;
 
     assert_eq!(
         scene::until(&api, &goes, "cancelled").await["error"]["message"],

@@ -122,7 +122,7 @@ async fn many_runs_at_once_all_end() {
         }
     }
 
-    let limit = std::time::Duration::from_secs(30);
+    let limit = std::time::Duration::from_secs(50);
     testkit::eventually_within(limit, "200 runs to end", async || {
         let mut admin = app.db.admin().await;
         let ended: i64 =

@@ -144,7 +144,7 @@ async fn a_worker_whose_run_was_taken_is_refused() {
     let api = app.person(&app.trust.owner());
     let server = slow(0).await;
     let turns =
-        json!([{ "tool_calls": [{ "name": "act" }], "delay_ms": 1000 }, { "text": "done" }]);
+        json!([{ "tool_calls": [{ "name": "act" }], "delay_ms": 3_000 }, { "text": "done" }]);
     let agent = scene::scripted(&api, "a", &turns).await;
     scene::tool(&api, &agent, "act", &server.url(), "unsafe").await;
     let _node = app.node().await;

@@ -14,9 +14,8 @@ pub(crate) struct Story {
     pub(crate) child: Vec<Value>,
     /// Each call's tool and how it ended.
     pub(crate) effects: Vec<(String, String)>,
-    /// The kinds of all records, as they are.
-    run_kinds: Vec<String>,
-    child_kinds: Vec<String>,
+    /// All records as they are: who wrote them, and their kinds.
+    kinds: Vec<(String, String)>,
     /// The tools whose calls were in doubt.
     doubted: BTreeSet<String>,
 }
@@ -34,27 +33,50 @@ pub(crate) async fn story(api: &Api, run: &str, input: &str) -> Story {
     let text = |value: &Value, field: &str| value[field].as_str().unwrap().to_owned();
     let effects = effects["items"].as_array().unwrap().iter();
     let (records, child_records) = (records(api, run).await, records(api, child).await);
-    let doubts = records.iter().filter(|(kind, _)| kind == "tool_in_doubt");
-    let kinds =
-        |records: &[(String, Value)]| records.iter().map(|(kind, _)| kind.clone()).collect();
+    let doubts = records.iter().filter(|record| record.kind == "tool_in_doubt");
     Story {
-        doubted: doubts.map(|(_, data)| text(data, "tool_name")).collect(),
+        doubted: doubts.map(|record| text(&record.data, "tool_name")).collect(),
         effects: effects.map(|row| (text(row, "tool_name"), text(row, "state"))).collect(),
-        run_kinds: kinds(&records),
-        child_kinds: kinds(&child_records),
+        // The two that make a run were there before anybody had it.
+        kinds: records[2..]
+            .iter()
+            .map(|record| ("run", record))
+            .chain(child_records[2..].iter().map(|record| ("child", record)))
+            .map(|(who, record)| (record.by(who), record.kind.clone()))
+            .collect(),
         run: comparable(records, input),
         child: comparable(child_records, input),
     }
 }
 
-async fn records(api: &Api, run: &str) -> Vec<(String, Value)> {
-    let events = scene::records(&scene::stream(api, run, 0).await);
-    events.into_iter().map(|(_, kind, mut event)| (kind, event["data"].take())).collect()
+struct Record {
+    /// Whose conversation it is of; empty for the run's own.
+    path: String,
+    kind: String,
+    data: Value,
 }
 
-fn comparable(records: Vec<(String, Value)>, input: &str) -> Vec<Value> {
+impl Record {
+    fn by(&self, who: &str) -> String {
+        if self.path.is_empty() { who.to_owned() } else { format!("{who}/{}", self.path) }
+    }
+}
+
+async fn records(api: &Api, run: &str) -> Vec<Record> {
+    let events = scene::records(&scene::stream(api, run, 0).await);
+    let record = |(_, kind, mut event): (i64, String, Value)| {
+        let names: Vec<&str> =
+            event["path"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        Record { path: names.join("/"), kind, data: event["data"].take() }
+    };
+    events.into_iter().map(record).collect()
+}
+
+/// Member after member: which of them was first is not the same each time.
+fn comparable(mut records: Vec<Record>, input: &str) -> Vec<Value> {
+    records.sort_by(|one, other| one.path.cmp(&other.path));
     let mut kept: Vec<Value> = Vec::new();
-    for (kind, mut data) in records {
+    for Record { path, kind, mut data } in records {
         if ATTEMPTS.contains(&kind.as_str()) {
             continue;
         }
@@ -67,7 +89,8 @@ fn comparable(records: Vec<(String, Value)>, input: &str) -> Vec<Value> {
                 *field = "masked".into();
             }
         }
-        let text = json!({ "kind": kind, "data": data }).to_string().replace(input, "the input");
+        let record = json!({ "path": path, "kind": kind, "data": data });
+        let text = record.to_string().replace(input, "the input");
         let record: Value = serde_json::from_str(&text).unwrap();
         // A model is asked again when nobody has heard what it said.
         if record["kind"] == "model_called" && kept.last() == Some(&record) {
@@ -114,14 +137,17 @@ impl Story {
     }
 
     /// Every record, after the two that make a run, has become durable in a commit that was one of these moments.
-    pub(crate) fn covered_by(&self, moments: &[String]) {
-        for (who, kinds) in [("run", &self.run_kinds), ("child", &self.child_kinds)] {
-            let committed: Vec<&str> = moments
-                .iter()
-                .filter_map(|moment| moment.strip_prefix(who)?.strip_prefix(": committed"))
-                .flat_map(|records| records.split(['(', '#']).next().unwrap().split_whitespace())
-                .collect();
-            assert_eq!(committed, kinds[2..], "{who}");
-        }
+    pub(crate) fn covered_by(&self, moments: &[Vec<String>]) {
+        let sorted = |mut records: Vec<(String, String)>| {
+            // Each one's own are in order.
+            records.sort_by(|one, other| one.0.cmp(&other.0));
+            records
+        };
+        let written = |name: &String| {
+            let (who, record) = name.split_once(": wrote ")?;
+            Some((who.to_owned(), record.split_once(" #")?.0.to_owned()))
+        };
+        let committed = moments.iter().flatten().filter_map(written).collect();
+        assert_eq!(sorted(committed), sorted(self.kinds.clone()));
     }
 }

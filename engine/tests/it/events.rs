@@ -18,7 +18,7 @@ async fn talker(api: &Api) -> String {
     let turns = json!([
         { "tool_calls": [{ "name": "nothing" }], "delay_ms": 150 },
         { "tool_calls": [{ "name": "nothing", "arguments": { "n": 2 } }], "delay_ms": 150 },
-        { "text": LONG, "delay_ms": 150 },
+        { "text": LONG, "delay_ms": 1_500 },
     ]);
     scene::scripted(api, "talker", &turns).await
 }
@@ -150,7 +150,7 @@ async fn a_viewer_who_is_no_longer_a_member_sees_nothing_more() {
     let run = scene::start(&api, &agent).await;
     app.peers.expel(owner.user);
 
-    let limit = Duration::from_secs(5);
+    let limit = Duration::from_secs(45);
     let stream = tokio::time::timeout(limit, scene::stream(&api, &run, 0)).await.unwrap();
 
     assert!(!stream.contains("finished"), "{stream}");
@@ -198,7 +198,7 @@ async fn who_claims_to_have_seen_what_has_not_happened_yet_gets_everything() {
     let agent = scene::scripted(&api, "a", &json!([{ "text": "done", "delay_ms": 500 }])).await;
     let run = scene::start(&api, &agent).await;
 
-    let limit = Duration::from_secs(10);
+    let limit = Duration::from_secs(45);
     let stream = tokio::time::timeout(limit, scene::stream(&api, &run, 1000)).await.unwrap();
 
     assert_eq!(scene::records(&stream)[0].0, 1);

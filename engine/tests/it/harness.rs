@@ -14,6 +14,13 @@ use tokio::runtime::Runtime;
 
 use peers::Peers;
 
+/// How long a process that says nothing keeps its runs.
+const LEASE: &str = "SWITCHYARD_WORKER_LEASE_MS";
+/// Of one that tests do not kill: long, or on a busy machine others would take its runs.
+const LASTING: &str = "10000";
+/// Of one that they do: short, so that its death is noticed within a test's patience.
+const SHORT: &str = "2500";
+
 /// Lets tools reach servers of the test.
 const LOCAL: (&str, &str) = ("SWITCHYARD_EGRESS_ALLOW", "127.0.0.1");
 
@@ -53,7 +60,7 @@ impl TestApp {
         let mut all = settings(&db, &nats, &peers.url());
         all.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let life = Lifecycle::new();
-        let engine = engine::open(&config(all.clone()), &life).await.unwrap();
+        let engine = engine::open(&config(leased(&all, LASTING)), &life).await.unwrap();
         let (router, api) = (engine.router.clone(), Api::router(engine.router));
         let openapi = serde_json::to_value(engine::openapi()).unwrap();
         Self { db, nats, router, api, openapi, trust, life, peers, vars: all }
@@ -79,6 +86,13 @@ impl TestApp {
         self.service(from, person).header(SUBJECT_TOKEN, &person.token(from))
     }
 
+    /// Another engine on the same database and bus that answers requests but takes no runs.
+    pub(crate) async fn beside(&self) -> Api {
+        let mut all = leased(&self.vars, LASTING);
+        all.insert("SWITCHYARD_RUN_SLOTS".into(), "0".into());
+        Api::router(engine::open(&config(all), &self.life).await.unwrap().router)
+    }
+
     /// Another engine process on the same database and bus, which takes runs.
     pub(crate) async fn node(&self) -> Node {
         self.node_with(&[]).await
@@ -88,7 +102,7 @@ impl TestApp {
         let mut all = self.vars.clone();
         all.remove("SWITCHYARD_RUN_SLOTS");
         all.extend(vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Node::begin(config(all)).await
+        Node::begin(config(leased(&all, SHORT))).await
     }
 
     /// One whose runs stop where they are told to.
@@ -96,7 +110,7 @@ impl TestApp {
         let mut all = self.vars.clone();
         all.remove("SWITCHYARD_RUN_SLOTS");
         // On a busy machine a short lease would lapse, and runs would stop for another reason.
-        all.insert("SWITCHYARD_WORKER_LEASE_MS".into(), "120000".into());
+        all.insert(LEASE.into(), "120000".into());
         let mut config = config(all);
         config.runs.crash_points = points.clone();
         Node::begin(config).await
@@ -155,6 +169,13 @@ impl Drop for Node {
     }
 }
 
+/// With this lease unless another one is said.
+fn leased(vars: &BTreeMap<String, String>, lease: &str) -> BTreeMap<String, String> {
+    let mut vars = vars.clone();
+    vars.entry(LEASE.into()).or_insert_with(|| lease.into());
+    vars
+}
+
 fn config(vars: BTreeMap<String, String>) -> Config {
     let mut env = Env::from_map(vars);
     let config = Config::read(&mut env);
@@ -177,8 +198,6 @@ fn settings(db: &TestDb, nats: &TestNats, peers: &str) -> BTreeMap<String, Strin
         ("SWITCHYARD_CREDSVC_URL", peers.into()),
         ("SWITCHYARD_EVENTSVC_URL", peers.into()),
         ("SWITCHYARD_GATEWAY_INTERNAL_URL", peers.into()),
-        // Short, so that the death of a process is noticed within a test's patience.
-        ("SWITCHYARD_WORKER_LEASE_MS", "1500".into()),
         ("SWITCHYARD_SWEEP_MS", "100".into()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

@@ -192,7 +192,7 @@ async fn an_unsafe_call_without_an_answer_waits_in_doubt() {
         let server = outside(move |_| answer.clone()).await;
         let agent = agent(&api, &json!({ "id": name })).await;
         let config = json!({ "method": "POST", "url": server.url() });
-        let tool = json!({ "config": config, "timeout_ms": 700 });
+        let tool = json!({ "config": config, "timeout_ms": 2_500 });
         let tool = give(&api, &agent, &tool, &json!({})).await;
 
         let run = testkit::eventually_within(Duration::from_secs(40), name, async || {

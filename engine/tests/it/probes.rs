@@ -10,7 +10,7 @@ use crate::harness::TestApp;
 use crate::scene;
 
 /// An agent that pays, without ever learning how that ended, and whose probe looks at `url`. Gives the agent.
-async fn scene(api: &Api, pay: &str, url: &str, more: &Value) -> String {
+pub(crate) async fn payer(api: &Api, pay: &str, url: &str, more: &Value) -> String {
     let call = json!({ "name": "pay", "arguments": { "n": 7 } });
     let turns = json!([{ "tool_calls": [call] }, { "text": "told: {{last_tool_result}}" }]);
     let agent = scene::scripted(api, "a", &turns).await;
@@ -41,12 +41,12 @@ pub(crate) async fn steady() -> TestApp {
 }
 
 /// A server that takes a payment and breaks off.
-async fn broken() -> Stub {
+pub(crate) async fn broken() -> Stub {
     Stub::start(|_| Answer::Reset).await
 }
 
 /// A probe's server that fails so often, then says this.
-async fn after(failures: usize, said: Value) -> Stub {
+pub(crate) async fn after(failures: usize, said: Value) -> Stub {
     let seen = AtomicUsize::new(0);
     Stub::start(move |_| match seen.fetch_add(1, Ordering::SeqCst) {
         n if n < failures => Answer::Json(500, json!("not now")),
@@ -65,7 +65,7 @@ async fn a_probe_that_knows_answers_a_doubt_and_nobody_is_asked() {
         let app = steady().await;
         let api = app.person(&app.trust.owner());
         let (pay, look) = (broken().await, after(0, json!({ "status": status })).await);
-        let agent = scene(&api, &pay.url(), &look.url(), &json!({})).await;
+        let agent = payer(&api, &pay.url(), &look.url(), &json!({})).await;
 
         let run = scene::start(&api, &agent).await;
         let ended = scene::until(&api, &run, "succeeded").await;
@@ -88,7 +88,7 @@ async fn a_probe_that_fails_is_asked_again_but_never_more_often_than_it_may_be_a
     let app = steady().await;
     let api = app.person(&app.trust.owner());
     let (pay, look) = (broken().await, after(1, json!({ "status": "paid" })).await);
-    let agent = scene(&api, &pay.url(), &look.url(), &json!({ "attempts": 2 })).await;
+    let agent = payer(&api, &pay.url(), &look.url(), &json!({ "attempts": 2 })).await;
     let run = scene::start(&api, &agent).await;
     scene::until(&api, &run, "succeeded").await;
     assert_eq!(look.requests().len(), 2);
@@ -96,7 +96,7 @@ async fn a_probe_that_fails_is_asked_again_but_never_more_often_than_it_may_be_a
     let app = steady().await;
     let api = app.person(&app.trust.owner());
     let look = after(usize::MAX, json!({})).await;
-    let agent = scene(&api, &pay.url(), &look.url(), &json!({ "attempts": 2 })).await;
+    let agent = payer(&api, &pay.url(), &look.url(), &json!({ "attempts": 2 })).await;
     let run = scene::start(&api, &agent).await;
     let waiting = scene::until(&api, &run, "waiting").await;
 
@@ -128,7 +128,7 @@ async fn an_answer_that_says_neither_or_both_or_has_another_shape_leaves_it_to_p
         let app = steady().await;
         let api = app.person(&app.trust.owner());
         let (pay, look) = (broken().await, after(0, said.clone()).await);
-        let agent = scene(&api, &pay.url(), &look.url(), &more).await;
+        let agent = payer(&api, &pay.url(), &look.url(), &more).await;
 
         let run = scene::start(&api, &agent).await;
         let waiting = scene::until(&api, &run, "waiting").await;
@@ -151,7 +151,7 @@ async fn a_person_who_is_asked_may_have_the_probe_look_again() {
     })
     .await;
     let pay = broken().await;
-    let agent = scene(&api, &pay.url(), &look.url(), &json!({})).await;
+    let agent = payer(&api, &pay.url(), &look.url(), &json!({})).await;
     let run = scene::start(&api, &agent).await;
     let waiting = scene::until(&api, &run, "waiting").await;
     assert_eq!(look.requests().len(), 1);
@@ -165,7 +165,7 @@ async fn a_person_who_is_asked_may_have_the_probe_look_again() {
 }
 
 /// The records of a run about its call in doubt.
-async fn of_doubt(app: &TestApp, run: &str) -> Vec<String> {
+pub(crate) async fn of_doubt(app: &TestApp, run: &str) -> Vec<String> {
     let mut kinds = scene::kinds(&app.db, run).await;
     kinds.retain(|kind| kind.contains("doubt") || kind.contains("probe") || kind == "waiting");
     kinds
@@ -184,7 +184,7 @@ async fn a_call_that_has_not_happened_yet_is_looked_at_again_before_it_counts_as
         })
         .await;
         let pay = broken().await;
-        let agent = scene(&api, &pay.url(), &look.url(), &json!({ "settle_seconds": 6 })).await;
+        let agent = payer(&api, &pay.url(), &look.url(), &json!({ "settle_seconds": 6 })).await;
 
         let run = scene::start(&api, &agent).await;
         let limit = Duration::from_secs(60);
@@ -209,7 +209,7 @@ async fn somebody_who_knows_need_not_wait_for_a_probe_that_was_asked_too_early()
     let app = steady().await;
     let api = app.person(&app.trust.owner());
     let (pay, look) = (broken().await, after(0, json!({ "status": "open" })).await);
-    let agent = scene(&api, &pay.url(), &look.url(), &json!({ "settle_seconds": 86_400 })).await;
+    let agent = payer(&api, &pay.url(), &look.url(), &json!({ "settle_seconds": 86_400 })).await;
     let run = scene::start(&api, &agent).await;
     let waiting = scene::until(&api, &run, "waiting").await;
     assert_eq!(waiting["wait_reason"], "timer");
@@ -230,7 +230,7 @@ async fn a_probe_for_which_there_is_no_room_in_a_budget_is_not_asked() {
     let app = steady().await;
     let api = app.person(&app.trust.owner());
     let (pay, look) = (broken().await, after(0, json!({ "status": "paid" })).await);
-    let agent = scene(&api, &pay.url(), &look.url(), &json!({})).await;
+    let agent = payer(&api, &pay.url(), &look.url(), &json!({})).await;
     let body = json!({ "agent_id": agent, "input": "go", "budget": { "max_tool_calls": 1 } });
     let run = api.post("/v1/runs", &body).await.expect(201)["run_id"].clone();
     let run = run.as_str().unwrap();
@@ -276,7 +276,7 @@ async fn a_process_that_dies_while_the_probe_is_asked_leaves_it_to_be_asked_agai
     })
     .await;
     let pay = broken().await;
-    let agent = scene(&api, &pay.url(), &look.url(), &json!({ "attempts": 10 })).await;
+    let agent = payer(&api, &pay.url(), &look.url(), &json!({ "attempts": 10 })).await;
     let limit = Duration::from_secs(60);
     let mut node = app.node().await;
     let run = scene::start(&api, &agent).await;
@@ -309,7 +309,7 @@ async fn a_doubt_that_a_crash_has_left_is_probed_too() {
     let api = app.person(&app.trust.owner());
     let pay = Stub::start(|_| Answer::Never).await;
     let look = after(0, json!({ "status": "open" })).await;
-    let agent = scene(&api, &pay.url(), &look.url(), &json!({})).await;
+    let agent = payer(&api, &pay.url(), &look.url(), &json!({})).await;
     let first = app.node().await;
     let run = scene::start(&api, &agent).await;
     eventually("the payment to be sent", async || (pay.requests().len() == 1).then_some(())).await;

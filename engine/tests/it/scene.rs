@@ -59,7 +59,7 @@ pub(crate) async fn get(api: &Api, run: &str) -> Value {
 
 /// The run, once it has this status.
 pub(crate) async fn until(api: &Api, run: &str, status: &str) -> Value {
-    let limit = std::time::Duration::from_secs(20);
+    let limit = std::time::Duration::from_secs(45);
     eventually_within(limit, &format!("the run to be {status}"), async || {
         let run = get(api, run).await;
         (run["status"] == status).then_some(run)

@@ -228,7 +228,7 @@ async fn a_server_that_dies_in_the_middle_leaves_an_unsafe_call_in_doubt() {
     let api = app.person(&app.trust.owner());
     for (name, answer) in [("reset", Answer::Reset), ("hangs", Answer::Never)] {
         let stub = McpStub::start("2025-11-25", tools(), move |_, _| answer.clone()).await;
-        let fields = json!({ "name": name, "url": stub.url(), "timeout_ms": 1500 });
+        let fields = json!({ "name": name, "url": stub.url(), "timeout_ms": 4_000 });
         let server = server(&api, &fields).await;
         refresh(&api, &server).await;
         let agent = agent(&api, &format!("mcp__{name}__pay"), &json!({})).await;

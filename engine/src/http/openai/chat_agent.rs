@@ -59,9 +59,9 @@ pub(super) async fn answer(
         when_busy: asked.when_busy.unwrap_or(WhenBusy::Enqueue),
         output: asked.output().map_err(|error| Problem::validation(vec![error]))?,
     };
-    let row = run(&app, caller, &mut once, (asked, start)).await?;
+    let hangup = |run| Hangup::new(&app, caller.tenant, run, person, asked.cancels());
+    let (row, hangup) = run(&app, caller, &mut once, (asked, start, hangup)).await?;
     let (run, structured) = (row.run_id, row.structured);
-    let hangup = Hangup::new(&app, caller.tenant, run, person, asked.cancels());
     let shape = Shape {
         id: format!("chatcmpl-{run}"),
         model: asked.model.clone(),
@@ -91,18 +91,20 @@ async fn run(
     app: &App,
     caller: &Caller<RunsWrite>,
     once: &mut Once,
-    (asked, start): (&ChatRequest, Start),
-) -> Result<store::run::Row, Problem> {
+    (asked, start, hangup): (&ChatRequest, Start, impl Fn(RunId) -> Hangup),
+) -> Result<(store::run::Row, Hangup), Problem> {
     let mut tx = app.db.begin(caller.tenant).await?;
     if let Some(stored) = once.answered(&mut tx, caller, asked).await? {
         let run = serde_json::from_value(stored["run_id"].clone()).map_err(Problem::internal)?;
-        return Ok(runs::visible(&mut tx, caller, run).await?);
+        let row = runs::visible(&mut tx, caller, run).await?;
+        return Ok((row, hangup(run)));
     }
     let (row, interrupted) = runs::start(app, &mut tx, &Viewer::of(caller), start).await?;
     once.remember(&mut tx, StatusCode::OK, &json!({ "run_id": row.run_id })).await?;
+    let hangup = hangup(row.run_id);
     tx.commit().await?;
     app.announce_with(&interrupted).await;
-    Ok(row)
+    Ok((row, hangup))
 }
 
 /// The snapshot is `jsonb`, which takes no NUL.

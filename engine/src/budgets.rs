@@ -11,8 +11,10 @@
 mod account;
 mod book;
 mod estimate;
+mod grant;
 mod hold;
 mod ledger;
+mod model_call;
 mod request;
 #[cfg(test)]
 mod schedule_tests;
@@ -26,13 +28,15 @@ use dbutil::Db;
 use shared_models::{BudgetId, RunId, TenantId, WorkerId};
 use uuid::Uuid;
 
-pub(crate) use account::{Account, Accounts, Level, Period, Quantity, RunCap, run_budget};
+pub(crate) use account::{Account, Accounts, Changed, Level, Period, Quantity, RunCap, run_budget};
 use book::reached;
 pub(crate) use book::{Held, Line};
-pub(crate) use estimate::input_tokens;
+use estimate::input_tokens;
+pub(crate) use grant::{Grant, Till, broke_off};
 pub(crate) use hold::{Draw, Drawn};
 use hold::{Hold, Returned};
 pub(crate) use ledger::{Open, Rouse, Short, settle};
+pub(crate) use model_call::{LEAST_TIME, ModelCall, Refused, Says, slice};
 pub(crate) use request::{Request, Want};
 
 /// A limit of a budget.
@@ -46,8 +50,8 @@ pub(crate) struct Key {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asker {
     pub(crate) tenant: TenantId,
-    pub(crate) run: RunId,
-    pub(crate) epoch: i32,
+    /// The run, in which epoch; none for a call that no run makes. That one does not wait, but is refused.
+    pub(crate) own: Option<(RunId, i32)>,
     /// Of the worker's lease: slabs of an earlier one are somebody else's by now.
     pub(crate) lapses: u64,
 }

@@ -70,6 +70,8 @@ codes! {
     APPROVAL_VOTED = "approval_voted", 409, "You have approved of the call as it is; a second vote adds nothing.";
     NOT_A_VOTER = "not_a_voter", 403, "The rules that ask about the call do not let you vote on it.";
     BUDGET_NOT_FOUND = "budget_not_found", 404, "There is no such budget, or it is not yours to see.";
+    BUDGET_EXHAUSTED = "budget_exhausted", 429, "A budget has no room for the call; a run would wait for it.";
+    MODEL_UNPRICED = "model_unpriced", 422, "The model has no price, and a budget limits what may be spent.";
     BUDGET_TAKEN = "budget_taken", 409, "There is a budget of this for this period already; change that one.";
     RUN_WITHOUT_BUDGET = "run_without_budget", 409, "The run has no budget of its own, so there is nothing to raise.";
     CALLBACK_NOT_FOUND = "callback_not_found", 404, "No call has this token.";

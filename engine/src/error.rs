@@ -134,6 +134,14 @@ pub(crate) enum Error {
     BudgetNotFound(BudgetId),
     #[error("there is a budget of this for this period already")]
     BudgetTaken,
+    #[error("{why}")]
+    BudgetExhausted {
+        why: String,
+        /// It is set aside for others, and some of that may come back in a moment.
+        soon: bool,
+    },
+    #[error("{0}")]
+    ModelUnpriced(String),
     #[error("the run has no budget of its own")]
     RunWithoutBudget,
     #[error("no call has this token")]
@@ -204,6 +212,8 @@ impl From<Error> for Problem {
             Error::ServerUnreachable(_) => &codes::MCP_SERVER_UNREACHABLE,
             Error::BudgetNotFound(_) => &codes::BUDGET_NOT_FOUND,
             Error::BudgetTaken => &codes::BUDGET_TAKEN,
+            Error::BudgetExhausted { soon: false, .. } => &codes::BUDGET_EXHAUSTED,
+            Error::ModelUnpriced(_) => &codes::MODEL_UNPRICED,
             Error::RunWithoutBudget => &codes::RUN_WITHOUT_BUDGET,
             Error::CallbackNotFound => &codes::CALLBACK_NOT_FOUND,
             Error::CallbackClosed(_) => &codes::CALLBACK_CLOSED,
@@ -253,6 +263,7 @@ impl From<Error> for Problem {
             Error::EffectHasNoProbe => &codes::EFFECT_HAS_NO_PROBE,
             Error::EffectNotInDoubt(_) => &codes::EFFECT_NOT_IN_DOUBT,
             Error::GrantEnding(_)
+            | Error::BudgetExhausted { soon: true, .. }
             | Error::Invalid(_)
             | Error::Problem(_)
             | Error::Peer(_)
@@ -270,6 +281,9 @@ fn with_a_cause(error: Error) -> Problem {
     match error {
         Error::GrantEnding(_) => {
             Problem::new(&shared::UNAVAILABLE, error.to_string()).retry_after(1)
+        }
+        Error::BudgetExhausted { .. } => {
+            Problem::new(&codes::BUDGET_EXHAUSTED, error.to_string()).retry_after(1)
         }
         Error::Invalid(errors) => Problem::validation(errors),
         Error::Problem(problem) => problem,

@@ -3,7 +3,7 @@
 //! What is noted is kept back until [`Journal::commit`], so that an outcome and the intent that follows from it cost one
 //! commit. Nothing may be done to the world between a note that announces it and the commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agentcore::Message;
@@ -39,6 +39,8 @@ struct Shared {
     committer: Committer,
     stage: Stage,
     noted: Mutex<Append>,
+    /// The signals that have been taken in since we own the run.
+    heard: Mutex<HashSet<i64>>,
     /// Held while a commit is under way. A commit whose caller went away is waited for by the next one.
     sending: tokio::sync::Mutex<Option<Sent>>,
 }
@@ -57,7 +59,8 @@ impl Journal {
         let noted = Mutex::new(Append::new(tenant, run, epoch, next_seq));
         let sending = tokio::sync::Mutex::default();
         let claimed = claimed.clone();
-        let shared = Shared { claimed, crash_points, committer, stage, noted, sending };
+        let heard = Mutex::default();
+        let shared = Shared { claimed, crash_points, committer, stage, noted, heard, sending };
         Self { path: "".into(), shared: Arc::new(shared) }
     }
 
@@ -119,6 +122,16 @@ impl Journal {
     /// Signal `n` is taken in.
     pub(crate) fn drained(&self, n: i64) {
         self.noted().drained.push(n);
+        self.heard().insert(n);
+    }
+
+    /// Whether that was said of it, be it durable yet or not.
+    pub(crate) fn has_heard(&self, n: i64) -> bool {
+        self.heard().contains(&n)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, HashSet<i64>> {
+        self.shared.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set_timer(&self, name: &'static str, millis: i64) {

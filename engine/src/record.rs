@@ -15,14 +15,14 @@ use shared_models::{
 };
 use uuid::Uuid;
 
-use crate::budgets::Short;
+use crate::budgets::{Changed, Short};
 use crate::clients::credsvc::Needed;
 use crate::fork::{Decision, Unmatched};
 
 /// The version of the records this binary writes. A run that has records of a later one is left to engines that know them.
 ///
-/// 2: calls that wait for a moment; forks.
-pub(crate) const VERSION: i16 = 2;
+/// 2: calls that wait for a moment; forks. 3: budgets that were changed.
+pub(crate) const VERSION: i16 = 3;
 
 /// The name of something that was said: the SHA-256 of its JSON text, in hex on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -229,6 +229,8 @@ pub(crate) enum Record {
     },
     /// There is no room in these budgets for what the run wants to do next.
     BudgetMet { short: Vec<Short> },
+    /// Somebody has changed a budget of the run: its own, or that of a member.
+    BudgetChanged(Box<Changed>),
     /// A hook has let the run go on.
     HookPassed { point: HookPoint, name: String, key: String },
     /// A hook has stopped the run, or could not be told of an error.
@@ -309,6 +311,7 @@ impl Record {
             | Self::DoubtAnswered { .. }
             | Self::Waiting { .. }
             | Self::BudgetMet { .. }
+            | Self::BudgetChanged(_)
             | Self::Paused { .. }
             | Self::Unpaused { .. }
             | Self::ApprovalRequested { .. }

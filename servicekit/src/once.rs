@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use dbutil::{
-    TenantTx,
+    SystemTx, TenantTx,
     idempotency::{self, Key, Known},
 };
 use serde::Serialize;
@@ -61,9 +61,20 @@ impl Once {
         caller: &Caller<S>,
         body: &B,
     ) -> Result<Option<Response>, Problem> {
-        Ok(self.look_up(tx, caller, body).await?.map(|(status, answer)| {
-            (status, [("idempotency-replayed", "true")], Json(answer)).into_response()
-        }))
+        Ok(self.look_up(tx, caller, body).await?.map(replayed))
+    }
+
+    /// The same for work that is no tenant's, such as the platform's own: the key is the caller's still.
+    pub async fn begin_across<S, B: Serialize>(
+        &mut self,
+        tx: &mut SystemTx,
+        caller: &Caller<S>,
+        body: &B,
+    ) -> Result<Option<Response>, Problem> {
+        self.hold(caller, body)?;
+        let Some(key) = self.stored_key() else { return Ok(None) };
+        let known = idempotency::begin_across(tx, caller.tenant, &key).await?;
+        Ok(told(known)?.map(replayed))
     }
 
     async fn look_up<S, B: Serialize>(
@@ -72,30 +83,24 @@ impl Once {
         caller: &Caller<S>,
         body: &B,
     ) -> Result<Option<(StatusCode, serde_json::Value)>, Problem> {
-        let Some(key) = self.key.clone() else { return Ok(None) };
+        self.hold(caller, body)?;
+        let Some(key) = self.stored_key() else { return Ok(None) };
+        told(idempotency::begin(tx, &key).await?)
+    }
+
+    /// Notes whose request this is, and what it asks.
+    fn hold<S, B: Serialize>(&mut self, caller: &Caller<S>, body: &B) -> Result<(), Problem> {
+        if self.key.is_none() {
+            return Ok(());
+        }
         let text = serde_json::to_vec(body).map_err(Problem::internal)?;
         // What a service asks for one person is another request than the same for another.
         let principal = match caller.subject() {
             Some(subject) => format!("{} for {}", caller.principal(), subject.user()),
             None => caller.principal(),
         };
-        let held = (principal, Sha256::digest(&text).into());
-        let known = idempotency::begin(tx, &self.stored_key(&key, &held)).await?;
-        self.held = Some(held);
-        match known {
-            Known::Fresh => Ok(None),
-            Known::Stored { status, answer } => {
-                Ok(Some((StatusCode::from_u16(status).map_err(Problem::internal)?, answer)))
-            }
-            Known::OtherBody => Err(Problem::new(
-                &codes::IDEMPOTENCY_OTHER_BODY,
-                "use a new Idempotency-Key for a new request",
-            )),
-            Known::InFlight => {
-                Err(Problem::new(&codes::IDEMPOTENCY_IN_FLIGHT, "the first request has not ended")
-                    .retry_after(1))
-            }
-        }
+        self.held = Some((principal, Sha256::digest(&text).into()));
+        Ok(())
     }
 
     /// What a repeated request was answered, as it was stored, for a handler that says it in another form.
@@ -115,13 +120,49 @@ impl Once {
         status: StatusCode,
         answer: &T,
     ) -> Result<(), Problem> {
-        let (Some(key), Some(held)) = (&self.key, &self.held) else { return Ok(()) };
+        let Some(key) = self.stored_key() else { return Ok(()) };
         let answer = serde_json::to_value(answer).map_err(Problem::internal)?;
-        idempotency::remember(tx, &self.stored_key(key, held), status.as_u16(), &answer).await?;
-        Ok(())
+        Ok(idempotency::remember(tx, &key, status.as_u16(), &answer).await?)
     }
 
-    fn stored_key<'a>(&'a self, key: &'a str, held: &'a (String, [u8; 32])) -> Key<'a> {
-        Key { principal: &held.0, route: &self.route, key, body_hash: held.1 }
+    /// The same after [`Once::begin_across`].
+    pub async fn remember_across<S, T: Serialize>(
+        &self,
+        tx: &mut SystemTx,
+        caller: &Caller<S>,
+        status: StatusCode,
+        answer: &T,
+    ) -> Result<(), Problem> {
+        let Some(key) = self.stored_key() else { return Ok(()) };
+        let answer = serde_json::to_value(answer).map_err(Problem::internal)?;
+        let answer = (status.as_u16(), &answer);
+        Ok(idempotency::remember_across(tx, caller.tenant, &key, answer).await?)
+    }
+
+    /// None when the request has no key.
+    fn stored_key(&self) -> Option<Key<'_>> {
+        let (key, (principal, body_hash)) = (self.key.as_deref()?, self.held.as_ref()?);
+        Some(Key { principal, route: &self.route, key, body_hash: *body_hash })
+    }
+}
+
+fn replayed((status, answer): (StatusCode, serde_json::Value)) -> Response {
+    (status, [("idempotency-replayed", "true")], Json(answer)).into_response()
+}
+
+fn told(known: Known) -> Result<Option<(StatusCode, serde_json::Value)>, Problem> {
+    match known {
+        Known::Fresh => Ok(None),
+        Known::Stored { status, answer } => {
+            Ok(Some((StatusCode::from_u16(status).map_err(Problem::internal)?, answer)))
+        }
+        Known::OtherBody => Err(Problem::new(
+            &codes::IDEMPOTENCY_OTHER_BODY,
+            "use a new Idempotency-Key for a new request",
+        )),
+        Known::InFlight => {
+            Err(Problem::new(&codes::IDEMPOTENCY_IN_FLIGHT, "the first request has not ended")
+                .retry_after(1))
+        }
     }
 }

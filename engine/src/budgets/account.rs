@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
 use dbutil::Db;
 use serde::{Deserialize, Serialize};
 use shared_models::{AgentId, BudgetId, RunId, TenantId, UserId};
@@ -67,6 +68,20 @@ pub(crate) fn run_budget(run: RunId, path: &str) -> BudgetId {
     Uuid::new_v5(&run.uuid(), format!("budget {path}").as_bytes()).into()
 }
 
+/// That somebody has changed the budget of a run, or of a member in it: as the run is told, and as its journal says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Changed {
+    pub(crate) budget_id: BudgetId,
+    /// The member's, in a run of a swarm.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) path: String,
+    pub(crate) by: UserId,
+    /// The record itself is written once the run is driven again.
+    pub(crate) changed_at: DateTime<Utc>,
+    pub(crate) before: Budget,
+    pub(crate) after: Budget,
+}
+
 /// A budget that may concern a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
@@ -95,12 +110,18 @@ impl Accounts {
         self.read.elapsed() < LIFE
     }
 
-    /// The lines that a call of this agent draws on, for this person, besides those of the run and the runs above it.
-    pub(crate) fn of(&self, user: UserId, agent: AgentId) -> impl Iterator<Item = Key> + '_ {
+    /// The lines that a call of this agent draws on, for this person, besides those of the run and the runs above it. A call
+    /// that no agent makes, or nobody, draws on none of theirs.
+    pub(crate) fn of(
+        &self,
+        user: Option<UserId>,
+        agent: Option<AgentId>,
+    ) -> impl Iterator<Item = Key> + '_ {
+        let (user, agent) = (user.map(UserId::uuid), agent.map(AgentId::uuid));
         let concerns = move |account: &&Account| match account.level {
             Level::Platform | Level::Tenant => true,
-            Level::User => account.subject == user.uuid(),
-            Level::Agent => account.subject == agent.uuid(),
+            Level::User => Some(account.subject) == user,
+            Level::Agent => Some(account.subject) == agent,
             Level::Run => false,
         };
         self.all.iter().filter(concerns).map(|account| account.key)

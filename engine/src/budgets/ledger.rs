@@ -4,6 +4,7 @@
 //! order. Runs are locked after budgets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use dbutil::{Db, SystemTx};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,17 @@ pub(crate) struct Short {
     /// What is neither used up nor set aside for others.
     pub(crate) left: i64,
     pub(crate) cap: i64,
+    /// What is set aside for others, and may come back soon.
+    #[serde(skip)]
+    pub(crate) held: i64,
+}
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { level, quantity, need, left, .. } = self;
+        let (name, need, left) = (quantity.wire(), quantity.shown(*need), quantity.shown(*left));
+        write!(f, "a budget of the {level} has {left} {name} left, and the call may take {need}")
+    }
 }
 
 pub(super) struct Asked<'a> {
@@ -81,8 +93,7 @@ pub(super) async fn reserve(
     let ids: BTreeSet<BudgetId> = asked.lines.iter().map(|key| key.budget).collect();
     let caps: Vec<&RunCap> = asked.caps.iter().filter(|cap| ids.contains(&cap.id())).collect();
     store::make_run_budgets(&mut tx, asked.asker.tenant, &caps).await?;
-    let own = Some((asked.asker.run, asked.asker.epoch));
-    let mut open = Open::read(&mut tx, &ids, asked.closing, own).await?;
+    let mut open = Open::read(&mut tx, &ids, asked.closing, asked.asker.own).await?;
     let lines = || asked.lines.iter().filter_map(|key| open.lines.get(key));
     let granted: Result<Grants, Vec<Short>> = match asked.request.fit(lines()) {
         Ok(output) => Ok(grant(asked.request, output, lines())),
@@ -102,7 +113,9 @@ pub(super) async fn reserve(
         }
         Err(short) => {
             open.note_exhausted(short);
-            store::add_waits(&mut tx, asked.asker.tenant, asked.asker.run, short).await?;
+            if let Some((run, _)) = asked.asker.own {
+                store::add_waits(&mut tx, asked.asker.tenant, run, short).await?;
+            }
         }
     }
     let rouse = open.write(&mut tx).await?;
@@ -126,7 +139,7 @@ fn new_id() -> Uuid {
 }
 
 fn new_hold(asked: &Asked<'_>, open: &Open, granted: &Granted) -> NewHold {
-    let own = (!granted.slab).then_some((asked.asker.run, asked.asker.epoch));
+    let own = asked.asker.own.filter(|_| !granted.slab);
     NewHold {
         hold: granted.hold,
         key: granted.key,
@@ -244,6 +257,7 @@ impl Open {
             need,
             left: line.room().max(0),
             cap: line.cap,
+            held: line.held,
         }
     }
 

@@ -7,7 +7,7 @@ use testkit::TestDb;
 
 use super::*;
 use crate::definition::Budget;
-use crate::store::{budget, budget_ledger, worker};
+use crate::store::{budget_edit, budget_ledger, worker};
 
 struct Scene {
     _database: TestDb,
@@ -33,7 +33,7 @@ impl Scene {
     }
 
     async fn ask(&self, run: RunId, amount: i64) -> Answer {
-        let asker = Asker { tenant: self.tenant, run, epoch: 1, lapses: 0 };
+        let asker = Asker { tenant: self.tenant, own: Some((run, 1)), lapses: 0 };
         let of = (&[self.key()][..], std::slice::from_ref(&self.cap));
         let request = Request::fixed(vec![Want::fixed(Quantity::Tokens, amount)]);
         self.budgets.reserve(&self.db, &asker, of, &request).await.unwrap()
@@ -49,7 +49,7 @@ impl Scene {
     async fn set(&self, limits: &Budget) -> Vec<RunId> {
         let mut tx = self.locked().await;
         let owner = Some(self.tenant);
-        let rouse = budget::update(&mut tx, owner, self.cap.id(), limits).await.unwrap();
+        let rouse = budget_edit::update(&mut tx, owner, self.cap.id(), limits).await.unwrap();
         tx.commit().await.unwrap();
         rouse.runs
     }

@@ -54,6 +54,8 @@ impl From<Record> for Noted {
 pub(crate) struct Spent {
     /// Whose model it was.
     pub(crate) agent: AgentId,
+    /// Who started the run, or else in whose name it acts.
+    pub(crate) user: UserId,
     /// As the agent names it.
     pub(crate) model: String,
     pub(crate) usage: Usage,

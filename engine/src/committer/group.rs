@@ -115,7 +115,7 @@ columns! {
     }
     Spending {
         run: Uuid, agent: Uuid, model: String, unpriced: i64, input: i64, cache_read: i64, cache_write: i64,
-        output: i64, reasoning: i64, cost: i64,
+        output: i64, reasoning: i64, cost: i64, user: Uuid,
     }
     Contents { run: Uuid, hash: Vec<u8>, body: Vec<u8>, }
     Journal { run: Uuid, seq: i64, path: String, kind: String, data: String, }
@@ -199,6 +199,7 @@ impl Columns {
         let (spending, usage) = (&mut self.spending, &spent.usage);
         spending.run.push(run);
         spending.agent.push(spent.agent.uuid());
+        spending.user.push(spent.user.uuid());
         spending.model.push(printable(&spent.model));
         spending.unpriced.push(i64::from(spent.cost.is_none()));
         spending.input.push(tokens(usage.input_tokens));
@@ -300,6 +301,7 @@ async fn execute(
         &drawn.quantity,
         &drawn.hold,
         &drawn.amount,
+        &spending.user,
     )
     .fetch_all(connection)
     .await?;

@@ -104,16 +104,16 @@ with asked as (
     join moved m using (run_id)
 ), spent as (
     -- Rows of this committer's own slot: nobody else writes to them, so nobody waits.
-    insert into engine.usage as u (tenant_id, day, agent_id, model, slot, calls, unpriced_calls, input_tokens,
+    insert into engine.user_usage as u (tenant_id, day, user_id, agent_id, model, slot, calls, unpriced_calls, input_tokens,
         cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_micro_usd)
-    select m.tenant_id, (now() at time zone 'utc')::date, s.agent_id, s.model, $53::smallint, count(*), sum(s.unpriced),
+    select m.tenant_id, (now() at time zone 'utc')::date, s.user_id, s.agent_id, s.model, $53::smallint, count(*), sum(s.unpriced),
            sum(s.input), sum(s.cache_read), sum(s.cache_write), sum(s.output), sum(s.reasoning), sum(s.cost)
     from unnest($44::uuid[], $45::text[], $46::bigint[], $47::bigint[], $48::bigint[], $49::bigint[], $50::bigint[],
-                $51::bigint[], $52::bigint[], $55::uuid[])
-        as s (run_id, model, unpriced, input, cache_read, cache_write, output, reasoning, cost, agent_id)
+                $51::bigint[], $52::bigint[], $55::uuid[], $61::uuid[])
+        as s (run_id, model, unpriced, input, cache_read, cache_write, output, reasoning, cost, agent_id, user_id)
     join moved m using (run_id)
-    group by m.tenant_id, s.agent_id, s.model
-    on conflict (tenant_id, day, agent_id, model, slot) do update
+    group by m.tenant_id, s.user_id, s.agent_id, s.model
+    on conflict (tenant_id, day, user_id, agent_id, model, slot) do update
     set calls = u.calls + excluded.calls, unpriced_calls = u.unpriced_calls + excluded.unpriced_calls,
         input_tokens = u.input_tokens + excluded.input_tokens,
         cache_read_tokens = u.cache_read_tokens + excluded.cache_read_tokens,

@@ -5,20 +5,23 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentcore::models::KnownModels;
 use agentcore::{Message, ModelRequest, ToolCall};
-use shared_models::{MicroUsd, RunId, ToolKind, Usage};
+use shared_models::{RunId, ToolKind};
 use tokio::time::Instant;
 
 use super::{Cx, Run};
-use crate::budgets::{Asker, Draw, Key, Quantity, Request, RunCap, Short, Want, input_tokens};
+use crate::budgets::{
+    Asker, Changed, Drawn, Key, LEAST_TIME, ModelCall, Quantity, Request, RunCap, Says, Short,
+    Till, Want, slice,
+};
+pub(super) use crate::budgets::{Grant, Refused, broke_off};
 use crate::committer::AppendError;
 use crate::definition::Budget;
 use crate::error::Error;
 use crate::models::Bound;
-use crate::prices::Rates;
 use crate::record::Record;
 use crate::snapshot::{RunSnapshot, SnapshotTool};
+use crate::store::signal::{self, Signal};
 
 /// The budgets of runs that a conversation draws on: its own run's, and those of the runs that it works for.
 #[derive(Clone)]
@@ -44,46 +47,6 @@ impl Meter {
     }
 }
 
-/// What a call may use up. Empty when nothing limits it.
-#[derive(Debug, Default)]
-pub(super) struct Grant {
-    draws: Vec<(Key, Arc<Draw>)>,
-    /// Fewer tokens of output than it would like to have.
-    pub(super) clamped: bool,
-    /// Since when time is counted, and until when there is some.
-    time: Option<(Instant, Instant)>,
-    /// The tokens of the request, estimated.
-    input: i64,
-    /// What was asked for, for a reply that breaks off.
-    wants: Vec<Want>,
-}
-
-/// Why a call is not begun, or does not go on.
-#[derive(Debug)]
-pub(super) enum Refused {
-    Short(Vec<Short>),
-    /// Money is limited, and nobody knows what the call costs.
-    Unpriced(String),
-    Failed(Error),
-}
-
-impl From<Error> for Refused {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// Models are given time in slices, and so are not kept waiting by what others might need.
-const SLICE: Duration = Duration::from_secs(30);
-/// Less time is of no use.
-const LEAST_TIME: Duration = Duration::from_secs(1);
-/// Bytes of output that are taken as a token when nobody says how many it was.
-const PER_TOKEN: usize = 3;
-/// Fewer tokens of output are of no use.
-const LEAST_OUTPUT: u32 = 16;
-/// What is set aside at a time for a model that was not told how much to write. Who has more to say is asked to go on.
-const OUTPUT: u32 = 8192;
-
 /// Sets aside what a model may take, and has it say no more than that.
 pub(super) async fn for_model(
     cx: &Cx<'_>,
@@ -94,64 +57,12 @@ pub(super) async fn for_model(
     if lines.is_empty() {
         return Ok(Grant::default());
     }
-    let limited = |quantity| lines.iter().any(|key| key.quantity == quantity);
-    let known = KnownModels::default().of(&bound.name);
-    let configured = bound.context_window.and_then(|window| u64::try_from(window).ok());
-    let input = input_tokens(request, configured.or(known.map(|known| known.window)));
-    let mut wants = Vec::with_capacity(3);
-    if limited(Quantity::Cost) {
-        let rates = rates(cx, bound).await?;
-        wants.push(rates.worst(input));
-    }
-    if limited(Quantity::Tokens) {
-        let rate = 1_000_000;
-        wants.push(Want { quantity: Quantity::Tokens, base: input, rate, slack: 0 });
-    }
-    let speaks = !wants.is_empty();
-    if limited(Quantity::ActiveMs) {
-        wants.push(slice());
-    }
-    let most = known.map(|known| u32::try_from(known.most_output).unwrap_or(u32::MAX));
     // A form has to be filled in one go.
-    let part = most.filter(|most| request.output.is_some() || *most < OUTPUT).unwrap_or(OUTPUT);
-    let output = request.max_tokens.unwrap_or(part);
-    let asked = Request { wants, output, least: output.min(LEAST_OUTPUT) };
-    let (output, mut grant) = ask(cx, &lines, &asked).await?;
-    grant.input = input;
-    if speaks {
-        let whole = request.max_tokens.or(most);
-        request.max_tokens = Some(output);
-        grant.clamped = whole.is_none_or(|whole| output < whole);
-        grant.wants = asked.wants;
-    }
-    Ok(grant)
-}
-
-impl Rates {
-    /// What a call costs at most, by the tokens it is told.
-    fn worst(&self, input: i64) -> Want {
-        let dearest = i128::from(self.input.max(self.cache_read).max(self.cache_write));
-        let base = (dearest * i128::from(input) + 999_999) / 1_000_000;
-        let base = i64::try_from(base).unwrap_or(i64::MAX);
-        Want { quantity: Quantity::Cost, base, rate: self.output.max(self.reasoning), slack: 0 }
-    }
-}
-
-fn slice() -> Want {
-    let millis = |time: Duration| time.as_millis() as i64;
-    let slack = millis(SLICE) - millis(LEAST_TIME);
-    Want { quantity: Quantity::ActiveMs, base: millis(SLICE), rate: 0, slack }
-}
-
-async fn rates(cx: &Cx<'_>, bound: &Bound) -> Result<Rates, Refused> {
-    let names = bound.prices();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let rates = cx.app.prices.rates(&cx.app.db, cx.claimed.tenant, &names).await;
-    let unpriced = || {
-        let name = &bound.name;
-        format!("the model `{name}` has no price, and a budget limits what the run may cost")
-    };
-    rates.map_err(Error::from)?.ok_or_else(|| Refused::Unpriced(unpriced()))
+    let says = if request.output.is_some() { Says::AllAtOnce } else { Says::InParts };
+    let book = (&*cx.app.prices, &cx.app.db, cx.claimed.tenant);
+    let call = ModelCall::estimate(&lines, (bound, request), says, book).await?;
+    let (output, grant) = ask(cx, &lines, &call.request).await?;
+    Ok(call.grant(output, grant, request))
 }
 
 /// What a call of a tool may take; none when the run has to wait for it.
@@ -197,7 +108,7 @@ pub(super) async fn for_tool(
 /// The lines that the conversation draws on.
 async fn lines(cx: &Cx<'_>) -> Result<Vec<Key>, Error> {
     let accounts = cx.app.budgets.accounts(&cx.app.db, cx.claimed.tenant).await?;
-    let shared = accounts.of(cx.claimed.user, cx.snapshot.agent_id);
+    let shared = accounts.of(Some(cx.claimed.user), Some(cx.snapshot.agent_id));
     let own = cx.meter.0.iter().flat_map(|cap| {
         let budget = cap.id();
         cap.budget.lines().into_iter().map(move |(quantity, _)| Key { budget, quantity })
@@ -225,56 +136,20 @@ async fn try_ask(cx: &Cx<'_>, lines: &[Key], request: &Request) -> Result<Asked,
         return Err(AppendError::Fenced.into());
     }
     let (tenant, run, epoch) = (cx.claimed.tenant, cx.claimed.run, cx.claimed.epoch);
-    let asker = Asker { tenant, run, epoch, lapses: cx.lapses };
+    let asker = Asker { tenant, own: Some((run, epoch)), lapses: cx.lapses };
     let of = (lines, &*cx.meter.0);
     let answer = cx.app.budgets.reserve(&cx.app.db, &asker, of, request).await?;
     cx.app.rouse(answer.rouse).await;
-    Ok(answer.reserved.map(|reserved| {
-        let now = Instant::now();
-        let of_time = reserved.draws.iter().filter(|(key, _)| key.quantity == Quantity::ActiveMs);
-        let least = of_time.map(|(_, draw)| draw.reserved()).min();
-        let time = least.map(|millis| (now, now + Duration::from_millis(millis.max(0) as u64)));
-        (reserved.output, Grant { draws: reserved.draws, time, ..Grant::default() })
-    }))
+    Ok(answer.reserved.map(|reserved| (reserved.output, Grant::new(reserved))))
+}
+
+impl Till for Cx<'_> {
+    fn charge(&self, drawn: Drawn) {
+        self.journal.draw(drawn);
+    }
 }
 
 impl Grant {
-    /// Charges all budgets with what a call took of something; what is not known is charged as it was set aside.
-    fn charge(&self, cx: &Cx<'_>, quantity: Quantity, amount: Option<i64>) {
-        for (_, draw) in self.draws.iter().filter(|(key, _)| key.quantity == quantity) {
-            cx.journal.draw(draw.settle(amount.unwrap_or_else(|| draw.reserved())));
-        }
-    }
-
-    /// Charges what a reply took.
-    pub(super) fn charge_reply(&self, cx: &Cx<'_>, usage: &Usage, cost: Option<MicroUsd>) {
-        self.charge(cx, Quantity::Cost, cost.map(|cost| cost.0));
-        let tokens = i64::try_from(usage.total()).unwrap_or(i64::MAX);
-        self.charge(cx, Quantity::Tokens, Some(tokens));
-    }
-
-    /// Charges what a reply may have taken that broke off after so many bytes, by estimate: nobody says what it took.
-    pub(super) fn charge_broken(&self, cx: &Cx<'_>, bytes: usize) {
-        let output = u32::try_from(bytes.div_ceil(PER_TOKEN)).unwrap_or(u32::MAX);
-        for want in self.wants.iter().filter(|want| want.quantity != Quantity::ActiveMs) {
-            self.charge(cx, want.quantity, Some(want.need(output)));
-        }
-    }
-
-    /// What a reply took that is ended after so many bytes, by estimate.
-    pub(super) fn usage(&self, bytes: usize) -> Usage {
-        let input_tokens = u64::try_from(self.input).unwrap_or_default();
-        let output_tokens = bytes.div_ceil(PER_TOKEN) as u64;
-        Usage { input_tokens, output_tokens, ..Usage::default() }
-    }
-
-    /// Charges the time since it was last charged.
-    pub(super) fn charge_time(&mut self, cx: &Cx<'_>) {
-        if let Some((since, _)) = self.time.take() {
-            self.charge(cx, Quantity::ActiveMs, Some(since.elapsed().as_millis() as i64));
-        }
-    }
-
     /// The tool with no more time than was set aside: its call ends then as one that takes too long.
     pub(super) fn within<'t>(&self, tool: &'t SnapshotTool) -> Cow<'t, SnapshotTool> {
         match self.left(tool).map(|left| u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1))
@@ -293,28 +168,40 @@ impl Grant {
 
     /// Who works for the run has time of their own.
     fn left(&self, tool: &SnapshotTool) -> Option<Duration> {
-        let (_, until) = self.time.filter(|_| tool.kind != ToolKind::Agent)?;
+        let until = self.until().filter(|_| tool.kind != ToolKind::Agent)?;
         Some(until.saturating_duration_since(Instant::now()))
-    }
-
-    /// Waits until the time that was set aside is over.
-    pub(super) async fn time_is_over(&self) {
-        match self.time {
-            Some((_, until)) => tokio::time::sleep_until(until).await,
-            None => std::future::pending().await,
-        }
     }
 
     /// Sets more time aside.
     pub(super) async fn prolong(&mut self, cx: &Cx<'_>) -> Result<(), Refused> {
-        self.charge_time(cx);
-        self.draws.retain(|(key, _)| key.quantity != Quantity::ActiveMs);
+        self.end_time(cx);
         let lines = lines(cx).await?;
         let (_, more) = ask(cx, &lines, &Request::fixed(vec![slice()])).await?;
-        self.draws.extend(more.draws);
-        self.time = more.time;
+        self.go_on(more);
         Ok(())
     }
+}
+
+/// Writes down that somebody has changed a budget of the run.
+pub(super) fn note_change(cx: &Cx<'_>, changed: Option<Box<Changed>>) {
+    if let Some(changed) = changed {
+        cx.journal.note(Record::BudgetChanged(changed));
+    }
+}
+
+/// The same for what a run has not taken in that is stopped: nobody will ask it again.
+pub(super) async fn note_changes(cx: &Cx<'_>) -> Result<(), Error> {
+    let mut tx = cx.app.db.begin(cx.claimed.tenant).await?;
+    let signals = signal::open(&mut tx, cx.claimed.run).await?;
+    for (n, signal) in signals {
+        if let Signal::Room { changed: changed @ Some(_) } = signal
+            && !cx.journal.has_heard(n)
+        {
+            note_change(cx, changed);
+            cx.journal.drained(n);
+        }
+    }
+    Ok(())
 }
 
 /// Writes down what conversations are short of that have nothing to do, and shows what was said so far.

@@ -5,7 +5,7 @@ use shared_models::events::run::RunFinished;
 use shared_models::{Effect, EffectState, MicroUsd, RunStatus, UserId, WaitReason};
 
 use super::interrupt::Stop;
-use super::{Cx, Run, doubt, tools, waits};
+use super::{Cx, Run, budget, doubt, tools, waits};
 use crate::app::App;
 use crate::call_key;
 use crate::committer::{EffectChange, printable};
@@ -52,6 +52,7 @@ pub(super) async fn stopped(cx: &Cx<'_>, run: &mut Run, stop: Stop) -> Result<()
     let (status, by, reason) = words(stop);
     waits::cancel_children(cx.app, cx.claimed, &reason).await?;
     settle_calls(cx, run, &reason);
+    budget::note_changes(cx).await?;
     cx.journal.note(Record::Stopped { reason: reason.clone(), by });
     run.step(Happened::Cancelled { reason });
     let Some(outcome) = run.state.outcome().cloned() else {

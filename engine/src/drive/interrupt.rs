@@ -3,7 +3,7 @@
 use shared_models::UserId;
 
 use super::pause::{self, Pause};
-use super::{Cx, Run, approvals, callbacks, doubt, naps, waits};
+use super::{Cx, Run, approvals, budget, callbacks, doubt, naps, waits};
 use crate::error::Error;
 use crate::store::signal::{self, Signal};
 
@@ -53,7 +53,7 @@ async fn cancelled(cx: &Cx<'_>) -> Result<Option<Stop>, sqlx::Error> {
         | Signal::Pause { .. }
         | Signal::Resume { .. }
         | Signal::Decided { .. }
-        | Signal::Room
+        | Signal::Room { .. }
         | Signal::Connected { .. }
         | Signal::CalledBack { .. } => None,
     }))
@@ -74,7 +74,10 @@ pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<St
         match signal {
             Signal::Cancel { by, reason } => return Ok(Some(Stop::Cancelled { by, reason })),
             Signal::Doubt { .. } | Signal::Check { .. } => doubt::answered(cx, run, &signal)?,
-            Signal::Room => run.short.clear(),
+            Signal::Room { changed } => {
+                run.short.clear();
+                budget::note_change(cx, changed);
+            }
             Signal::Connected { credential_id } => run.ask_again(credential_id.into()),
             Signal::Pause { by } => run.pausing = Some(Pause { by }),
             Signal::Resume { by } => {

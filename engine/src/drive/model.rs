@@ -15,7 +15,7 @@ use shared_models::{MicroUsd, Usage};
 use tokio::time::Instant;
 
 use self::deltas::Deltas;
-use super::budget::{self, Grant, Refused};
+use super::budget::{self, Grant, Refused, broke_off};
 use super::{Cx, Run, deferral, reconnect};
 use crate::budgets::Short;
 use crate::clients::credsvc::Needed;
@@ -81,8 +81,8 @@ async fn spend(cx: &Cx<'_>, bound: &Bound, usage: Usage, grant: &Grant) -> Optio
     grant.charge_reply(cx, &usage, cost);
     let so_far = cx.cost.add(cost);
     cx.journal.change(|change| change.cost = Some(so_far));
-    let agent = cx.snapshot.agent_id;
-    cx.journal.spend(Spent { agent, model: bound.name.clone(), usage, cost });
+    let (agent, user) = (cx.snapshot.agent_id, cx.claimed.user);
+    cx.journal.spend(Spent { agent, user, model: bound.name.clone(), usage, cost });
     cost
 }
 
@@ -256,11 +256,6 @@ async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Said, Un
     }
 }
 
-/// Whether the provider may have read the request and begun to answer.
-fn broke_off(kind: ModelErrorKind) -> bool {
-    matches!(kind, ModelErrorKind::Cut | ModelErrorKind::Timeout | ModelErrorKind::Malformed)
-}
-
 /// What was said before there is a whole reply.
 #[derive(Default)]
 struct Heard {
@@ -343,7 +338,8 @@ async fn resolve(cx: &Cx<'_>, name: &str) -> Result<(Arc<dyn Model>, Bound), Una
         Error::Peer(error) if error.passing() => {
             ModelError::new(ModelErrorKind::Connection, error.to_string()).into()
         }
-        Error::Db(error) => ModelError::new(ModelErrorKind::Connection, error.to_string()).into(),
+        // Nothing is known of the model: whoever drives the run next asks again.
+        error @ Error::Db(_) => Unanswered::Broken(error),
         error => {
             ModelError::new(ModelErrorKind::Invalid, error.to_string()).with_status(422).into()
         }

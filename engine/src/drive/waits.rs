@@ -92,7 +92,7 @@ pub(super) async fn answer(
         | Signal::Pause { .. }
         | Signal::Resume { .. }
         | Signal::Decided { .. }
-        | Signal::Room
+        | Signal::Room { .. }
         | Signal::Connected { .. }
         | Signal::Check { .. }
         | Signal::CalledBack { .. } => None,

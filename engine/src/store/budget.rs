@@ -1,16 +1,13 @@
-//! Budgets as people set them.
-
-use std::collections::BTreeSet;
+//! Budgets as people see them.
 
 use chrono::{DateTime, Utc};
-use dbutil::{Cursor, Db, OnConstraint as _, Page, PageQuery, SystemTx};
+use dbutil::{Cursor, Db, Page, PageQuery, SystemTx};
 use serde::Serialize;
-use shared_models::{BudgetId, RunId, TenantId, UserId};
+use shared_models::{BudgetId, RunId, TenantId};
 use sqlx::PgConnection;
 use sqlx::types::{Json, Uuid};
 
-use crate::budgets::{Account, Key, Level, Open, Period, Quantity, Rouse};
-use crate::definition::Budget;
+use crate::budgets::{Account, Key, Level, Quantity};
 use crate::error::Error;
 use crate::visibility::Viewer;
 
@@ -32,6 +29,8 @@ pub(crate) struct Row {
     pub(crate) budget_id: BudgetId,
     pub(crate) level: String,
     pub(crate) subject: Uuid,
+    /// For a run's: the member of a swarm whose it is; empty for the run's own.
+    pub(crate) path: String,
     pub(crate) period: String,
     /// Of the present period; none when there is but one.
     pub(crate) period_start: Option<DateTime<Utc>>,
@@ -62,122 +61,6 @@ pub(crate) async fn accounts(db: &Db, tenant: TenantId) -> Result<Vec<Account>, 
         Some(Account { level, subject: row.subject_id, key: Key { budget: row.budget, quantity } })
     });
     Ok(account.collect())
-}
-
-/// A budget to be made.
-pub(crate) struct New {
-    pub(crate) level: Level,
-    pub(crate) subject: Uuid,
-    pub(crate) period: Period,
-    pub(crate) limits: Budget,
-}
-
-/// Adds a budget; there must be none yet of the same subject and period.
-pub(crate) async fn insert(
-    tx: &mut PgConnection,
-    owner: Owner,
-    by: UserId,
-    new: &New,
-) -> Result<BudgetId, Error> {
-    let id = BudgetId::mint();
-    sqlx::query!(
-        "insert into engine.budget (budget_id, tenant_id, level, subject_id, period, created_by) values ($1, $2, $3, $4, $5, $6)",
-        id as _,
-        owner as Option<TenantId>,
-        new.level.as_str(),
-        new.subject,
-        new.period.as_str(),
-        by as _,
-    )
-    .execute(&mut *tx)
-    .await
-    .on_constraint("budget_subject_key", || Error::BudgetTaken)?;
-    set_lines(tx, owner, id, &new.limits).await?;
-    Ok(id)
-}
-
-/// Sets the limits of a budget; what has been counted of those that stay is kept.
-async fn set_lines(
-    tx: &mut PgConnection,
-    owner: Owner,
-    id: BudgetId,
-    limits: &Budget,
-) -> Result<(), sqlx::Error> {
-    let (quantities, caps): (Vec<_>, Vec<_>) = limits.lines().into_iter().unzip();
-    let quantities: Vec<&str> = quantities.into_iter().map(Quantity::as_str).collect();
-    sqlx::query!(
-        "delete from engine.budget_line where budget_id = $1 and quantity <> all ($2::text[])",
-        id as _,
-        &quantities as _,
-    )
-    .execute(&mut *tx)
-    .await?;
-    sqlx::query!(
-        "insert into engine.budget_line (budget_id, quantity, tenant_id, cap)
-         select $1, quantity, $2, cap from unnest($3::text[], $4::bigint[]) as l (quantity, cap)
-         on conflict (budget_id, quantity) do update set cap = excluded.cap",
-        id as _,
-        owner as Option<TenantId>,
-        &quantities as _,
-        &caps,
-    )
-    .execute(&mut *tx)
-    .await
-    .map(drop)
-}
-
-/// Sets the limits anew, and wakes whoever was short of them. The budget's row is held by the caller.
-pub(crate) async fn update(
-    tx: &mut SystemTx,
-    owner: Owner,
-    id: BudgetId,
-    limits: &Budget,
-) -> Result<Rouse, sqlx::Error> {
-    set_lines(tx, owner, id, limits).await?;
-    sqlx::query!(
-        "update engine.budget set version = version + 1, updated_at = now() where budget_id = $1 and tenant_id is not distinct from $2",
-        id as _,
-        owner as Option<TenantId>,
-    )
-    .execute(&mut **tx)
-    .await?;
-    let mut open = Open::read(tx, &BTreeSet::from([id]), &[], None).await?;
-    open.raised(id);
-    open.write(tx).await
-}
-
-/// Takes a budget away, and wakes whoever was short of it.
-pub(crate) async fn delete(
-    tx: &mut SystemTx,
-    owner: Owner,
-    id: BudgetId,
-) -> Result<Rouse, sqlx::Error> {
-    sqlx::query!(
-        "delete from engine.budget where budget_id = $1 and tenant_id is not distinct from $2",
-        id as _,
-        owner as Option<TenantId>,
-    )
-    .execute(&mut **tx)
-    .await?;
-    let mut open = Open::read(tx, &BTreeSet::from([id]), &[], None).await?;
-    open.raised(id);
-    open.write(tx).await
-}
-
-/// A budget, held until the transaction ends; one of runs only for [`of_run`].
-pub(crate) async fn find_for_update(
-    tx: &mut SystemTx,
-    owner: Owner,
-    id: BudgetId,
-) -> Result<Row, Error> {
-    sqlx::query!(
-        "select budget_id from engine.budget where budget_id = $1 and tenant_id is not distinct from $2 for no key update",
-        id as _,
-        owner as Option<TenantId>,
-    )
-    .fetch_optional(&mut **tx)
-    .await?;
-    find(tx, owner, id).await
 }
 
 /// A budget of a tenant, or of the platform.
@@ -267,6 +150,12 @@ pub(crate) struct ShortOf {
     pub(crate) budget_id: BudgetId,
     /// `platform`, `tenant`, `user`, `agent` or `run`.
     pub(crate) level: String,
+    /// For the level `run`: whose it is, this run or one that it works for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run_id: Option<RunId>,
+    /// The member of a swarm in that run whose it is; none when it is the run's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<String>,
     /// `cost_micro_usd`, `tokens`, `tool_calls` or `active_seconds`.
     pub(crate) quantity: &'static str,
     /// What it needs for its next step, at least.
@@ -284,7 +173,7 @@ pub(crate) async fn short_of(
     run: RunId,
 ) -> Result<Vec<ShortOf>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select w.budget_id as "budget_id: BudgetId", b.level, w.quantity, w.need, w.since_at,
+        r#"select w.budget_id as "budget_id: BudgetId", b.level, b.subject_id, b.path, w.quantity, w.need, w.since_at,
                   greatest(w.need - (l.cap - l.spent - l.held), 0) as "short!"
            from engine.budget_wait w
            join engine.budget b on b.budget_id = w.budget_id
@@ -297,8 +186,11 @@ pub(crate) async fn short_of(
     .await?;
     let short = rows.into_iter().filter_map(|row| {
         let quantity: Quantity = row.quantity.parse().ok()?;
+        let of_run = row.level == Level::Run.as_str();
         Some(ShortOf {
             budget_id: row.budget_id,
+            run_id: of_run.then(|| row.subject_id.into()),
+            path: Some(row.path).filter(|path| !path.is_empty()),
             level: row.level,
             quantity: quantity.wire(),
             need: quantity.shown(row.need),

@@ -75,7 +75,7 @@ pub(crate) struct NewHold {
     pub(crate) key: Key,
     pub(crate) tenant: Option<TenantId>,
     pub(crate) worker: WorkerId,
-    /// The run and epoch whose call it is for; none for a slab.
+    /// The run and epoch whose call it is for; none for a slab, and for a call that no run makes.
     pub(crate) own: Option<(RunId, i32)>,
     pub(crate) amount: i64,
 }

@@ -1,6 +1,6 @@
 -- A budget by its id, or those of a tenant or the platform that somebody may see. Whoever does not administer the tenant sees the
 -- tenant's, their own, and those of agents that they see.
-select b.budget_id as "budget_id: _", b.level, b.subject_id as subject, b.period, b.version, b.created_at, b.updated_at,
+select b.budget_id as "budget_id: _", b.level, b.subject_id as subject, b.path, b.period, b.version, b.created_at, b.updated_at,
        case when b.period <> 'total' then date_trunc(b.period, now() at time zone 'utc') at time zone 'utc' end as period_start,
        case when b.period <> 'total'
             then (date_trunc(b.period, now() at time zone 'utc') + ('1 ' || b.period)::interval) at time zone 'utc' end as period_end,

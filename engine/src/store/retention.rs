@@ -58,13 +58,25 @@ pub(crate) async fn forget_memory(
         .map(i64::cast_unsigned)
 }
 
-/// Forgets up to `limit` counts of what was used more than `days` ago. Says how many.
+/// Forgets up to `limit` counts of what was used more than `days` ago, as engines of before have counted it. Says how many.
 pub(crate) async fn forget_usage(
     tx: &mut SystemTx,
     days: i32,
     limit: i64,
 ) -> Result<u64, sqlx::Error> {
     sqlx::query_file_scalar!("src/store/forget_usage.sql", days, limit)
+        .fetch_one(&mut **tx)
+        .await
+        .map(i64::cast_unsigned)
+}
+
+/// The same, of what engines of this release count.
+pub(crate) async fn forget_user_usage(
+    tx: &mut SystemTx,
+    days: i32,
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    sqlx::query_file_scalar!("src/store/forget_user_usage.sql", days, limit)
         .fetch_one(&mut **tx)
         .await
         .map(i64::cast_unsigned)

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared_models::{RunId, UserId};
 
+use crate::budgets::Changed;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "signal", rename_all = "snake_case")]
 pub(crate) enum Signal {
@@ -31,8 +33,12 @@ pub(crate) enum Signal {
     Answered { call_id: String, text: String, by: UserId },
     /// A run that a call has started has ended. Written with the run's end itself; see `committer/group.sql`.
     ChildEnded { call_id: String, child_id: uuid::Uuid },
-    /// There may be room in a budget that the run is short of.
-    Room,
+    /// There may be room in a budget that the run is short of. Engines of before take no notice of what has changed.
+    Room {
+        /// Somebody has changed the run's own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        changed: Option<Box<Changed>>,
+    },
     /// A credential that calls wait for may be asked for again.
     Connected { credential_id: uuid::Uuid },
     /// Somebody wants the probe asked about a call in doubt.
@@ -53,17 +59,20 @@ pub(crate) async fn insert(
     signal: &Signal,
 ) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
-    let signal =
-        serde_json::to_string(signal).map_err(|error| sqlx::Error::Encode(error.into()))?;
     sqlx::query!(
         "insert into engine.run_signal (run_id, tenant_id, signal) values ($1, $2, $3::text::jsonb)",
         run as _,
         tenant as _,
-        signal,
+        text(signal)?,
     )
     .execute(&mut **tx)
     .await
     .map(drop)
+}
+
+/// A signal as its row has it.
+pub(super) fn text(signal: &Signal) -> Result<String, sqlx::Error> {
+    serde_json::to_string(signal).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 /// What the owner has not taken in yet, in order, each with its number.

@@ -56,17 +56,19 @@ enum What {
     Conversations,
     Memory,
     Usage,
+    UserUsage,
     Deliveries,
     Evaluations,
 }
 
 impl What {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Content,
         Self::Runs,
         Self::Conversations,
         Self::Memory,
         Self::Usage,
+        Self::UserUsage,
         Self::Deliveries,
         Self::Evaluations,
     ];
@@ -84,6 +86,7 @@ impl What {
             }
             Self::Memory => retention::forget_memory(tx, runs.memory_days, BATCH).await,
             Self::Usage => retention::forget_usage(tx, runs.usage_days, BATCH).await,
+            Self::UserUsage => retention::forget_user_usage(tx, runs.usage_days, BATCH).await,
             Self::Deliveries => {
                 retention::forget_deliveries(tx, app.webhooks.config.days, BATCH).await
             }

@@ -176,3 +176,50 @@ async fn a_run_that_nothing_limits_leaves_no_trace_in_budgets() {
         assert_eq!(row.unwrap().get::<i64, _>(0), 0, "{table}");
     }
 }
+
+#[tokio::test]
+async fn what_a_model_says_before_its_time_is_over_is_kept_and_it_is_asked_to_go_on() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let endless = json!({ "text": "half of", "pace_ms": 600_000 });
+    let turns = json!([endless, { "text": "the rest" }]);
+    let agent = with_budget(&api, "a", &turns, json!({ "max_active_seconds": 2 })).await;
+
+    let run = scene::start(&api, &agent).await;
+
+    let waits = scene::until(&api, &run, "waiting").await;
+    assert_eq!((&waits["wait_reason"], &waits["output"]), (&json!("budget"), &json!("half ")));
+    assert_eq!(waits["short_of"][0]["quantity"], "active_seconds");
+    assert!(waits["budget"]["lines"][0]["spent"].as_i64().unwrap() >= 2, "{waits}");
+    assert_eq!(waits["steps"], 1, "it is a reply");
+    let path = format!("/v1/runs/{run}/budget");
+    api.post(&path, &json!({ "max_active_seconds": 60 })).await.expect(200);
+    let ended = scene::until(&api, &run, "succeeded").await;
+    assert_eq!((&ended["output"], &ended["steps"]), (&json!("the rest"), &json!(2)));
+    let said = api.get(&format!("/v1/runs/{run}/messages")).await.expect(200);
+    let said: Vec<&Value> =
+        said["items"].as_array().unwrap().iter().map(|message| &message["content"]).collect();
+    assert_eq!(said[..2], [&json!("go"), &json!("half ")], "{said:?}");
+}
+
+#[tokio::test]
+async fn a_repeated_request_for_a_budget_of_the_platform_makes_one() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let platform = app.person(&owner.platform_admin());
+    let wanted = json!({ "period": "day", "limits": { "max_tokens": 5 } });
+    let keyed = platform.header("idempotency-key", "once");
+
+    let first = keyed.post("/v1/platform/budgets", &wanted).await.expect(201);
+    let again = keyed.post("/v1/platform/budgets", &wanted).await;
+
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.expect(201), first);
+    let other = json!({ "period": "day", "limits": { "max_tokens": 6 } });
+    let reused = keyed.post("/v1/platform/budgets", &other).await;
+    assert_eq!(reused.refusal(), (422, "idempotency_key_reused"));
+    let unkeyed = platform.post("/v1/platform/budgets", &wanted).await;
+    assert_eq!(unkeyed.refusal(), (409, "budget_taken"));
+    let all = platform.get("/v1/platform/budgets").await.expect(200);
+    assert_eq!(all["items"].as_array().unwrap().len(), 1);
+}

@@ -133,10 +133,10 @@ async fn what_was_used_is_summed_by_day_agent_and_model() {
     assert_eq!(long_ago["total"]["calls"], 0);
     assert_eq!(table.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
     let lines: Vec<&str> = table.text.split("\r\n").collect();
-    assert!(lines[0].starts_with("day,agent_id,agent_name,model,calls"), "{}", table.text);
+    assert!(lines[0].starts_with("day,user_id,agent_id,agent_name,model,calls"), "{}", table.text);
     let (a, b) = (items[0]["agent_id"].as_str().unwrap(), items[1]["agent_id"].as_str().unwrap());
-    assert_eq!(lines[1], format!(",{a},a,,4,0,2400,1600,0,400,0,12000"));
-    assert_eq!(lines[2], format!(",{b},\"b,b\",,2,2,1200,800,0,200,0,0"));
+    assert_eq!(lines[1], format!(",,{a},a,,4,0,2400,1600,0,400,0,12000"));
+    assert_eq!(lines[2], format!(",,{b},\"b,b\",,2,2,1200,800,0,200,0,0"));
     assert_eq!(api.get("/v1/usage?format=xls").await.status, 422);
     assert_eq!(api.get("/v1/usage?group_by=moon").await.refusal(), (422, "validation_failed"));
     let stranger = app.person(&app.trust.owner().colleague(Role::Member));
@@ -164,4 +164,80 @@ async fn who_may_not_see_an_agent_does_not_see_what_it_used() {
         mate["total"]["cost_micro_usd"], 0,
         "a simulated model costs nothing, and that is known"
     );
+}
+
+#[tokio::test]
+async fn usage_is_told_by_person_also_of_models_that_were_asked_without_a_run() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let mate = owner.teammate(Role::Member);
+    let (api, as_mate) = (app.person(&owner), app.person(&mate));
+    scene::agent(&api, &json!({ "name": "shared", "model": "sim:echo", "scope": "team" })).await;
+    scene::agent(&api, &json!({ "name": "private", "model": "sim:echo" })).await;
+    run(&api, "shared").await;
+    run(&api, "private").await;
+    run(&as_mate, "shared").await;
+    let said = json!({ "model": "sim:echo", "messages": [{ "role": "user", "content": "hi" }] });
+    as_mate.post("/v1/chat/completions", &said).await.expect(200);
+    api.post("/v1/chat/completions", &said).await.expect(200);
+    // As an engine of before has counted it.
+    sqlx::query(
+        "insert into engine.usage select tenant_id, day, agent_id, 'sim:old', slot, 7, 0, 0, 0, 0, 0, 0, 0
+         from engine.user_usage limit 1",
+    )
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
+
+    let all = api.get("/v1/usage?group_by=user").await.expect(200);
+    let mine = as_mate.get("/v1/usage?group_by=user,agent").await.expect(200);
+    let theirs = api.get(&format!("/v1/usage?user_id={}", mate.user)).await.expect(200);
+
+    let mut lines: Vec<(Value, i64)> = all["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| (line["user_id"].clone(), line["calls"].as_i64().unwrap()))
+        .collect();
+    lines.sort_by_key(|(_, calls)| *calls);
+    assert_eq!(lines, [(json!(mate.user), 2), (json!(owner.user), 3), (Value::Null, 7)]);
+    assert_eq!(theirs["total"]["calls"], 2);
+    let seen: Vec<(Value, Value)> = mine["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|line| !line["user_id"].is_null())
+        .map(|line| (line["agent_name"].clone(), line["user_id"].clone()))
+        .collect();
+    let shared = json!("shared");
+    let (one, other) = (json!(owner.user), json!(mate.user));
+    assert_eq!(seen.len(), 3, "not what others have asked, nor what a private agent was: {mine}");
+    for line in [(shared.clone(), one), (shared, other.clone()), (Value::Null, other)] {
+        assert!(seen.contains(&line), "{line:?} of {mine}");
+    }
+    assert_eq!(api.get("/v1/usage?user_id=nobody").await.status, 422);
+}
+
+#[tokio::test]
+async fn usage_is_a_table_for_whoever_would_rather_have_one() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let kind = async |accept: &str, query: &str| {
+        let reply = api.header("accept", accept).get(&format!("/v1/usage{query}")).await;
+        assert_eq!((reply.status, reply.header("vary")), (200, Some("accept")), "{accept}");
+        reply.header("content-type").unwrap().split(';').next().unwrap().to_owned()
+    };
+    let table = [
+        ("text/csv", "", "text/csv"),
+        ("text/csv, */*;q=0.1", "", "text/csv"),
+        ("application/json;q=0.5, text/csv; q=0.9", "", "text/csv"),
+        ("application/json, text/csv", "", "application/json"),
+        ("text/csv;q=0, */*", "", "application/json"),
+        ("text/html,*/*;q=0.8", "", "application/json"),
+        ("text/csv", "?format=json", "application/json"),
+        ("application/json", "?format=csv", "text/csv"),
+    ];
+    for (accept, query, wanted) in table {
+        assert_eq!(kind(accept, query).await, wanted, "{accept} {query}");
+    }
 }

@@ -137,6 +137,11 @@ const USED: &str = "
         cache_write_tokens, output_tokens, reasoning_tokens, cost_micro_usd)
     select $1, ((now() at time zone 'utc')::date - n), gen_random_uuid(), 'm', 0, 1, 0, 1, 0, 0, 1, 0, 1
     from unnest($2::int[]) n";
+const USED_BY: &str = "
+    insert into engine.user_usage (tenant_id, day, user_id, agent_id, model, slot, calls, unpriced_calls, input_tokens,
+        cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_micro_usd)
+    select $1, ((now() at time zone 'utc')::date - n), gen_random_uuid(), gen_random_uuid(), 'm', 0, 1, 0, 1, 0, 0, 1, 0, 1
+    from unnest($2::int[]) n";
 const TOLD: &str = "
     with e as (
         insert into engine.webhook_endpoint (endpoint_id, tenant_id, url, description, event_types, enabled, owner_id, credential_id)
@@ -174,6 +179,7 @@ async fn memory_usage_deliveries_conversations_and_evaluations_have_terms_of_the
     let table = [
         ("agent_memory", DATED, [9, 11, 731], (1, 3)),
         ("usage", USED, [69, 71, 1101], (1, 2)),
+        ("user_usage", USED_BY, [69, 71, 1101], (1, 2)),
         ("webhook_delivery", TOLD, [4, 6, 31], (1, 2)),
         // One was there before.
         ("conversation", TALKED, [19, 21, 181], (2, 3)),

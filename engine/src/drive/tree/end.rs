@@ -10,7 +10,7 @@ use super::{Drive, job};
 use crate::drive::finish::{self, Sum};
 use crate::drive::hooks;
 use crate::drive::interrupt::Stop;
-use crate::drive::{PATIENCE, release, waits};
+use crate::drive::{PATIENCE, budget, release, waits};
 use crate::error::Error;
 use crate::record::Record;
 
@@ -67,6 +67,7 @@ impl Drive<'_> {
         let (status, by, reason) = finish::words(stop);
         self.give_up(&reason);
         waits::cancel_children(self.cx.app, self.cx.claimed, &reason).await?;
+        budget::note_changes(self.cx).await?;
         self.cx.journal.note(Record::Stopped { reason: reason.clone(), by });
         self.step(&Path::root(), Happened::Cancelled { reason });
         let Some(outcome) = self.tree.state.outcome().cloned() else {

@@ -13,7 +13,7 @@ use crate::drive::approvals::{self, Decision};
 use crate::drive::callbacks::{self, Back};
 use crate::drive::interrupt::Stop;
 use crate::drive::pause::{self, Pause};
-use crate::drive::{Cx, doubt, waits};
+use crate::drive::{Cx, budget, doubt, waits};
 use crate::error::Error;
 use crate::store::signal::{self, Signal};
 
@@ -118,8 +118,10 @@ impl Drive<'_> {
                 continue;
             }
             if self.deliver(n, &signal, word)? && !gap {
-                if let Signal::Resume { by } = signal {
-                    pause::note_end(self.cx, by)?;
+                match signal {
+                    Signal::Resume { by } => pause::note_end(self.cx, by)?,
+                    Signal::Room { changed } => budget::note_change(self.cx, changed),
+                    _ => {}
                 }
                 self.cx.journal.drained(n);
             } else {
@@ -132,7 +134,7 @@ impl Drive<'_> {
 
     /// Says whether the signal is done with.
     fn deliver(&mut self, n: i64, signal: &Signal, word: Word) -> Result<bool, Error> {
-        if matches!(signal, Signal::Room) {
+        if matches!(signal, Signal::Room { .. }) {
             return self.look_for_room();
         }
         if let Signal::Connected { credential_id } = signal {
@@ -149,7 +151,7 @@ impl Drive<'_> {
             Signal::Cancel { .. }
             | Signal::Pause { .. }
             | Signal::Resume { .. }
-            | Signal::Room
+            | Signal::Room { .. }
             | Signal::Connected { .. } => return Ok(true),
         };
         let path: Path = call_key::names(call_key::split(key).0).into_iter().collect();

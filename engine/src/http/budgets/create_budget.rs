@@ -15,7 +15,8 @@ use crate::budgets::{Level, Period};
 use crate::definition::Budget;
 use crate::error::Error;
 use crate::store;
-use crate::store::budget::{self, New};
+use crate::store::budget;
+use crate::store::budget_edit::{self, New};
 use crate::visibility::Viewer;
 
 /// A budget to set.
@@ -24,7 +25,8 @@ use crate::visibility::Viewer;
 pub(crate) struct NewBudget {
     /// `tenant`, `user` or `agent`.
     level: Level,
-    /// For the level `user`: whose runs draw on it, those they start and those that act in their name.
+    /// For the level `user`: whose runs draw on it, those they start and those that act in their name, and the models that they
+    /// ask themselves.
     #[serde(default)]
     user_id: Option<UserId>,
     /// For the level `agent`.
@@ -128,7 +130,7 @@ pub(crate) async fn create_budget(
     let owner = Some(caller.tenant);
     let limits = new.limits();
     let new = New { level: new.level, subject, period: new.period, limits };
-    let id = budget::insert(&mut tx, owner, by, &new).await?;
+    let id = budget_edit::insert(&mut tx, owner, by, &new).await?;
     let view = BudgetView::from(budget::find(&mut tx, owner, id).await?);
     once.remember(&mut tx, StatusCode::CREATED, &view).await?;
     tx.commit().await?;

@@ -4,7 +4,8 @@ use shared_models::{BudgetId, ProblemBody};
 
 use crate::app::App;
 use crate::error::Error;
-use crate::store::budget::{self, Owner};
+use crate::store::budget::Owner;
+use crate::store::budget_edit;
 
 /// Take a budget away, with what was counted of it. Runs that wait for it go on.
 #[utoipa::path(delete, path = "/v1/budgets/{budget_id}", tag = "budgets", security(("token" = ["settings:write"])),
@@ -27,13 +28,13 @@ pub(super) async fn deleted(
     if_match: &IfMatch,
 ) -> Result<StatusCode, Error> {
     let mut tx = app.db.system("runs wait for a budget that is deleted").await?;
-    let row = budget::find_for_update(&mut tx, owner, id).await?;
+    let (row, _) = budget_edit::find_for_update(&mut tx, owner, id).await?;
     // A run's own is begun anew by its next call: raise it instead.
-    if row.level == "run" {
+    if row.run().is_some() {
         return Err(Error::BudgetNotFound(id));
     }
     if_match.check(row.version)?;
-    let rouse = budget::delete(&mut tx, owner, id).await?;
+    let rouse = budget_edit::delete(&mut tx, owner, id).await?;
     tx.commit().await?;
     app.budgets.forget(owner);
     app.rouse(rouse).await;

@@ -9,7 +9,9 @@ use axum::{
 use dbutil::{Page, PageQuery};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use servicekit::{Body, Caller, Created, IfMatch, Params, Path, Tagged, scope::PlatformAdmin};
+use servicekit::{
+    Body, Caller, Created, IfMatch, Once, Params, Path, Tagged, scope::PlatformAdmin,
+};
 use shared_models::{BudgetId, ProblemBody};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -21,7 +23,8 @@ use crate::app::App;
 use crate::budgets::{Level, Period};
 use crate::definition::Budget;
 use crate::error::Error;
-use crate::store::budget::{self, New};
+use crate::store::budget;
+use crate::store::budget_edit::{self, New};
 
 /// A budget of the platform to set.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -32,13 +35,15 @@ pub(crate) struct NewPlatformBudget {
     limits: Budget,
 }
 
-/// Set a budget of the platform. There is one for each period, so a repeated request is refused.
+/// Set a budget of the platform. There is one for each period.
 #[utoipa::path(post, path = "/v1/platform/budgets", tag = "budgets", security(("token" = ["platform:admin"])),
     request_body(content = NewPlatformBudget, example = json!({ "period": "day", "limits": { "max_cost_micro_usd": 500_000_000 } })),
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = BudgetView), (status = "default", body = ProblemBody)))]
 pub(crate) async fn create_platform_budget(
     State(app): State<App>,
     caller: Caller<PlatformAdmin>,
+    mut once: Once,
     Body(new): Body<NewPlatformBudget>,
 ) -> Result<Response, Error> {
     let by = caller.person()?;
@@ -46,11 +51,15 @@ pub(crate) async fn create_platform_budget(
     if !errors.is_empty() {
         return Err(Error::Invalid(errors));
     }
+    let mut tx = app.db.system("a budget of the platform").await?;
+    if let Some(stored) = once.begin_across(&mut tx, &caller, &new).await? {
+        return Ok(stored);
+    }
     let NewPlatformBudget { period, limits } = new;
     let new = New { level: Level::Platform, subject: Uuid::nil(), period, limits };
-    let mut tx = app.db.system("a budget of the platform").await?;
-    let id = budget::insert(&mut tx, None, by, &new).await?;
+    let id = budget_edit::insert(&mut tx, None, by, &new).await?;
     let view = BudgetView::from(budget::find(&mut tx, None, id).await?);
+    once.remember_across(&mut tx, &caller, StatusCode::CREATED, &view).await?;
     tx.commit().await?;
     app.budgets.forget(None);
     Ok(Created(view).into_response())
@@ -96,8 +105,8 @@ pub(crate) async fn update_platform_budget(
     if_match: IfMatch,
     Body(patch): Body<Value>,
 ) -> Result<Tagged<BudgetView>, Error> {
-    caller.person()?;
-    patched(&app, None, budget_id, &if_match, &patch).await
+    let by = caller.person()?;
+    patched(&app, (None, by), budget_id, &if_match, &patch).await
 }
 
 /// Take a budget of the platform away.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use shared_models::{AgentId, BudgetId, RunId, UserId};
 use utoipa::ToSchema;
 
-use crate::budgets::Quantity;
+use crate::budgets::{Changed, Level, Quantity};
 use crate::definition::Budget;
 use crate::store::budget::{LineRow, Row};
 
@@ -21,6 +21,9 @@ pub(crate) struct BudgetView {
     agent_id: Option<AgentId>,
     /// For the level `run`.
     run_id: Option<RunId>,
+    /// For the level `run`: the member of a swarm whose it is; none when it is the run's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     /// When it begins anew, in UTC: with the `day`, with the `month`, or never (`total`).
     period: String,
     /// Of the present period.
@@ -66,7 +69,8 @@ impl From<Row> for BudgetView {
             budget_id: row.budget_id,
             user_id: of("user").map(Into::into),
             agent_id: of("agent").map(Into::into),
-            run_id: of("run").map(Into::into),
+            run_id: row.run(),
+            path: Some(row.path).filter(|path| !path.is_empty()),
             lines: lines.collect(),
             level: row.level,
             period: row.period,
@@ -99,6 +103,23 @@ impl LineView {
 }
 
 impl Row {
+    /// The run whose own it is.
+    pub(super) fn run(&self) -> Option<RunId> {
+        (self.level == Level::Run.as_str()).then(|| self.subject.into())
+    }
+
+    /// What the run is told that has it.
+    pub(super) fn changed(&self, by: UserId, at: DateTime<Utc>, after: &Budget) -> Changed {
+        Changed {
+            budget_id: self.budget_id,
+            path: self.path.clone(),
+            by,
+            changed_at: at,
+            before: self.limits(),
+            after: after.clone(),
+        }
+    }
+
     /// The limits as people set them.
     pub(crate) fn limits(&self) -> Budget {
         let cap = |quantity: Quantity| {

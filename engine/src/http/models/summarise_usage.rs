@@ -3,19 +3,19 @@
 use axum::{
     Json,
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse as _, Response},
 };
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use servicekit::{Caller, FieldError, Params, scope::RunsRead};
-use shared_models::{AgentId, MicroUsd, ProblemBody, Usage};
+use shared_models::{AgentId, MicroUsd, ProblemBody, Usage, UserId};
 
 use super::usage_csv;
 use crate::{
     app::App,
     error::Error,
-    store::usage::{self, By, Row},
+    store::usage::{self, By, Of, Row},
     visibility::Viewer,
 };
 
@@ -28,10 +28,12 @@ pub(crate) struct SummariseUsage {
     /// The last day.
     until: Option<NaiveDate>,
     agent_id: Option<AgentId>,
-    /// What to break it down by: any of `day`, `agent`, `model`, with commas between them; all three unless said.
-    #[param(example = "day,model")]
+    /// Only what this person has used: runs that they started or that act in their name, and models that they asked themselves.
+    user_id: Option<UserId>,
+    /// What to break it down by: any of `day`, `user`, `agent`, `model`, with commas between them; `day,agent,model` unless said.
+    #[param(example = "day,user")]
     group_by: Option<String>,
-    /// `json` unless said.
+    /// As `Accept` says unless said: `json`, or `csv` when you would rather have `text/csv`.
     #[param(inline)]
     format: Option<Format>,
 }
@@ -52,10 +54,13 @@ pub(crate) struct UsageSummary {
     total: UsageTotal,
 }
 
-/// What was used on a day, by an agent, of a model, as far as the summary is broken down.
+/// What was used on a day, by a person and an agent, of a model, as far as the summary is broken down.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct UsageLine {
     pub(super) day: Option<NaiveDate>,
+    /// Who started the run, or else in whose name it acts, or who asked the model themselves. None of what was counted before
+    /// that was noted.
+    pub(super) user_id: Option<UserId>,
     /// None for calls that no agent made.
     pub(super) agent_id: Option<AgentId>,
     pub(super) agent_name: Option<String>,
@@ -103,36 +108,56 @@ impl UsageTotal {
     }
 }
 
-/// What the agents that you may see have used, and what it cost. Administrators also see calls that no agent made, and so
+/// What the agents that you may see have used, what models did that you asked yourself, and what it cost. Administrators see
 /// everything that the tenant has used.
 ///
-/// At most 10,000 lines. With `format=csv` it is a table without the sum, for spreadsheets.
+/// At most 10,000 lines. With `format=csv` or `Accept: text/csv` it is a table without the sum, for spreadsheets.
 #[utoipa::path(get, path = "/v1/usage", tag = "models", params(SummariseUsage),
     security(("token" = ["runs:read"])),
     responses((status = 200, content((UsageSummary = "application/json"), (String = "text/csv"))), (status = "default", body = ProblemBody)))]
 pub(crate) async fn summarise_usage(
     State(app): State<App>,
     caller: Caller<RunsRead>,
+    headers: HeaderMap,
     Params(asked): Params<SummariseUsage>,
 ) -> Result<Response, Error> {
     let by = by(asked.group_by.as_deref().unwrap_or("day,agent,model"))?;
+    let SummariseUsage { since, until, user_id, agent_id, .. } = asked;
+    let of = Of { since, until, user: user_id, agent: agent_id };
     let mut tx = app.db.begin(caller.tenant).await?;
-    let (viewer, days) = (Viewer::of(&caller), (asked.since, asked.until));
-    let rows = usage::summary(&mut tx, &viewer, days, asked.agent_id, by).await?;
+    let rows = usage::summary(&mut tx, &Viewer::of(&caller), of, by).await?;
     let mut total = UsageTotal::default();
     let items = rows.into_iter().map(|row| {
         let line = UsageTotal::from(&row);
         total.add(&line);
-        let Row { day, agent_id, agent_name, model, .. } = row;
-        UsageLine { day, agent_id, agent_name, model, total: line }
+        let Row { day, user_id, agent_id, agent_name, model, .. } = row;
+        UsageLine { day, user_id, agent_id, agent_name, model, total: line }
     });
     let items: Vec<UsageLine> = items.collect();
-    if asked.format == Some(Format::Csv) {
+    let vary = (header::VARY, "accept");
+    if asked.format.unwrap_or_else(|| accepted(&headers)) == Format::Csv {
         let kind = (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present");
         let name = (header::CONTENT_DISPOSITION, "attachment; filename=\"usage.csv\"");
-        return Ok(([kind, name], usage_csv::table(&items)).into_response());
+        return Ok(([vary, kind, name], usage_csv::table(&items)).into_response());
     }
-    Ok(Json(UsageSummary { items, total }).into_response())
+    Ok(([vary], Json(UsageSummary { items, total })).into_response())
+}
+
+/// What the caller would rather have, by `Accept`; JSON when that makes no difference.
+fn accepted(headers: &HeaderMap) -> Format {
+    let all = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (mut json, mut csv) = (0.0, 0.0);
+    for range in all.flat_map(|value| value.split(',')) {
+        let (kind, more) = range.split_once(';').unwrap_or((range, ""));
+        let weight = more.split(';').find_map(|one| one.trim().strip_prefix("q="));
+        let weight: f32 = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+        match kind.trim() {
+            "text/csv" => csv = weight.max(csv),
+            "application/json" | "application/*" | "*/*" => json = weight.max(json),
+            _ => {}
+        }
+    }
+    if csv > json { Format::Csv } else { Format::Json }
 }
 
 fn by(asked: &str) -> Result<By, Error> {
@@ -140,10 +165,11 @@ fn by(asked: &str) -> Result<By, Error> {
     for word in asked.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         match word {
             "day" => by.day = true,
+            "user" => by.user = true,
             "agent" => by.agent = true,
             "model" => by.model = true,
             _ => {
-                let why = "any of `day`, `agent`, `model`, with commas between them";
+                let why = "any of `day`, `user`, `agent`, `model`, with commas between them";
                 return Err(Error::Invalid(vec![FieldError::new("group_by", why)]));
             }
         }

@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 
 use super::summarise_usage::UsageLine;
 
-const HEAD: &str = "day,agent_id,agent_name,model,calls,unpriced_calls,input_tokens,cache_read_tokens,\
+const HEAD: &str = "day,user_id,agent_id,agent_name,model,calls,unpriced_calls,input_tokens,cache_read_tokens,\
                     cache_write_tokens,output_tokens,reasoning_tokens,cost_micro_usd\r\n";
 
 /// The lines as a table. What they are not broken down by is empty.
 pub(super) fn table(lines: &[UsageLine]) -> String {
     let mut text = String::from(HEAD);
-    for UsageLine { day, agent_id, agent_name, model, total } in lines {
+    for UsageLine { day, user_id, agent_id, agent_name, model, total } in lines {
         let day = day.map(|day| day.to_string()).unwrap_or_default();
+        let user = user_id.map(|id| id.to_string()).unwrap_or_default();
         let agent = agent_id.map(|id| id.to_string()).unwrap_or_default();
         let name = cell(agent_name.as_deref().unwrap_or_default());
         let model = cell(model.as_deref().unwrap_or_default());
@@ -20,7 +21,7 @@ pub(super) fn table(lines: &[UsageLine]) -> String {
         // Writing to a string does not fail.
         let _ = write!(
             text,
-            "{day},{agent},{name},{model},{},{},{},{},{},{},{},{}\r\n",
+            "{day},{user},{agent},{name},{model},{},{},{},{},{},{},{},{}\r\n",
             total.calls,
             total.unpriced_calls,
             used.input_tokens,

@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use servicekit::{Body, Caller, Once, Problem, scope::RunsWrite};
 use shared_models::ProblemBody;
 
-use super::{ask::ChatRequest, chat_agent, chat_model};
+use super::{ask::ChatRequest, chat_agent, chat_model, meter::Payer};
 use crate::app::App;
 
 /// Ask a model or an agent, as OpenAI's clients do.
@@ -14,6 +14,9 @@ use crate::app::App;
 /// say `"on_disconnect": "cancel"`. What the agent says between its tool calls is part of the answer, with empty lines
 /// between, unless its answer is JSON: then that alone. An agent's own temperature and limits hold. Errors also carry
 /// OpenAI's `error` object.
+///
+/// A model is paid for by the budgets of the platform, the tenant and yourself: without room in one of them the answer is 429
+/// `budget_exhausted`, and what it may say is limited to what there is room for.
 ///
 /// With an `Idempotency-Key` the same request is answered by the same run, or by what the model said the first time, for 24
 /// hours; a model's answer then comes in one piece.
@@ -41,6 +44,9 @@ pub(crate) async fn create_chat_completion(
             chat_agent::answer(app, (&caller, person), once, (&asked, agent), messages).await
         }
         None if once.is_asked() => chat_model::kept(app, &caller, once, &asked, messages).await,
-        None => chat_model::answer(app, caller.tenant, &asked, messages).await,
+        None => {
+            let payer = Payer { tenant: caller.tenant, user: Some(person) };
+            chat_model::answer(app, payer, &asked, messages).await
+        }
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::{
-    Failure, Message, Model, ModelError, ModelEvent, ModelRequest, Reply, RetryPolicy,
+    Failure, Message, Model, ModelError, ModelErrorKind, ModelEvent, ModelRequest, Reply,
+    ReplyFinish, RetryPolicy,
 };
 use axum::{
     Json,
@@ -20,14 +21,17 @@ use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use servicekit::{Caller, Once, Problem, scope::RunsWrite};
-use shared_models::{MessageId, TenantId};
+use servicekit::{Caller, Once, Problem, codes as shared, scope::RunsWrite};
+use shared_models::MessageId;
 
 use super::ask::ChatRequest;
-use super::meter::Meter;
+use super::meter::{Meter, Payer};
 use super::shape::{self, Shape};
 use crate::app::App;
+use crate::budgets::broke_off;
+use crate::codes;
 use crate::committer::printable_json;
+use crate::error::Error;
 use crate::models;
 use crate::store;
 
@@ -35,12 +39,12 @@ type Events = BoxStream<'static, Result<ModelEvent, ModelError>>;
 
 pub(super) async fn answer(
     app: App,
-    tenant: TenantId,
+    payer: Payer,
     asked: &ChatRequest,
     messages: Vec<Message>,
 ) -> Result<Response, Problem> {
     let streams = asked.streams();
-    let talk = begin(app, tenant, asked, messages).await?;
+    let talk = begin(app, payer, asked, messages).await?;
     if streams {
         let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
         return Ok(Sse::new(talk.into_stream()).keep_alive(keep_alive).into_response());
@@ -63,7 +67,8 @@ pub(super) async fn kept(
     drop(tx);
     let replayed = stored.is_some();
     if stored.is_none() {
-        let talk = begin(app.clone(), caller.tenant, asked, messages).await?;
+        let payer = Payer { tenant: caller.tenant, user: caller.user() };
+        let talk = begin(app.clone(), payer, asked, messages).await?;
         let shape = talk.shape.clone();
         let answer = printable_json(json!({ "shape": shape, "reply": talk.whole().await? }));
         let mut tx = app.db.begin(caller.tenant).await?;
@@ -105,18 +110,18 @@ fn said(shape: &Shape, reply: &Reply) -> Value {
 /// Asks the model.
 async fn begin(
     app: App,
-    tenant: TenantId,
+    payer: Payer,
     asked: &ChatRequest,
     messages: Vec<Message>,
 ) -> Result<Talk, Problem> {
     let invalid = |error| Problem::validation(vec![error]);
-    let mut tx = app.db.begin(tenant).await?;
+    let mut tx = app.db.begin(payer.tenant).await?;
     let bound = models::bind(&mut tx, &asked.model, None).await?;
     app.models.check_reachable(&bound)?;
     let created = store::price::now(&mut tx).await?.timestamp();
     drop(tx);
-    let model = models::open_for_tenant(&app, tenant, &bound).await?;
-    let request = ModelRequest {
+    let model = models::open_for_tenant(&app, payer.tenant, &bound).await?;
+    let mut request = ModelRequest {
         model: bound.model.clone(),
         messages,
         tools: asked.tools().into_iter().collect(),
@@ -129,37 +134,71 @@ async fn begin(
     let id = format!("chatcmpl-{}", MessageId::mint().uuid().simple());
     let include_usage = asked.wants_usage();
     let shape = Shape { id, model: asked.model.clone(), created, include_usage };
-    let meter = Meter::begin(&app, tenant, &bound).await?;
-    let (first, events) =
-        open(&model, &request).await.map_err(|failure| shape::refusal(&failure))?;
-    Ok(Talk { events, shape, meter, ready: VecDeque::from([first]), spoke: false })
+    let mut meter = Meter::begin(&app, payer, &bound, &mut request).await?;
+    let (first, events) = open(&model, &request, &mut meter).await?;
+    let ready = VecDeque::from([first]);
+    Ok(Talk { events, shape, meter, ready, spoke: false, said: String::new() })
 }
 
 /// The first word of an answer. Until it comes, a provider in trouble is asked again.
 async fn open(
     model: &Arc<dyn Model>,
     request: &ModelRequest,
-) -> Result<(ModelEvent, Events), Failure> {
+    meter: &mut Meter,
+) -> Result<(ModelEvent, Events), Problem> {
     let policy = RetryPolicy::default();
     let mut tried = 0;
     loop {
         let mut events = model.stream(request);
-        let error = match events.next().await {
+        let error = match meter.within(events.next()).await? {
             Some(Ok(first)) => return Ok((first, events)),
             Some(Err(error)) => error,
-            None => return Err(cut()),
+            None => cut(),
         };
+        if broke_off(error.kind) {
+            meter.broke_off();
+        }
         let Some(delay) = policy.delay(tried, &error, rand::random()) else {
-            return Err(error.into());
+            meter.refused().await;
+            return Err(shape::refusal(&error.into()));
         };
         tried += 1;
         tokio::time::sleep(delay).await;
     }
 }
 
-fn cut() -> Failure {
-    let code = agentcore::FailureCode::ModelUnavailable;
-    Failure { code, message: "the stream ended without a reply".into() }
+fn cut() -> ModelError {
+    ModelError::new(ModelErrorKind::Cut, "the stream ended without a reply")
+}
+
+/// Why an answer breaks off.
+enum Broken {
+    Model(ModelError),
+    /// There is no more time, or nobody knows whether there is.
+    Budget(Error),
+}
+
+impl Broken {
+    fn problem(self) -> Problem {
+        match self {
+            Self::Model(error) => shape::refusal(&error.into()),
+            Self::Budget(error) => error.into(),
+        }
+    }
+
+    /// The same behind words that were said.
+    fn event(self) -> Event {
+        match self {
+            Self::Model(error) => shape::broken("model_failed", &Failure::from(error).message),
+            Self::Budget(error @ Error::BudgetExhausted { .. }) => {
+                shape::broken(codes::BUDGET_EXHAUSTED.name, &error.to_string())
+            }
+            Self::Budget(error) => {
+                tracing::warn!(%error, "a model's answer is broken off");
+                shape::broken(shared::UNAVAILABLE.name, "budgets cannot be asked now")
+            }
+        }
+    }
 }
 
 struct Talk {
@@ -169,26 +208,42 @@ struct Talk {
     ready: VecDeque<ModelEvent>,
     /// Whether any text has been shown.
     spoke: bool,
+    /// All text so far.
+    said: String,
 }
 
 impl Talk {
-    async fn next(&mut self) -> Option<Result<ModelEvent, ModelError>> {
-        match self.ready.pop_front() {
-            Some(event) => Some(Ok(event)),
-            None => self.events.next().await,
+    /// What the model says next. One for whom time runs out is ended as one that has said as much as it may.
+    async fn next(&mut self) -> Result<ModelEvent, Broken> {
+        let event = match self.ready.pop_front() {
+            Some(event) => event,
+            None => match self.meter.within(self.events.next()).await {
+                Ok(event) => event.unwrap_or_else(|| Err(cut())).map_err(Broken::Model)?,
+                Err(Error::BudgetExhausted { .. }) if !self.said.is_empty() => {
+                    let (content, usage) = (self.said.clone(), self.meter.estimate());
+                    let finish = ReplyFinish::Length;
+                    ModelEvent::Done(Reply { content, usage, finish, ..Reply::default() })
+                }
+                Err(error) => return Err(Broken::Budget(error)),
+            },
+        };
+        match &event {
+            ModelEvent::TextDelta(text) => {
+                self.meter.hear(text.len());
+                self.said.push_str(text);
+            }
+            ModelEvent::ReasoningDelta(text) => self.meter.hear(text.len()),
+            ModelEvent::ToolCallDelta { arguments, .. } => self.meter.hear(arguments.len()),
+            ModelEvent::Done(_) => {}
         }
+        Ok(event)
     }
 
     async fn whole(mut self) -> Result<Reply, Problem> {
         loop {
-            match self.next().await {
-                Some(Ok(ModelEvent::Done(reply))) => {
-                    self.meter.end(&reply.usage).await;
-                    return Ok(reply);
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(shape::refusal(&error.into())),
-                None => return Err(shape::refusal(&cut())),
+            if let ModelEvent::Done(reply) = self.next().await.map_err(Broken::problem)? {
+                self.meter.end(&reply.usage).await;
+                return Ok(reply);
             }
         }
     }
@@ -206,14 +261,14 @@ impl Talk {
     /// What comes next, and whether that was all.
     async fn pieces(&mut self) -> (Vec<Event>, bool) {
         match self.next().await {
-            Some(Ok(ModelEvent::TextDelta(text))) => {
+            Ok(ModelEvent::TextDelta(text)) => {
                 self.spoke = true;
                 (vec![self.shape.piece(&json!({ "content": text }))], false)
             }
-            Some(Ok(ModelEvent::ReasoningDelta(text))) => {
+            Ok(ModelEvent::ReasoningDelta(text)) => {
                 (vec![self.shape.piece(&json!({ "reasoning_content": text }))], false)
             }
-            Some(Ok(ModelEvent::ToolCallDelta { index, id, name, arguments })) => {
+            Ok(ModelEvent::ToolCallDelta { index, id, name, arguments }) => {
                 let mut call = json!({ "index": index, "function": { "arguments": arguments } });
                 if let Some(id) = id {
                     (call["id"], call["type"]) = (json!(id), json!("function"));
@@ -223,12 +278,8 @@ impl Talk {
                 }
                 (vec![self.shape.piece(&json!({ "tool_calls": [call] }))], false)
             }
-            Some(Ok(ModelEvent::Done(reply))) => (self.end(&reply).await, true),
-            Some(Err(error)) => {
-                let failure = Failure::from(error);
-                (vec![shape::broken("model_failed", &failure.message)], true)
-            }
-            None => (vec![shape::broken("model_failed", &cut().message)], true),
+            Ok(ModelEvent::Done(reply)) => (self.end(&reply).await, true),
+            Err(broken) => (vec![broken.event()], true),
         }
     }
 

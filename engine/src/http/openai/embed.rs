@@ -1,16 +1,18 @@
 //! `POST /v1/embeddings`
 
 use agentcore::models::{EmbedRequest, Embedder, Embeddings};
-use agentcore::{ModelError, RetryPolicy};
+use agentcore::{Message, ModelRequest, RetryPolicy};
 use axum::{Json, extract::State};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use servicekit::{Body, Caller, FieldError, Problem, scope::RunsWrite};
-use shared_models::{ModelTask, ProblemBody, Usage};
+use servicekit::{Body, Caller, FieldError, Problem, Subject, scope::RunsWrite};
+use shared_models::{ModelTask, ProblemBody};
 
-use super::{meter::Meter, shape};
+use super::meter::{Meter, Payer};
+use super::shape;
 use crate::app::App;
+use crate::budgets::broke_off;
 use crate::models;
 
 /// What is asked. Fields that are not here are ignored.
@@ -33,7 +35,8 @@ pub(crate) struct EmbeddingRequest {
 
 const MOST_INPUTS: usize = 2048;
 
-/// Make vectors of texts, as OpenAI's clients ask for them.
+/// Make vectors of texts, as OpenAI's clients ask for them. It is paid for by the budgets of the platform, the tenant and
+/// yourself: without room in one of them the answer is 429 `budget_exhausted`.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "openai",
     request_body(content = EmbeddingRequest, example = json!({ "model": "sim:embed", "input": ["the cat sat", "a dog ran"] })),
     security(("token" = ["runs:write"])),
@@ -52,29 +55,43 @@ pub(crate) async fn create_embeddings(
     drop(tx);
     app.models.check_reachable(&bound)?;
     let embedder = models::open_embedder_for_tenant(&app, caller.tenant, &bound).await?;
+    let user = caller.user().or_else(|| caller.subject().map(Subject::user));
+    let payer = Payer { tenant: caller.tenant, user };
+    let mut meter = Meter::begin(&app, payer, &bound, &mut as_said(&input)).await?;
     let request = EmbedRequest { model: bound.model.clone(), input, dimensions: asked.dimensions };
-    let meter = Meter::begin(&app, caller.tenant, &bound).await?;
-    let made = embed(&*embedder, &request).await;
-    let Embeddings { vectors, usage } = made.map_err(|error| shape::refusal(&error.into()))?;
-    // A provider that does not say what it took leaves the cost open.
-    if usage != Usage::default() {
-        meter.end(&usage).await;
-    }
+    let Embeddings { vectors, usage } = embed(&*embedder, &request, &mut meter).await?;
+    meter.end(&usage).await;
     let vectors = vectors.iter().enumerate().map(|(index, vector)| asked.shown(index, vector));
     let tokens = json!({ "prompt_tokens": usage.all_input(), "total_tokens": usage.total() });
     Ok(Json(json!({ "object": "list", "model": asked.model, "usage": tokens,
         "data": vectors.collect::<Vec<_>>() })))
 }
 
-async fn embed(embedder: &dyn Embedder, request: &EmbedRequest) -> Result<Embeddings, ModelError> {
+/// The texts as they are estimated; nothing is said in return.
+fn as_said(texts: &[String]) -> ModelRequest {
+    let messages = texts.iter().map(|text| Message::user(text.as_str())).collect();
+    ModelRequest { messages, max_tokens: Some(0), ..ModelRequest::default() }
+}
+
+async fn embed(
+    embedder: &dyn Embedder,
+    request: &EmbedRequest,
+    meter: &mut Meter,
+) -> Result<Embeddings, Problem> {
     let policy = RetryPolicy::default();
     let mut tried = 0;
     loop {
-        let error = match embedder.embed(request).await {
+        let error = match meter.within(embedder.embed(request)).await? {
             Ok(made) => return Ok(made),
             Err(error) => error,
         };
-        let Some(delay) = policy.delay(tried, &error, rand::random()) else { return Err(error) };
+        if broke_off(error.kind) {
+            meter.broke_off();
+        }
+        let Some(delay) = policy.delay(tried, &error, rand::random()) else {
+            meter.refused().await;
+            return Err(shape::refusal(&error.into()));
+        };
         tried += 1;
         tokio::time::sleep(delay).await;
     }

@@ -49,6 +49,7 @@ mod snapshot;
 mod start;
 mod store;
 mod swarm;
+mod tell_many;
 mod template;
 mod toolbox;
 mod tools;

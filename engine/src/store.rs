@@ -36,6 +36,7 @@ pub(crate) mod run;
 pub(crate) mod run_cost;
 pub(crate) mod run_link;
 pub(crate) mod signal;
+pub(crate) mod signal_many;
 pub(crate) mod swarm;
 pub(crate) mod swarm_edge;
 pub(crate) mod swarm_version;

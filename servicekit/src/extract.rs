@@ -33,10 +33,14 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 /// Reads a thing from a JSON value; what does not fit is named by its pointer.
 pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let pointer = pointer(error.path());
-        Problem::validation(vec![FieldError::new(pointer, error.inner().to_string())])
-    })
+    serde_path_to_error::deserialize(value).map_err(refused)
+}
+
+/// 422 naming the place of what does not fit.
+#[allow(clippy::needless_pass_by_value, reason = "as map_err has it")]
+fn refused<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> Problem {
+    let pointer = pointer(error.path());
+    Problem::validation(vec![FieldError::new(pointer, error.inner().to_string())])
 }
 
 /// 400 naming the place where the text stops being JSON.
@@ -85,12 +89,11 @@ pub struct Params<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
-    #[allow(clippy::disallowed_types, reason = "this is the house extractor around axum's")]
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
-        query.map(|found| Self(found.0)).map_err(|rejection| {
-            Problem::validation(vec![FieldError::new("", rejection.body_text())])
-        })
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        let query = serde_urlencoded::Deserializer::new(pairs);
+        serde_path_to_error::deserialize(query).map(Self).map_err(refused)
     }
 }
 

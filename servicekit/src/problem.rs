@@ -37,6 +37,7 @@ impl Problem {
     /// A body or query whose fields were refused.
     pub fn validation(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
+            [only] if only.pointer.is_empty() => only.message.clone(),
             [only] => format!("{}: {}", only.pointer, only.message),
             several => format!("{} fields were refused", several.len()),
         };

@@ -31,6 +31,6 @@ pub use model::{ModelApi, ModelKind, ModelTask};
 pub use money::MicroUsd;
 pub use problem::{FieldError, ProblemBody};
 pub use role::Role;
-pub use run::{HookPoint, RunMode, RunStatus, WaitReason, WhenBusy};
+pub use run::{HookPoint, RunMode, RunOrigin, RunStatus, WaitReason, WhenBusy};
 pub use service::Service;
 pub use usage::Usage;

@@ -49,6 +49,24 @@ impl RunMode {
 }
 
 crate::text_enum! {
+    /// What a run comes of.
+    pub enum RunOrigin {
+        /// Somebody has asked for it.
+        Request = "request",
+        /// A trigger has fired.
+        Trigger = "trigger",
+        /// Another run works by it.
+        Run = "run",
+        /// It does another run over.
+        Retry = "retry",
+        /// It goes on from another run.
+        Fork = "fork",
+        /// It tries an agent with a test case, judges that, or works for a run that does.
+        Evaluation = "evaluation",
+    }
+}
+
+crate::text_enum! {
     /// What a waiting run waits for.
     pub enum WaitReason {
         /// A person's yes or no.

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::Value;
 use shared_models::{
-    AgentId, ConversationId, EvaluationId, EventId, MicroUsd, RunId, RunMode, RunStatus, SwarmId,
-    TriggerId, Usage, UserId, WaitReason,
+    AgentId, ConversationId, EvaluationId, EventId, MicroUsd, RunId, RunMode, RunOrigin, RunStatus,
+    SwarmId, TriggerId, Usage, UserId, WaitReason,
 };
 use utoipa::ToSchema;
 
@@ -27,6 +27,7 @@ pub(crate) struct RunView {
     pub(crate) status: RunStatus,
     /// What a dry run has done has not happened: its tools answered from another run's journal.
     pub(crate) mode: RunMode,
+    origin: RunOrigin,
     /// What a waiting run waits for.
     pub(crate) wait_reason: Option<WaitReason>,
     /// Credentials that somebody has to connect again before the run goes on, or those members of its swarm that need them.
@@ -95,7 +96,7 @@ impl RunView {
 
     /// `payloads` says whether the viewer may see content.
     pub(crate) fn new(row: run::Row, payloads: bool) -> Self {
-        let (status, mode) = (row.status(), row.mode());
+        let (status, mode, origin) = (row.status(), row.mode(), row.origin());
         let error = row.error_code.map(|code| {
             let message = if payloads { row.error.unwrap_or_default() } else { String::new() };
             RunError { code, message }
@@ -116,6 +117,7 @@ impl RunView {
             swarm_version: row.swarm_version,
             status,
             mode,
+            origin,
             wait_reason: row.wait_reason.and_then(|reason| reason.parse().ok()),
             waits_for: Vec::new(),
             short_of: Vec::new(),

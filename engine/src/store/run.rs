@@ -5,8 +5,8 @@ use dbutil::{Cursor, TenantTx};
 use serde_json::Value;
 use shared_models::events::run::RunRef;
 use shared_models::{
-    AgentId, ConversationId, EvaluationId, EventId, RunId, RunMode, RunStatus, SwarmId, TeamId,
-    TenantId, TriggerId, UserId,
+    AgentId, ConversationId, EvaluationId, EventId, RunId, RunMode, RunOrigin, RunStatus, SwarmId,
+    TeamId, TenantId, TriggerId, UserId,
 };
 use sqlx::PgConnection;
 use sqlx::types::{Json, Uuid};
@@ -53,6 +53,7 @@ pub(crate) struct Row {
     pub(crate) swarm_name: Option<String>,
     pub(crate) mode: String,
     pub(crate) evaluation_id: Option<EvaluationId>,
+    pub(crate) origin: String,
     pub(crate) in_doubt: Json<Vec<Doubt>>,
 }
 
@@ -101,6 +102,7 @@ impl Row {
             swarm_name: None,
             mode: RunMode::Live.as_str().to_owned(),
             evaluation_id: None,
+            origin: RunOrigin::Request.as_str().to_owned(),
             in_doubt: Json(Vec::new()),
         }
     }
@@ -126,6 +128,10 @@ impl Row {
     pub(crate) fn mode(&self) -> RunMode {
         // The check constraint keeps anything else out; dry is the careful reading.
         self.mode.parse().unwrap_or(RunMode::Dry)
+    }
+
+    pub(crate) fn origin(&self) -> RunOrigin {
+        self.origin.parse().unwrap_or(RunOrigin::Request)
     }
 }
 
@@ -157,6 +163,9 @@ pub(crate) struct Filter {
     pub(crate) conversation: Option<ConversationId>,
     pub(crate) swarm: Option<SwarmId>,
     pub(crate) evaluation: Option<EvaluationId>,
+    pub(crate) mode: Option<RunMode>,
+    /// Any of these.
+    pub(crate) origins: Option<Vec<RunOrigin>>,
 }
 
 /// Runs the viewer may see, newest first, one more than `limit` when there are more.
@@ -169,6 +178,9 @@ pub(crate) async fn list_page(
 ) -> Result<Vec<Row>, sqlx::Error> {
     let tenant = tx.tenant();
     let teams: Vec<Uuid> = viewer.teams.iter().map(|team| team.uuid()).collect();
+    let origins = filter.origins.as_ref();
+    let origins: Option<Vec<String>> =
+        origins.map(|origins| origins.iter().copied().map(String::from).collect());
     sqlx::query_file_as!(
         Row,
         "src/store/run_list.sql",
@@ -187,6 +199,8 @@ pub(crate) async fn list_page(
         filter.conversation as _,
         filter.swarm as _,
         filter.evaluation as _,
+        filter.mode.map(RunMode::as_str),
+        origins.as_deref(),
     )
     .fetch_all(&mut **tx)
     .await

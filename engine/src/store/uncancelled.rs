@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
-use shared_models::{AgentId, ConversationId, RunId, RunStatus, SwarmId, TriggerId};
+use shared_models::{AgentId, ConversationId, RunId, RunMode, RunStatus, SwarmId, TriggerId};
 
 use crate::visibility::Viewer;
 
@@ -14,6 +14,7 @@ pub(crate) struct Filter {
     pub(crate) swarm: Option<SwarmId>,
     pub(crate) trigger: Option<TriggerId>,
     pub(crate) conversation: Option<ConversationId>,
+    pub(crate) mode: Option<RunMode>,
     pub(crate) since: Option<DateTime<Utc>>,
     pub(crate) until: Option<DateTime<Utc>>,
 }
@@ -40,6 +41,7 @@ pub(crate) async fn list(
              and ($9::timestamptz is null or created_at >= $9)
              and ($10::timestamptz is null or created_at < $10)
              and ($12::uuid is null or swarm_id = $12)
+             and ($13::text is null or mode = $13)
              and not exists (select from engine.run_signal s
                              where s.run_id = r.run_id and s.drained_at is null and s.signal ->> 'signal' = 'cancel')
            order by created_at, run_id
@@ -56,6 +58,7 @@ pub(crate) async fn list(
         filter.until,
         limit + 1,
         filter.swarm as Option<SwarmId>,
+        filter.mode.map(RunMode::as_str),
     )
     .fetch_all(&mut **tx)
     .await

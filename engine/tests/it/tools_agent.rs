@@ -8,14 +8,14 @@ use crate::harness::TestApp;
 use crate::scene;
 
 /// Gives the agent another one as a tool.
-async fn employ(api: &Api, agent: &str, name: &str, other: &str) {
+pub(crate) async fn employ(api: &Api, agent: &str, name: &str, other: &str) {
     let tool = json!({ "name": name, "kind": "agent", "config": { "agent_id": other } });
     let made = api.post("/v1/tools", &tool).await.expect(201);
     let path = format!("/v1/agents/{agent}/tools/{}", made["tool_id"].as_str().unwrap());
     api.put(&path, &json!({})).await.expect(200);
 }
 
-fn delegates(names: &[&str]) -> Value {
+pub(crate) fn delegates(names: &[&str]) -> Value {
     let calls: Vec<Value> = names
         .iter()
         .map(|name| json!({ "name": name, "arguments": { "task": format!("do {name}") } }))

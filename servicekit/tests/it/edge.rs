@@ -151,7 +151,10 @@ async fn problems_have_the_standard_form() {
 async fn queries_methods_and_malformed_ids_are_refused_as_problems() {
     let api = api(vec![]);
 
-    assert_eq!(api.get("/things?n=x").await.refusal(), (422, "validation_failed"));
+    let refused = api.get("/things?n=x").await.expect(422);
+    let error = &refused["errors"][0];
+    assert_eq!((&refused["code"], &error["pointer"]), (&json!("validation_failed"), &json!("/n")));
+    assert!(refused["detail"].as_str().unwrap().starts_with("/n: "), "{refused}");
     assert_eq!(
         api.get("/runs/agt_00000000000000000000000000000000").await.refusal(),
         (404, "not_found")

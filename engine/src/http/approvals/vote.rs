@@ -153,6 +153,18 @@ impl Edit {
     }
 }
 
+/// What has become of it, when nobody can decide any more.
+fn over(row: &Row) -> Option<&'static str> {
+    match row.status.as_str() {
+        "open" if row.is_over => Some("expired"),
+        "open" => None,
+        "approved" => Some("approved"),
+        "rejected" => Some("rejected"),
+        "expired" => Some("expired"),
+        _ => Some("withdrawn"),
+    }
+}
+
 /// An approval that nobody else decides about meanwhile.
 struct Held {
     row: Row,
@@ -172,19 +184,12 @@ impl Held {
         let user = caller.person()?;
         let (seen, _) = visible(tx, caller, id).await?;
         if run::hold(tx, seen.run_id).await?.is_none_or(RunStatus::terminal) {
-            return Err(Error::ApprovalClosed("withdrawn").into());
+            let over = over(&seen).unwrap_or("withdrawn");
+            return Err(Error::ApprovalClosed(over).into());
         }
         approval::hold(tx, id).await?;
         let (row, run) = visible(tx, caller, id).await?;
-        let over = match row.status.as_str() {
-            "open" if row.is_over => Some("expired"),
-            "open" => None,
-            "approved" => Some("approved"),
-            "rejected" => Some("rejected"),
-            "expired" => Some("expired"),
-            _ => Some("withdrawn"),
-        };
-        if let Some(over) = over {
+        if let Some(over) = over(&row) {
             return Err(Error::ApprovalClosed(over).into());
         }
         if let Some(why) = row.policy.refusal(user, caller.role, row.initiator_id) {

@@ -3,14 +3,14 @@
 use anyhow::Context as _;
 use axum::{Json, extract::State};
 use servicekit::{Caller, Path, scope::RunsWrite};
-use shared_models::{EvaluationId, EvaluationStatus, ProblemBody, RunStatus};
+use shared_models::{EvaluationId, EvaluationStatus, ProblemBody};
 
 use super::visible;
 use crate::app::App;
 use crate::error::Error;
 use crate::store::evaluation::{self, Evaluation};
-use crate::store::signal::{self, Signal};
-use crate::store::{evaluation_result, queue, run};
+use crate::store::evaluation_result;
+use crate::tell_many;
 
 /// Stop an evaluation: no more cases are begun, and runs that are under way for it are cancelled.
 ///
@@ -37,17 +37,7 @@ pub(crate) async fn cancel_evaluation(
     let runs = evaluation_result::runs(&mut tx, evaluation_id).await?;
     let found = evaluation::find(&mut tx, evaluation_id).await?;
     tx.commit().await?;
-    // One by one, so that no two are held at once: a group of journal records holds several, in an order of its own.
-    for id in runs {
-        let mut tx = app.db.begin(caller.tenant).await?;
-        if run::hold(&mut tx, id).await?.is_none_or(RunStatus::terminal) {
-            continue;
-        }
-        let reason = "its evaluation was cancelled".to_owned();
-        signal::insert(&mut tx, id, &Signal::Cancel { by: Some(by), reason }).await?;
-        queue::rouse(&mut tx, id).await?;
-        tx.commit().await?;
-        app.bell.ring_for(id).await;
-    }
+    tell_many::cancel(&app, caller.tenant, &runs, (Some(by), "its evaluation was cancelled"))
+        .await?;
     Ok(Json(found.context("an evaluation that is held")?))
 }

@@ -4,12 +4,12 @@ use axum::{Json, extract::State, http::StatusCode};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use servicekit::{Body, Caller, FieldError, Problem, scope::RunsWrite};
-use shared_models::{AgentId, ConversationId, ProblemBody, RunStatus, SwarmId, TriggerId};
+use shared_models::{AgentId, ConversationId, ProblemBody, RunMode, RunStatus, SwarmId, TriggerId};
 use utoipa::ToSchema;
 
 use crate::app::App;
-use crate::store::signal::{self, Signal};
-use crate::store::{queue, run, uncancelled};
+use crate::store::uncancelled;
+use crate::tell_many;
 use crate::visibility::Viewer;
 
 /// How many runs are stopped with one request.
@@ -30,6 +30,8 @@ pub(crate) struct Which {
     trigger_id: Option<TriggerId>,
     #[serde(default)]
     conversation_id: Option<ConversationId>,
+    #[serde(default)]
+    mode: Option<RunMode>,
     /// Created at this moment or later.
     #[serde(default)]
     since: Option<DateTime<Utc>>,
@@ -62,31 +64,21 @@ pub(crate) async fn cancel_runs(
     drop(tx);
     let more = runs.len() as i64 > MOST;
     runs.truncate(MOST as usize);
-    let mut cancelled = 0;
-    // One by one, so that no two are held at once: a group of journal records holds several, in an order of its own.
-    for id in runs {
-        let mut tx = app.db.begin(caller.tenant).await?;
-        if run::hold(&mut tx, id).await?.is_none_or(RunStatus::terminal) {
-            continue;
-        }
-        let reason = "cancelled by a person, with others".to_owned();
-        signal::insert(&mut tx, id, &Signal::Cancel { by: caller.user(), reason }).await?;
-        queue::rouse(&mut tx, id).await?;
-        tx.commit().await?;
-        app.bell.ring_for(id).await;
-        cancelled += 1;
-    }
+    let why = (caller.user(), "cancelled by a person, with others");
+    let cancelled = tell_many::cancel(&app, caller.tenant, &runs, why).await?;
     Ok((StatusCode::ACCEPTED, Json(Cancelled { cancelled, more })))
 }
 
 impl Which {
     pub(super) fn filter(&self) -> Result<uncancelled::Filter, Problem> {
-        let Self { status, agent_id, swarm_id, trigger_id, conversation_id, since, until } = *self;
+        let Self { status, agent_id, swarm_id, trigger_id, conversation_id, mode, since, until } =
+            *self;
         let anything = status.is_some()
             || agent_id.is_some()
             || swarm_id.is_some()
             || trigger_id.is_some()
             || conversation_id.is_some()
+            || mode.is_some()
             || since.is_some()
             || until.is_some();
         if !anything {
@@ -103,6 +95,7 @@ impl Which {
             swarm: swarm_id,
             trigger: trigger_id,
             conversation: conversation_id,
+            mode,
             since,
             until,
         })

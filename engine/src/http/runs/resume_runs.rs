@@ -8,9 +8,8 @@ use utoipa::ToSchema;
 
 use super::cancel_runs::{MOST, Which};
 use crate::app::App;
-use crate::error::Error;
-use crate::pauses;
 use crate::store::uncancelled;
+use crate::tell_many;
 use crate::visibility::Viewer;
 
 /// What was done.
@@ -42,19 +41,6 @@ pub(crate) async fn resume_runs(
     drop(tx);
     let more = runs.len() as i64 > MOST;
     runs.truncate(MOST as usize);
-    let mut resumed = 0;
-    // One by one, as they are stopped.
-    for id in runs {
-        let mut tx = app.db.begin(caller.tenant).await?;
-        match pauses::resume(&mut tx, id, caller.user()).await {
-            Ok(()) => {
-                tx.commit().await?;
-                app.bell.ring_for(id).await;
-                resumed += 1;
-            }
-            Err(Error::RunEnded | Error::RunNotPaused) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let resumed = tell_many::resume(&app, caller.tenant, &runs, caller.user()).await?;
     Ok((StatusCode::ACCEPTED, Json(Resumed { resumed, more })))
 }

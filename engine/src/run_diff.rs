@@ -120,7 +120,7 @@ fn by_path<'a, T>(
             let at = path(element);
             let known = places.entry(at).or_insert_with(|| {
                 order.push(at);
-                Default::default()
+                (Vec::new(), Vec::new())
             });
             if is_other { known.1.push(place) } else { known.0.push(place) }
         }

@@ -300,3 +300,53 @@ async fn whoever_may_run_a_swarm_may_fork_its_runs_as_they_are_and_change_only_a
     api.patch(&format!("/v1/swarms/{swarm}"), &json!({ "status": "paused" })).await.expect(200);
     assert_eq!(api.post(&path, &json!({})).await.refusal(), (409, "swarm_not_active"));
 }
+
+#[tokio::test]
+async fn no_result_is_given_to_a_member_that_was_taken_from_its_work_before_others_went_on() {
+    let app = forks::app().await;
+    let api = app.person(&app.trust.owner());
+    let asks = call("ask", &json!({ "question": "Well?" }));
+    let fails = json!([{ "tool_calls": [asks] }, { "fail": { "status": 400 } }]);
+    let (a, b) = (
+        scripted(&api, "a", fails).await,
+        scripted(&api, "b", json!([{ "tool_calls": [asks] }, told()])).await,
+    );
+    let ask = json!({ "name": "ask", "kind": "builtin", "config": { "builtin": "ask_human" } });
+    let ask = api.post("/v1/tools", &ask).await.expect(201)["tool_id"].clone();
+    let pair = json!({ "name": "pair", "flow": "(a | b)", "members": [a, b], "defaults": { "tools": [ask] } });
+    let pair = swarm(&api, &pair).await;
+    let delegates = call("delegate_to_pair", &json!({ "task": "ants" }));
+    let lead = scripted(&api, "lead", json!([{ "tool_calls": [delegates] }, told()])).await;
+    let team = json!({ "name": "team", "mode": "team",
+        "members": [lead, { "kind": "swarm", "swarm_id": pair }] });
+    let run = start(&api, &swarm(&api, &team).await).await;
+    let path = format!("/v1/runs/{run}/input");
+    testkit::eventually("both questions", async || {
+        let open = api.get(&path).await.expect(200);
+        (open["items"].as_array().unwrap().len() == 2).then_some(())
+    })
+    .await;
+    let answer = json!({ "path": ["lead", "pair", "a"], "answer": "so so" });
+    assert_eq!(api.post(&path, &answer).await.status, 202);
+    let first = scene::until(&api, &run, "succeeded").await;
+    let records = journal(&app.db, &run).await;
+    let asked =
+        records.iter().find(|(_, at, kind, _)| at == "lead/pair/b" && kind == "tool_waiting");
+    let call_id = asked.unwrap().3["call_id"].clone();
+    let last = records.last().unwrap().0;
+    let result = |path: Value| {
+        let result = json!({ "call_id": call_id, "path": path, "content": "well" });
+        json!({ "from": { "seq": last }, "edits": { "tool_results": [result] } })
+    };
+
+    let same = forked(&api, &run, &json!({ "from": { "seq": last } })).await;
+    assert_eq!(same["output"], first["output"]);
+    for (path, why) in [
+        (json!(["lead", "pair", "b"]), "the member no longer waits for an answer to it"),
+        (json!(["lead"]), "a member answers that call, and no tool"),
+    ] {
+        let refused = api.post(&format!("/v1/runs/{run}/fork"), &result(path)).await.expect(422);
+        assert_eq!(refused["errors"][0]["pointer"], "/edits/tool_results/0/call_id");
+        assert_eq!(refused["errors"][0]["message"], why);
+    }
+}

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shared_models::Role;
 use testkit::{Answer, Api, Reply, Stub, eventually};
 
+use crate::budget_trees::LEASE;
 use crate::budgets::{line, price, set};
 use crate::harness::TestApp;
 use crate::scene;
@@ -41,7 +42,7 @@ fn broken_off(words: &[&str]) -> Answer {
 
 #[tokio::test]
 async fn a_chat_and_an_embedding_are_charged_to_the_tenant_and_to_whoever_asks() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(&[LEASE]).await;
     let owner = app.trust.owner();
     let (api, mate) = (app.person(&owner), owner.teammate(Role::Member));
     price(&api).await;
@@ -70,7 +71,7 @@ async fn a_chat_and_an_embedding_are_charged_to_the_tenant_and_to_whoever_asks()
 async fn without_room_a_chat_and_an_embedding_are_refused_in_openais_form_and_no_one_is_asked() {
     let server = Stub::start(|_| Answer::Json(200, json!({}))).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let owner = app.trust.owner();
     let api = app.person(&owner);
     price(&api).await;
@@ -104,7 +105,7 @@ async fn without_room_a_chat_and_an_embedding_are_refused_in_openais_form_and_no
 async fn a_model_without_a_price_is_not_asked_by_anybody_where_money_is_limited() {
     let server = Stub::start(|_| Answer::Json(200, json!({}))).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let owner = app.trust.owner();
     let (api, platform) = (app.person(&owner), app.person(&owner.platform_admin()));
     let budget = json!({ "period": "day", "limits": { "max_cost_micro_usd": 1_000_000 } });
@@ -126,7 +127,7 @@ async fn a_model_without_a_price_is_not_asked_by_anybody_where_money_is_limited(
 async fn a_stream_that_breaks_off_is_charged_for_what_was_said() {
     let server = Stub::start(|_| broken_off(&["word "; 60])).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let api = app.person(&app.trust.owner());
     let tenant = set(&api, json!({ "level": "tenant", "max_tokens": 1_000_000 })).await;
 
@@ -142,7 +143,7 @@ async fn a_stream_that_breaks_off_is_charged_for_what_was_said() {
 async fn a_caller_who_hangs_up_is_charged_all_the_same() {
     let server = Stub::start(|_| Answer::After(Duration::from_secs(600), Box::new(Answer::Never))).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let api = app.person(&app.trust.owner());
     let tenant = set(&api, json!({ "level": "tenant", "max_tokens": 1_000_000 })).await;
 
@@ -165,7 +166,7 @@ async fn a_caller_who_hangs_up_is_charged_all_the_same() {
 
 #[tokio::test]
 async fn an_answer_ends_when_there_is_no_more_time() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(&[LEASE]).await;
     let api = app.person(&app.trust.owner());
     let budget = json!({ "level": "tenant", "period": "total", "max_active_seconds": 2 });
     let tenant = set(&api, budget).await;
@@ -184,7 +185,7 @@ async fn an_answer_ends_when_there_is_no_more_time() {
 
 #[tokio::test]
 async fn many_at_once_keep_to_a_budget_between_them() {
-    let app = TestApp::start().await;
+    let app = TestApp::start_with(&[LEASE]).await;
     let api = app.person(&app.trust.owner());
     price(&api).await;
     let cap = 2_000;

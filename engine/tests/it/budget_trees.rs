@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{eventually, eventually_within};
+use testkit::{Person, eventually, eventually_within};
 
 use crate::budgets::{employ, line, price, set, turn, with_budget};
 use crate::harness::TestApp;
@@ -12,6 +12,20 @@ use crate::scene;
 const DOLLAR: i64 = 1_000_000;
 /// Many runs on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// A lease that outlasts a busy machine: these tests are not about one that ends.
+pub(crate) const LEASE: (&str, &str) = ("SWITCHYARD_WORKER_LEASE_MS", "60000");
+const NO_WORKERS: (&str, &str) = ("SWITCHYARD_RUN_SLOTS", "0");
+
+/// The run, once it has succeeded.
+async fn succeeded(app: &TestApp, owner: &Person, run: &str) -> Value {
+    eventually_within(LIMIT, "the run to succeed", async || {
+        // A token lasts a minute.
+        let run = scene::get(&app.person(owner), run).await;
+        (run["status"] == "succeeded").then_some(run)
+    })
+    .await
+}
 
 /// What is spent, set aside and beyond what was, of the run's own budget: of one moment, and added up.
 async fn counted(app: &TestApp, run: &str) -> (i64, i64, i64) {
@@ -28,8 +42,9 @@ async fn counted(app: &TestApp, run: &str) -> (i64, i64, i64) {
 
 #[tokio::test]
 async fn sixty_four_children_at_once_keep_to_a_dollar_and_go_on_when_it_is_raised() {
-    let app = TestApp::without_workers().await;
-    let api = app.person(&app.trust.owner());
+    let app = TestApp::start_with(&[LEASE, NO_WORKERS]).await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
     price(&api).await;
     // 19,900 of 20,000 and a little for the input: there is room for fifty.
     let body = json!({ "name": "below", "model": "sim:script", "max_tokens": 10_000,
@@ -45,7 +60,9 @@ async fn sixty_four_children_at_once_keep_to_a_dollar_and_go_on_when_it_is_raise
     let run = scene::start(&api, &above).await;
 
     let tree = format!("/v1/runs/{run}/tree");
-    let list = async || api.get(&tree).await.expect(200)["children"].as_array().unwrap().clone();
+    // A token lasts a minute.
+    let now = || app.person(&owner);
+    let list = async || now().get(&tree).await.expect(200)["children"].as_array().unwrap().clone();
     eventually_within(LIMIT, "all children to have ended or to wait for money", async || {
         let (spent, held, overshoot) = counted(&app, &run).await;
         assert!(spent + held <= DOLLAR + overshoot, "{spent} and {held} with {overshoot} over");
@@ -57,12 +74,9 @@ async fn sixty_four_children_at_once_keep_to_a_dollar_and_go_on_when_it_is_raise
     })
     .await;
     let path = format!("/v1/runs/{run}/budget");
-    api.post(&path, &json!({ "max_cost_micro_usd": 10 * DOLLAR })).await.expect(200);
+    now().post(&path, &json!({ "max_cost_micro_usd": 10 * DOLLAR })).await.expect(200);
 
-    eventually_within(LIMIT, "all to go on", async || {
-        (scene::get(&api, &run).await["status"] == "succeeded").then_some(())
-    })
-    .await;
+    succeeded(&app, &owner, &run).await;
     assert!(list().await.iter().all(|child| child["status"] == "succeeded"));
     let spent = 64 * (100 + 2 * 9_900) + 2;
     eventually_within(LIMIT, "everything to be counted once", async || {
@@ -84,7 +98,7 @@ async fn without(
     };
     admin(format!("revoke {right} from {role}")).await;
     let run = begin().await;
-    eventually("the run to be taken up once more", async || {
+    eventually_within(LIMIT, "the run to be taken up once more", async || {
         let kinds = scene::kinds(&app.db, &run).await;
         kinds.iter().any(|kind| kind == "resumed").then_some(())
     })
@@ -98,8 +112,9 @@ const PATIENT: (&str, &str) = ("SWITCHYARD_RUN_MAX_CLAIMS", "100000");
 
 #[tokio::test]
 async fn a_budget_that_cannot_be_asked_for_a_while_fails_no_run() {
-    let app = TestApp::start_with(&[PATIENT]).await;
-    let api = app.person(&app.trust.owner());
+    let app = TestApp::start_with(&[PATIENT, LEASE]).await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
     price(&api).await;
     let agent = with_budget(&api, "a", &json!([turn("done", 10, 10)]), json!({})).await;
     let budget =
@@ -109,9 +124,9 @@ async fn a_budget_that_cannot_be_asked_for_a_while_fails_no_run() {
     let right = ("insert on engine.budget_hold", "engine_system");
     let run = without(&app, right, async || scene::start(&api, &agent).await).await;
 
-    scene::until(&api, &run, "succeeded").await;
+    succeeded(&app, &owner, &run).await;
     eventually("the call to be counted", async || {
-        (line(&api, &budget).await["spent"] == 30).then_some(())
+        (line(&app.person(&owner), &budget).await["spent"] == 30).then_some(())
     })
     .await;
 }
@@ -122,9 +137,10 @@ async fn while_no_price_can_be_read_no_model_is_asked_and_no_run_fails() {
         "usage": { "prompt_tokens": 10, "completion_tokens": 5 } });
     let server = testkit::Stub::start(move |_| testkit::Answer::Json(200, reply.clone())).await;
     let url = format!("{}/v1", server.url());
-    let vars = [PATIENT, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")];
+    let vars = [PATIENT, LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")];
     let app = TestApp::start_with(&vars).await;
-    let api = app.person(&app.trust.owner());
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
     let body = json!({ "name": "a", "model": "openai:gpt-4o", "budget": { "max_cost_micro_usd": 1_000_000 } });
     let agent = scene::agent(&api, &body).await;
 
@@ -136,16 +152,16 @@ async fn while_no_price_can_be_read_no_model_is_asked_and_no_run_fails() {
     })
     .await;
 
-    let ended = scene::until(&api, &run, "succeeded").await;
+    let ended = succeeded(&app, &owner, &run).await;
     assert_eq!(ended["cost_micro_usd"], 75);
     assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
 async fn a_model_that_cannot_be_looked_up_for_a_while_has_not_failed() {
-    let vars = [PATIENT, ("SWITCHYARD_RUN_SLOTS", "0")];
-    let app = TestApp::start_with(&vars).await;
-    let api = app.person(&app.trust.owner());
+    let app = TestApp::start_with(&[PATIENT, LEASE, NO_WORKERS]).await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
     let agent = scene::scripted(&api, "a", &json!([{ "text": "done" }])).await;
     let run = scene::start(&api, &agent).await;
     // As an engine of before has begun it: what its models stand for is looked up when they are asked.
@@ -163,7 +179,7 @@ async fn a_model_that_cannot_be_looked_up_for_a_while_has_not_failed() {
     })
     .await;
 
-    scene::until(&api, &run, "succeeded").await;
+    succeeded(&app, &owner, &run).await;
     let kinds = scene::kinds(&app.db, &run).await;
     let failed = |kind: &&String| *kind == "model_retried" || *kind == "model_failed";
     assert_eq!(kinds.iter().find(failed), None, "{kinds:?}");

@@ -1,7 +1,7 @@
 //! Each service as a process of its own, configured by its environment as a container would be.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use localdeps::{Home, Nats, Postgres};
 use nix::sys::signal::Signal;
 use shared_models::Service;
-use testkit::{Api, eventually_within};
+use testkit::{Api, eventually_within, free_port, start_nats};
 
 use crate::Process;
 
@@ -40,7 +40,7 @@ impl Fleet {
         let secrets = pairs(&ok(dir.path(), "secrets", &["secrets"], &none));
         let users = ok(dir.path(), "nats-config", &["nats-config"], &secrets);
         let postgres = Postgres::start(home.postgres()).await.unwrap();
-        let nats = Nats::start(home.nats(users)).await.unwrap();
+        let nats = start_nats(home.nats(users)).await;
         let mut fleet = Self {
             processes: BTreeMap::new(),
             nats,
@@ -234,12 +234,11 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
 
 fn ports() -> BTreeMap<String, u16> {
     let names = Service::ALL.iter().map(|service| service.name()).chain(["internal"]);
-    // All are held open until all are chosen, so that no two are the same.
-    let held: Vec<_> =
-        names.map(|name| (name, std::net::TcpListener::bind("127.0.0.1:0").unwrap())).collect();
-    held.iter()
-        .map(|(name, held)| ((*name).to_owned(), held.local_addr().unwrap().port()))
-        .collect()
+    let mut chosen = BTreeSet::new();
+    while chosen.len() <= Service::ALL.len() {
+        chosen.insert(free_port());
+    }
+    names.map(str::to_owned).zip(chosen).collect()
 }
 
 /// The end of a log.
@@ -247,10 +246,6 @@ fn tail(log: &str) -> String {
     let mut last: Vec<&str> = log.lines().rev().take(5).collect();
     last.reverse();
     last.join("\n")
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 async fn listens(port: u16) -> bool {

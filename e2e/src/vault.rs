@@ -40,7 +40,7 @@ impl VaultStage {
         let secrets = pairs(&ok(dir.path(), &["secrets"], &none));
         let users = ok(dir.path(), &["nats-config"], &secrets);
         let postgres = Postgres::start(home.postgres()).await.unwrap();
-        let nats = Nats::start(home.nats(users)).await.unwrap();
+        let nats = testkit::start_nats(home.nats(users)).await;
         let mut vars = secrets.clone();
         vars.insert("SWITCHYARD_DATABASE_ADMIN_URL".into(), postgres.admin_url());
         vars.insert("SWITCHYARD_NATS_URL".into(), nats.url());
@@ -84,7 +84,7 @@ impl VaultStage {
 
     /// Starts a process that serves, and waits until it is ready.
     pub async fn serve(&mut self) -> u16 {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = testkit::free_port();
         let mut vars = self.vars.clone();
         vars.insert("SWITCHYARD_LISTEN".into(), format!("127.0.0.1:{port}"));
         let name = format!("credsvc-{port}");

@@ -52,7 +52,7 @@ impl Bao {
 
     async fn try_start(program: &Path) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = testkit::free_port();
         let url = format!("http://127.0.0.1:{port}");
         let config = format!(
             "disable_mlock = true\napi_addr = \"{url}\"\nstorage \"inmem\" {{}}\n\

@@ -51,7 +51,7 @@ async fn check_journal(fleet: &Fleet, run: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_during_the_model_call_the_run_goes_on_and_ends() {
     let outside = Stub::start(|_| Answer::Json(200, json!({ "ok": true }))).await;
-    let (mut fleet, scene) = stage(&outside, "model", "unsafe", 1500).await;
+    let (mut fleet, scene) = stage(&outside, "model", "unsafe", 4000).await;
 
     let run = scene.run("go").await;
     scene.until(&run, &["running"]).await;
@@ -112,7 +112,7 @@ async fn killed_during_a_read_the_call_is_repeated_and_the_run_ends_by_itself() 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_between_the_calls_the_run_goes_on_without_repeating_the_tool() {
     let outside = Stub::start(|_| Answer::Json(200, json!({ "ok": true }))).await;
-    let (mut fleet, scene) = stage(&outside, "between", "unsafe", 1500).await;
+    let (mut fleet, scene) = stage(&outside, "between", "unsafe", 4000).await;
 
     let run = scene.run("go").await;
     // The effect is done and recorded; the second model call is on its way.

@@ -10,7 +10,7 @@ async fn the_demo_of_a_platform_elsewhere_is_made_once_and_works() {
     let fleet = Fleet::start(&[("SWITCHYARD_EGRESS_ALLOW", "127.0.0.1")]).await;
     let (dir, none) = (tempfile::tempdir().unwrap(), BTreeMap::new());
     std::fs::write(dir.path().join("api-key"), &fleet.key).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = testkit::free_port();
     let listen = format!("127.0.0.1:{port}");
     let _receiver =
         Process::start(dir.path(), "receiver", &["demo-receiver", "--listen", &listen], &none);

@@ -14,7 +14,10 @@ use testkit::{
     idp::{CLIENT_SECRET, Mood},
 };
 
-use crate::needles::{Secrets, dump, files, id, logs, shown};
+use crate::{
+    needles::{Secrets, dump, files, id, logs, shown},
+    transit::Transit,
+};
 
 const STATIC: &str = "sk-static-8f14e45fceea167a5a36dedd4bea2543";
 const HONEY: &str = "sk-honey-c9f0f895fb98ab9159f51fd0297e236d";
@@ -43,6 +46,7 @@ struct World {
     fleet: Fleet,
     api: Api,
     outside: Stub,
+    transit: Transit,
     secrets: Secrets,
     /// By the name that the API's paths give them.
     made: BTreeMap<&'static str, Vec<String>>,
@@ -53,14 +57,16 @@ struct World {
 impl World {
     async fn start(outside: Stub, collector: &Stub) -> Self {
         let (model, traces) = (format!("{}/model/v1", outside.url()), collector.url());
-        let fleet = Fleet::start(&[
+        let transit = Transit::start().await;
+        let vault = transit.url();
+        let usual = [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", traces.as_str()),
             ("SWITCHYARD_EGRESS_ALLOW", "127.0.0.1"),
             ("SWITCHYARD_LOG", "debug"),
             ("OPENAI_API_KEY", MODEL),
             ("OPENAI_BASE_URL", model.as_str()),
-        ])
-        .await;
+        ];
+        let fleet = Fleet::start(&[&usual[..], &Transit::settings(&vault)].concat()).await;
         let mut secrets = Secrets::default();
         for (kind, secret) in
             [("static", STATIC), ("honey", HONEY), ("proxied", PROXIED), ("model's key", MODEL)]
@@ -74,7 +80,7 @@ impl World {
         }
         let made = BTreeMap::from([("tenant_id", vec![fleet.tenant.clone()])]);
         let api = fleet.api();
-        Self { fleet, api, outside, secrets, made, answers: Vec::new() }
+        Self { fleet, api, outside, transit, secrets, made, answers: Vec::new() }
     }
 
     fn note(&mut self, kind: &'static str, id: &str) {
@@ -171,9 +177,7 @@ impl World {
             "call": { "inject": { "in": "query", "name": "key", "value": "{api_key}" } },
         });
         self.api.post("/v1/credential-types", &kind).await.expect(201);
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let nobody = format!("http://{}", closed.local_addr().unwrap());
-        drop(closed);
+        let nobody = format!("http://127.0.0.1:{}", testkit::free_port());
         let fields = |secret: &str, url: String| json!({ "type": "by_query", "credentials": { "api_key": secret, "base_url": url } });
         let here = self.store("proxied", fields(PROXIED, self.outside.url())).await;
         let gone = self.store("stranded", fields(STRANDED, nobody)).await;
@@ -315,6 +319,7 @@ async fn no_secret_of_any_kind_is_in_logs_traces_tables_messages_journals_or_ans
     world.keyed().await;
     world.told(world.made["run_id"].len() + fires).await;
 
+    world.transit.add_to(&mut world.secrets);
     let sent: Vec<Stubbed> = world.outside.requests();
     let sent: String =
         sent.iter().map(|request| request.header("x-key").to_owned() + " ").collect();

@@ -101,7 +101,7 @@ async fn a_connection_that_breaks_is_made_again_and_the_delivery_is_stored_once(
     .unwrap();
 
     let outcome =
-        tokio::time::timeout(Duration::from_secs(10), committer.submit(row(json!({})))).await;
+        tokio::time::timeout(Duration::from_secs(45), committer.submit(row(json!({})))).await;
 
     assert_eq!(outcome, Ok(Outcome::Stored));
     assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 2);

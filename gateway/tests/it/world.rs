@@ -50,7 +50,7 @@ impl World {
             eventsvc: eventsvc.url().parse().unwrap(),
             engine: engine.url().parse().unwrap(),
         };
-        let mut config = config(&db, &nats, upstreams).await;
+        let mut config = config(&db, &nats, upstreams);
         change(&mut config);
         let handle: Db = db.db("gateway").await;
         gateway::bootstrap::register_keys(&handle, &trust.public()).await.unwrap();
@@ -182,9 +182,9 @@ fn document(service: Service) -> Value {
     })
 }
 
-async fn config(db: &TestDb, nats: &TestNats, upstreams: Upstreams) -> Config {
-    // Given back at once: the gateway opens this one itself.
-    let internal = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+fn config(db: &TestDb, nats: &TestNats, upstreams: Upstreams) -> Config {
+    // The gateway opens this one itself.
+    let internal = ([127, 0, 0, 1], testkit::free_port()).into();
     let many = NonZeroU32::new(10_000).unwrap();
     Config {
         service: ServiceConfig {

@@ -24,7 +24,7 @@ impl Restorable {
             users.iter().map(|user| ((*user).to_owned(), "test".to_owned())).collect();
         let options = home.nats(topology::server_config(&passwords));
         let store = options.store_dir.clone();
-        let nats = Nats::start(options).await.unwrap();
+        let nats = testkit::start_nats(options).await;
         let admin = crate::permissions::admin(&nats.url()).await;
         topology::ensure(&async_nats::jetstream::new(admin), 1).await.unwrap();
         Self { nats, store, _home: home }

@@ -23,6 +23,7 @@ use crate::{
     store,
     template::Variables,
     transcript,
+    visibility::Viewer,
 };
 
 /// Kept with the run, so every new field needs a default. Holds ids of credentials, never a secret.
@@ -221,6 +222,25 @@ pub(crate) async fn build(
         fork: None,
         swarm: None,
     }))
+}
+
+/// The same, if the viewer may see the agent and it may run.
+pub(crate) async fn for_viewer(
+    tx: &mut TenantTx,
+    viewer: &Viewer,
+    agent_id: AgentId,
+    version: Option<i32>,
+) -> Result<RunSnapshot, Error> {
+    let found = build(tx, agent_id, version).await?;
+    let missing = || version.map_or(Error::AgentNotFound(agent_id), Error::VersionNotFound);
+    let found = found.ok_or_else(missing)?;
+    if !viewer.sees(found.scope, found.owner, found.team_id) {
+        return Err(Error::AgentNotFound(agent_id));
+    }
+    if found.status != AgentStatus::Active {
+        return Err(Error::AgentNotActive(found.status.to_string()));
+    }
+    Ok(found)
 }
 
 /// What the names of the agent's models stand for now, or why one of them is not enabled.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agentcore::Message;
 use anyhow::Context as _;
 use dbutil::TenantTx;
-use shared_models::{AgentStatus, RunId, RunMode, UserId};
+use shared_models::{RunId, RunMode, UserId};
 
 use super::change::Change;
 use super::edits::{Edits, Point};
@@ -18,7 +18,7 @@ use crate::create::{self, NewRun, Opening};
 use crate::error::Error;
 use crate::record::{ContentRef, Record};
 use crate::replay;
-use crate::snapshot::{self, RunSnapshot};
+use crate::snapshot;
 use crate::store::run_link::{self, Link};
 use crate::store::{content, fork, run};
 use crate::visibility::Viewer;
@@ -50,7 +50,7 @@ pub(crate) async fn make(
     let seq = source.cut(&asked.from)?;
     let given = Given::resolve(&source, seq, asked.mode, &asked.edits.tool_results)?;
     let now = match &source.snapshot.swarm {
-        None => agent(tx, viewer, row, asked.edits.agent_version).await?,
+        None => snapshot::for_viewer(tx, viewer, row.agent_id, asked.edits.agent_version).await?,
         Some(was) => swarm::now(tx, viewer, was, &asked.edits).await?,
     };
     let (reference, input) = told(tx, row, &source, asked.input.as_ref()).await?;
@@ -93,25 +93,6 @@ pub(crate) async fn make(
         return Err(Error::RunPruned(row.run_id));
     }
     Ok((new.run, seq))
-}
-
-/// The agent as a run would start with it now, if the caller may see it and it may run.
-async fn agent(
-    tx: &mut TenantTx,
-    viewer: &Viewer,
-    row: &run::Row,
-    version: Option<i32>,
-) -> Result<RunSnapshot, Error> {
-    let found = snapshot::build(tx, row.agent_id, version).await?;
-    let missing = || version.map_or(Error::AgentNotFound(row.agent_id), Error::VersionNotFound);
-    let found = found.ok_or_else(missing)?;
-    if !viewer.sees(found.scope, found.owner, found.team_id) {
-        return Err(Error::AgentNotFound(row.agent_id));
-    }
-    if found.status != AgentStatus::Active {
-        return Err(Error::AgentNotActive(found.status.to_string()));
-    }
-    Ok(found)
 }
 
 /// What the run is told first, and how the journal refers to it.

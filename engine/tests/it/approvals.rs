@@ -86,8 +86,9 @@ async fn a_call_is_made_when_somebody_has_approved_of_it_and_not_before() {
     assert_eq!(done["status"], "approved");
     assert_eq!(scene::until(&api, &run, "succeeded").await["output"], "told: \"done\"");
     assert_eq!(sent(&server), [json!({ "amount": 7 })]);
-    let again = api.post(&path(&asked, "/approve"), &yes(&asked)).await;
-    assert_eq!(again.refusal(), (409, "approval_closed"));
+    let again = api.post(&path(&asked, "/approve"), &yes(&asked)).await.expect(409);
+    let said = (&json!("approval_closed"), &json!("it is approved already"));
+    assert_eq!((&again["code"], &again["detail"]), said, "its run has ended since");
     let kinds = scene::kinds(&app.db, &run).await;
     let place = |kind: &str| kinds.iter().position(|other| other == kind).unwrap();
     assert!(place("approval_requested") < place("approval_decided"), "{kinds:?}");

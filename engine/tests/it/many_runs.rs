@@ -39,7 +39,7 @@ async fn queued(app: &TestApp, api: &Api) -> String {
              from engine.{table} r, copy where r.{key} = $1::uuid"
         );
         let copied = sqlx::query(AssertSqlSafe(sql)).bind(scene::bare(&run)).execute(&mut admin);
-        assert!(copied.await.unwrap().rows_affected() >= (MANY - 1) as u64, "{table}");
+        assert!(copied.await.unwrap().rows_affected() >= (MANY - 1).cast_unsigned(), "{table}");
     }
     agent
 }
@@ -115,7 +115,8 @@ async fn more_runs_than_one_request_resumes_all_go_on_but_those_that_have_been_t
 
     let resumed = all(&api, "resume", "resumed", &json!({ "agent_id": agent })).await;
 
-    assert_eq!(resumed, [497, 500, 200]);
+    assert_eq!(resumed.iter().sum::<u64>(), MANY.cast_unsigned() - 3, "{resumed:?}");
+    assert!(resumed.iter().all(|count| *count <= 500), "{resumed:?}");
     assert_eq!(told(&app.db, "resume").await, (MANY, MANY));
     assert_eq!(with_status(&app.db, "paused").await, 3);
     assert_eq!(with_status(&app.db, "queued").await, MANY - 3);

@@ -16,7 +16,7 @@ use servicekit::{
     Body, Caller, Created, FieldError, Once, Path, Problem,
     scope::{RunsRead, RunsWrite},
 };
-use shared_models::{AgentStatus, ProblemBody, RunId};
+use shared_models::{ProblemBody, RunId};
 use utoipa::ToSchema;
 
 use super::visible;
@@ -92,7 +92,7 @@ pub(crate) async fn retry_run(
     let (before, input) = begun_with(&mut tx, &row).await?;
     let viewer = Viewer::of(&caller);
     let mut snapshot = match row.swarm_id {
-        None => agent(&mut tx, &viewer, &row, retry.agent_version).await?,
+        None => snapshot::for_viewer(&mut tx, &viewer, row.agent_id, retry.agent_version).await?,
         Some(id) => plan::for_viewer(&mut tx, &viewer, id, retry.swarm_version).await?,
     };
     snapshot.check_models(&app.models)?;
@@ -173,25 +173,6 @@ async fn begun_with(tx: &mut TenantTx, row: &run::Row) -> Result<(RunSnapshot, M
     let mut bodies = content::find(tx, row.root_run_id, &[message]).await?;
     let body = bodies.remove(&message).ok_or_else(pruned)?;
     Ok((snapshot, serde_json::from_slice(&body).context("the run's input")?))
-}
-
-/// The agent, if the caller may see it and it may run.
-async fn agent(
-    tx: &mut TenantTx,
-    viewer: &Viewer,
-    row: &run::Row,
-    version: Option<i32>,
-) -> Result<RunSnapshot, Error> {
-    let found = snapshot::build(tx, row.agent_id, version).await?;
-    let missing = || version.map_or(Error::AgentNotFound(row.agent_id), Error::VersionNotFound);
-    let found = found.ok_or_else(missing)?;
-    if !viewer.sees(found.scope, found.owner, found.team_id) {
-        return Err(Error::AgentNotFound(row.agent_id));
-    }
-    if found.status != AgentStatus::Active {
-        return Err(Error::AgentNotActive(found.status.to_string()));
-    }
-    Ok(found)
 }
 
 /// How a run hangs together with others.

@@ -108,6 +108,9 @@ fn check_url(url: &str) -> Result<(), String> {
     if rest.contains(['#', '\\']) {
         return Err("no fragment and no backslash".into());
     }
+    if rest.contains("{{") {
+        return Err("arguments stand in single braces: `{name}`".into());
+    }
     let path = rest.split('?').next().unwrap_or_default();
     if path.split('/').any(super::render::is_dots) {
         return Err("no `.` or `..` in the path".into());
@@ -206,6 +209,7 @@ mod tests {
             "https://example.com/a/%2e%2E/x",
             "https://example.com/#x",
             "https://example.com\\{id}",
+            "https://example.com/{{id}}",
             "/x",
             "",
         ];

@@ -59,10 +59,10 @@ async fn a_started_service_is_ready_serves_publishes_and_stops() {
     assert!(metrics.is_empty() || metrics.contains("http_requests_total"), "{metrics}");
     let rival = trust.owner();
     let bus = nats.bus(Service::Gateway).await;
-    let at = chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap();
+    let at = sqlx::query_scalar("select now()").fetch_one(&mut admin).await.unwrap();
     // Whoever leaves another tenant leaves only that.
     for tenant in [rival.tenant, owner.tenant] {
-        let event = MemberRemoved { user_id: owner.user };
+        let event = MemberRemoved { user_id: owner.user, removed_by: None };
         let id = (MessageId::mint().uuid(), 0);
         let row = OutboxRow::new(tenant, id, at, &event).unwrap();
         bus.jetstream().publish(row.subject, row.envelope.into()).await.unwrap().await.unwrap();
@@ -82,7 +82,7 @@ async fn a_started_service_is_ready_serves_publishes_and_stops() {
     let told: i64 = sqlx::query_scalar(sql).fetch_one(&mut admin).await.unwrap();
     assert_eq!(told, 1);
     life.shutdown();
-    life.wait(Duration::from_secs(45)).await.unwrap();
+    life.wait(Duration::from_secs(10)).await.unwrap();
 }
 
 /// Two credentials, deleted 30 and 32 days ago.

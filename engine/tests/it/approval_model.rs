@@ -229,10 +229,8 @@ impl Case<'_> {
     /// What came of it must be what one of both orders makes of it.
     async fn race(&mut self, deeds: [&Deed; 2]) {
         let named = deeds.map(|deed| self.model.named(deed));
-        let (one, other) = tokio::join!(
-            self.act(0, deeds[0], named[0]),
-            self.act(1, deeds[1], named[1])
-        );
+        let (one, other) =
+            tokio::join!(self.act(0, deeds[0], named[0]), self.act(1, deeds[1], named[1]));
         let replies = [said(one.as_ref()), said(other.as_ref())];
         let in_order = |first: usize| {
             let (mut model, mut expected) = (self.model.clone(), [None, None]);

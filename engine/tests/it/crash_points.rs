@@ -31,7 +31,7 @@ async fn a_run_comes_to_the_same_end_whenever_its_process_dies_and_does_nothing_
     world.delegate(&agent).await;
     world.start_with(json!({ "agent_id": agent }));
 
-    let moments = world.prove().await;
+    let moments = world.prove(|_| true).await;
 
     for name in calls {
         for when in ["before", "about to send", "after"] {

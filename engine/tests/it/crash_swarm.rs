@@ -31,11 +31,14 @@ async fn a_swarm_comes_to_the_same_end_whenever_its_process_dies_and_does_nothin
     let office = swarm(&world.api(), &fields).await;
     world.start_with(json!({ "swarm_id": office }));
 
-    let moments = world.prove().await;
+    // Nothing happens between an intent that is written down and the moment before its call; and how an agent's own run
+    // dies, as that of the other one is, is seen with agents alone.
+    let worth = |moment: &str| !moment.contains(": before ") && !moment.starts_with("child: ");
+    let moments = world.prove(worth).await;
 
     let calls = cashier.iter().map(|name| ("cashier", *name));
     for (who, name) in calls.chain(clerk.map(|name| ("clerk", name))) {
-        for when in ["before", "about to send", "after"] {
+        for when in ["about to send", "after"] {
             let moment = format!("run/{who}: {when} {name} #1");
             assert!(moments.contains(&moment), "there is no moment {moment}");
         }

@@ -46,7 +46,9 @@ impl Drop for Hangup {
                 match cancel(&app, tenant, run, by).await {
                     Ok(true) => return,
                     Ok(false) => {}
-                    Err(error) => tracing::warn!(%error, %run, "a run whose caller hung up goes on"),
+                    Err(error) => {
+                        tracing::warn!(%error, %run, "a run whose caller hung up goes on");
+                    }
                 }
             }
         });

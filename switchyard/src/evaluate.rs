@@ -8,10 +8,11 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
-use reqwest::{Method, StatusCode, Url};
-use secrecy::{ExposeSecret as _, SecretString};
+use anyhow::Context as _;
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
+
+use crate::api::{Api, Door, Form, text};
 
 /// Something expected is not so.
 const UNMET: u8 = 4;
@@ -19,11 +20,6 @@ const UNMET: u8 = 4;
 const NOT_TRIED: u8 = 5;
 /// The evaluation has not finished.
 const LATE: u8 = 6;
-
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(500);
-/// For one request.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is tried.
 #[derive(clap::Args)]
@@ -46,15 +42,10 @@ pub(crate) struct Options {
     /// How long to wait, in seconds.
     #[arg(long, default_value_t = 3600, requires = "wait")]
     timeout: u64,
-    /// How to say it.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-    /// The gateway.
-    #[arg(long, env = "SWITCHYARD_URL", default_value = "http://127.0.0.1:8080")]
-    url: Url,
-    /// An API key that may start runs.
-    #[arg(long, env = "SWITCHYARD_API_KEY", hide_env_values = true)]
-    api_key: SecretString,
+    #[command(flatten)]
+    form: Form,
+    #[command(flatten)]
+    door: Door,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -64,16 +55,10 @@ enum Mode {
     Live,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    Text,
-    Json,
-}
-
 /// Asks for it, and perhaps waits.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let api = Api { url: options.url.clone(), key: options.api_key.clone(), http: client()? };
-    let agent = api.agent(&options.agent).await?;
+    let api = Api::new(options.door)?;
+    let agent = agent(&api, &options.agent).await?;
     let mut asked = json!({ "mode": match options.mode {
         Mode::AsSaved => "as_saved",
         Mode::Recorded => "recorded",
@@ -83,22 +68,22 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         asked["version"] = version.into();
     }
     if !options.cases.is_empty() {
-        asked["cases"] = api.cases(&agent, &options.cases).await?.into();
+        asked["cases"] = cases(&api, &agent, &options.cases).await?.into();
     }
     let made = api.ask(Method::POST, &format!("v1/agents/{agent}/evaluate"), Some(&asked)).await?;
     let id = made["evaluation_id"].as_str().context("the evaluation has no id")?.to_owned();
     let path = format!("v1/evaluations/{id}");
     if !options.wait {
-        say(options.output, &made, || format!("{id} is running\n"))?;
+        options.form.say(&made, || format!("{id} is running\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let until = Instant::now() + Duration::from_secs(options.timeout);
-    let Some(report) = api.finished(&path, until).await? else {
+    let Some(report) = api.once(&path, until, |report| report["status"] != "running").await? else {
         let mut err = std::io::stderr();
         let _ = writeln!(err, "switchyard: {id} has not finished in {} s", options.timeout);
         return Ok(ExitCode::from(LATE));
     };
-    say(options.output, &report, || told(&report))?;
+    options.form.say(&report, || told(&report))?;
     Ok(verdict(&report))
 }
 
@@ -113,18 +98,8 @@ fn verdict(report: &Value) -> ExitCode {
     }
 }
 
-fn say(output: Output, value: &Value, text: impl FnOnce() -> String) -> anyhow::Result<()> {
-    let mut out = std::io::stdout();
-    match output {
-        Output::Json => writeln!(out, "{value:#}")?,
-        Output::Text => out.write_all(text().as_bytes())?,
-    }
-    Ok(())
-}
-
 /// The report for a person: a line per case, and one for each thing that is not so.
 fn told(report: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = Vec::new();
     for result in report["results"].as_array().into_iter().flatten() {
         let (state, name) = (text(&result["state"]), text(&result["case_name"]));
@@ -147,112 +122,41 @@ fn told(report: &Value) -> String {
     lines.join("\n") + "\n"
 }
 
-struct Api {
-    url: Url,
-    key: SecretString,
-    http: reqwest::Client,
+/// The id of the agent of this name, or with this id.
+async fn agent(api: &Api, name: &str) -> anyhow::Result<String> {
+    if name.parse::<shared_models::AgentId>().is_ok() {
+        return Ok(name.to_owned());
+    }
+    let mut query = Url::parse("http://unused/v1/agents")?;
+    query.query_pairs_mut().append_pair("name", name);
+    let path = format!("v1/agents?{}", query.query().unwrap_or_default());
+    let found = api.ask(Method::GET, &path, None).await?;
+    let id = found["items"][0]["agent_id"].as_str();
+    id.map(str::to_owned).with_context(|| format!("there is no agent named `{name}`"))
 }
 
-fn client() -> anyhow::Result<reqwest::Client> {
-    servicekit::peer::internal_http().map_err(Into::into)
-}
-
-impl Api {
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> anyhow::Result<(StatusCode, Value)> {
-        let base = self.url.as_str().trim_end_matches('/');
-        let mut request = self.http.request(method, format!("{base}/{path}")).timeout(PATIENCE);
-        request = request.bearer_auth(self.key.expose_secret());
-        if let Some(body) = body {
-            request = request.json(body);
+/// The ids of the cases of these names.
+async fn cases(api: &Api, agent: &str, names: &[String]) -> anyhow::Result<Vec<String>> {
+    let (mut known, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let after = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let path = format!("v1/agents/{agent}/cases?limit=100{after}");
+        let page = api.ask(Method::GET, &path, None).await?;
+        for case in page["items"].as_array().into_iter().flatten() {
+            known.push((text(&case["name"]).to_owned(), text(&case["case_id"]).to_owned()));
         }
-        let answer = request.send().await.with_context(|| format!("{base} does not answer"))?;
-        let status = answer.status();
-        Ok((status, answer.json().await.unwrap_or_default()))
-    }
-
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
-        let (status, answer) = self.send(method, path, body).await?;
-        if !status.is_success() {
-            bail!("{}", problem(status, &answer));
-        }
-        Ok(answer)
-    }
-
-    async fn agent(&self, name: &str) -> anyhow::Result<String> {
-        if name.parse::<shared_models::AgentId>().is_ok() {
-            return Ok(name.to_owned());
-        }
-        let mut query = Url::parse("http://unused/v1/agents")?;
-        query.query_pairs_mut().append_pair("name", name);
-        let path = format!("v1/agents?{}", query.query().unwrap_or_default());
-        let found = self.ask(Method::GET, &path, None).await?;
-        let id = found["items"][0]["agent_id"].as_str();
-        id.map(str::to_owned).with_context(|| format!("there is no agent named `{name}`"))
-    }
-
-    /// The ids of the cases of these names.
-    async fn cases(&self, agent: &str, names: &[String]) -> anyhow::Result<Vec<String>> {
-        let (mut known, mut cursor) = (Vec::new(), None::<String>);
-        loop {
-            let after = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-            let path = format!("v1/agents/{agent}/cases?limit=100{after}");
-            let page = self.ask(Method::GET, &path, None).await?;
-            for case in page["items"].as_array().into_iter().flatten() {
-                let text = |field: &str| case[field].as_str().unwrap_or_default().to_owned();
-                known.push((text("name"), text("case_id")));
-            }
-            cursor = page["next_cursor"].as_str().map(str::to_owned);
-            if cursor.is_none() {
-                break;
-            }
-        }
-        let id = |name: &String| {
-            let found = known.iter().find(|(known, _)| known == name);
-            found
-                .map(|(_, id)| id.clone())
-                .with_context(|| format!("the agent has no case named `{name}`"))
-        };
-        names.iter().map(id).collect()
-    }
-
-    /// The report, once nothing more will happen; none when it is too late. A gateway that is away for a moment is asked
-    /// again.
-    async fn finished(&self, path: &str, until: Instant) -> anyhow::Result<Option<Value>> {
-        loop {
-            match self.send(Method::GET, path, None).await {
-                Ok((status, report)) if status.is_success() => {
-                    if report["status"] != "running" {
-                        return Ok(Some(report));
-                    }
-                }
-                Ok((status, answer)) if status.is_client_error() && status.as_u16() != 429 => {
-                    bail!("{}", problem(status, &answer));
-                }
-                Ok(_) | Err(_) => {}
-            }
-            if Instant::now() + LOOK > until {
-                return Ok(None);
-            }
-            tokio::time::sleep(LOOK).await;
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
         }
     }
-}
-
-/// Why the platform refuses, in its own words.
-fn problem(status: StatusCode, answer: &Value) -> String {
-    let text = |field: &str| answer[field].as_str().unwrap_or_default();
-    let errors = answer["errors"].as_array().into_iter().flatten();
-    let errors: Vec<String> = errors
-        .map(|error| format!("{} {}", error["pointer"], error["message"]).replace('"', ""))
-        .collect();
-    let code = if text("code").is_empty() { "no problem document" } else { text("code") };
-    let detail = [text("detail"), &errors.join("; ")].join(" ");
-    format!("{} {code}: {}", status.as_u16(), detail.trim())
+    let id = |name: &String| {
+        let found = known.iter().find(|(known, _)| known == name);
+        found
+            .map(|(_, id)| id.clone())
+            .with_context(|| format!("the agent has no case named `{name}`"))
+    };
+    names.iter().map(id).collect()
 }
 
 #[cfg(test)]

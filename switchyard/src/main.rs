@@ -2,8 +2,9 @@
 //!
 //! `up` runs all of it on this machine, `serve` one service, `migrate` prepares databases and streams. Data goes to
 //! stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 already running; 4 to 6
-//! say what an evaluation has come to, see `evaluate`.
+//! say what an evaluation or a run has come to, see `evaluate` and `runs`.
 
+mod api;
 mod audit;
 mod config;
 mod credentials;
@@ -16,6 +17,7 @@ mod init;
 mod migrate;
 mod operator;
 mod roles;
+mod runs;
 mod secrets;
 mod serve;
 mod up;
@@ -93,6 +95,9 @@ enum Command {
     },
     /// Try an agent with its test cases; with `--wait` the exit code says whether all is as expected.
     Evaluate(evaluate::Options),
+    /// Let a run go on from any of its steps with something changed; see how two runs differ.
+    #[command(subcommand)]
+    Runs(runs::Command),
     /// Ask an address once: 0 when it answers that all is well.
     Healthcheck {
         /// Such as `http://127.0.0.1:8080/readyz`.
@@ -131,6 +136,7 @@ fn main() -> ExitCode {
     let done = runtime.block_on(async {
         let done = match cli.command {
             Command::Evaluate(options) => return evaluate::run(options).await,
+            Command::Runs(command) => return runs::run(command).await,
             Command::Up { home, listen, no_demo } => up::up(&home, listen, !no_demo).await,
             Command::Serve { service } => serve::serve(service).await,
             Command::Migrate => migrate::from_env().await,
@@ -160,7 +166,7 @@ fn main() -> ExitCode {
 fn failed(error: &anyhow::Error) -> ExitCode {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "switchyard: {error:#}");
-    if error.is::<config::Invalid>() {
+    if error.is::<config::Invalid>() || error.is::<api::Usage>() {
         return ExitCode::from(2);
     }
     let running = error.downcast_ref::<localdeps::Error>();

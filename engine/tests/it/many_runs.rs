@@ -126,7 +126,8 @@ async fn more_runs_than_one_request_resumes_all_go_on_but_those_that_have_been_t
 #[tokio::test]
 async fn a_cancel_of_an_evaluation_that_breaks_off_in_the_middle_is_finished_by_the_next_one() {
     let app = TestApp::start().await;
-    let api = app.person(&app.trust.owner());
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
     let slow = json!([{ "text": "x", "delay_ms": 600_000 }]);
     let agent = scene::scripted(&api, "a", &slow).await;
     for n in 0..4 {
@@ -145,6 +146,8 @@ async fn a_cancel_of_an_evaluation_that_breaks_off_in_the_middle_is_finished_by_
     for run in &runs {
         scene::until(&api, run, "running").await;
     }
+    // A token lasts for a minute.
+    let api = app.person(&owner);
     let mut holder = app.db.admin().await;
     sqlx::raw_sql("begin").execute(&mut holder).await.unwrap();
     sqlx::query("select run_id from engine.run where run_id = $1::uuid for update")
@@ -158,6 +161,7 @@ async fn a_cancel_of_an_evaluation_that_breaks_off_in_the_middle_is_finished_by_
         answer = api.post(&cancel, &nothing) => panic!("it waits for the run: {}", answer.text),
         () = somebody_waits(&app.db) => {}
     }
+    let api = app.person(&owner);
     for run in [&runs[0], &runs[2]] {
         scene::until(&api, run, "cancelled").await;
     }
@@ -167,6 +171,7 @@ async fn a_cancel_of_an_evaluation_that_breaks_off_in_the_middle_is_finished_by_
     assert_eq!(told(&app.db, "cancel").await, (2, 2));
     assert_eq!(scene::get(&api, &runs[1]).await["status"], "running", "nobody has told it");
 
+    let api = app.person(&owner);
     api.post(&cancel, &nothing).await.expect(200);
 
     scene::until(&api, &runs[1], "cancelled").await;

@@ -154,7 +154,9 @@ fn problem(status: StatusCode, answer: &Value) -> String {
         .map(|error| format!("{} {}", text(&error["pointer"]), text(&error["message"])))
         .collect();
     let code = answer["code"].as_str().unwrap_or("no problem document");
-    let detail = [text(&answer["detail"]), &errors.join("; ")].join(" ");
+    // Of one field alone the detail tells.
+    let errors = if errors.len() > 1 { errors.join("; ") } else { String::new() };
+    let detail = [text(&answer["detail"]), &errors].join(" ");
     let said = format!("{} {code}: {}", status.as_u16(), detail.trim());
     said.trim_end_matches([':', ' ']).to_owned()
 }

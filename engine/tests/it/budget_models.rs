@@ -151,7 +151,7 @@ async fn a_caller_who_hangs_up_is_charged_all_the_same() {
         let so_far = server.requests().len();
         tokio::select! {
             early = ask(&api, "openai:gpt-4o", &more) => panic!("answered: {}", early.text),
-            () = eventually("the model to be asked", async || {
+            () = testkit::eventually_within(Duration::from_secs(120), "the model to be asked", async || {
                 (server.requests().len() > so_far).then_some(())
             }) => {}
         }
@@ -168,7 +168,7 @@ async fn a_caller_who_hangs_up_is_charged_all_the_same() {
 async fn an_answer_ends_when_there_is_no_more_time() {
     let app = TestApp::start_with(&[LEASE]).await;
     let api = app.person(&app.trust.owner());
-    let budget = json!({ "level": "tenant", "period": "total", "max_active_seconds": 2 });
+    let budget = json!({ "level": "tenant", "period": "total", "max_active_seconds": 8 });
     let tenant = set(&api, budget).await;
     let endless = json!([{ "text": "one two", "pace_ms": 600_000 }]);
     let asked = json!({ "messages": [{ "role": "system", "content": scene::script(&endless) },
@@ -180,7 +180,7 @@ async fn an_answer_ends_when_there_is_no_more_time() {
     let choice = &said["choices"][0];
     assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!("one "), &json!("length")));
     assert_eq!(late.refusal(), (429, "budget_exhausted"));
-    assert!(settled(&api, &tenant).await["spent"].as_i64().unwrap() >= 2);
+    assert!(settled(&api, &tenant).await["spent"].as_i64().unwrap() >= 8);
 }
 
 #[tokio::test]

@@ -183,14 +183,14 @@ async fn what_a_model_says_before_its_time_is_over_is_kept_and_it_is_asked_to_go
     let api = app.person(&app.trust.owner());
     let endless = json!({ "text": "half of", "pace_ms": 600_000 });
     let turns = json!([endless, { "text": "the rest" }]);
-    let agent = with_budget(&api, "a", &turns, json!({ "max_active_seconds": 2 })).await;
+    let agent = with_budget(&api, "a", &turns, json!({ "max_active_seconds": 8 })).await;
 
     let run = scene::start(&api, &agent).await;
 
     let waits = scene::until(&api, &run, "waiting").await;
     assert_eq!((&waits["wait_reason"], &waits["output"]), (&json!("budget"), &json!("half ")));
     assert_eq!(waits["short_of"][0]["quantity"], "active_seconds");
-    assert!(waits["budget"]["lines"][0]["spent"].as_i64().unwrap() >= 2, "{waits}");
+    assert!(waits["budget"]["lines"][0]["spent"].as_i64().unwrap() >= 8, "{waits}");
     assert_eq!(waits["steps"], 1, "it is a reply");
     let path = format!("/v1/runs/{run}/budget");
     api.post(&path, &json!({ "max_active_seconds": 60 })).await.expect(200);

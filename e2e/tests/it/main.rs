@@ -25,5 +25,4 @@ mod streams;
 mod swarm;
 mod telemetry;
 mod timers;
-mod transit;
 mod up;

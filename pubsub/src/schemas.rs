@@ -44,8 +44,8 @@ pub fn event_schemas() -> Value {
             describe::<CredentialDeleted>(),
             describe::<CredentialHealthChanged>(),
             describe::<CredentialHoneyUsed>(),
-            describe::<TenantCreated>(),
             describe::<MemberRemoved>(),
+            describe::<TenantCreated>(),
         ],
     })
 }

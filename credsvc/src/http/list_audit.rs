@@ -68,7 +68,7 @@ pub(crate) struct AuditEntry {
 
 /// List who did what to credentials.
 ///
-/// For administrators; newest first. Masked reads and refused attempts are in it too.
+/// For administrators; newest first. Masked reads, lists and refused attempts are in it too.
 #[utoipa::path(get, path = "/v1/credential-audit", tag = "credentials", params(ListAudit),
     security(("token" = ["audit:read"])),
     responses((status = 200, body = Page<AuditEntry>), (status = "default", body = ProblemBody)))]

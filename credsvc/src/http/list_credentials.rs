@@ -8,6 +8,8 @@ use shared_models::{ProblemBody, TenantId};
 use super::{check_tenant, is_one, view::CredentialView};
 use crate::{
     App,
+    audit::{Action, Entry},
+    origin::Origin,
     store::{
         self,
         credential::{Credential, Environment, Filter, Health},
@@ -30,6 +32,7 @@ use crate::{
 pub(crate) async fn list_credentials(
     State(app): State<App>,
     caller: Caller<CredentialsRead>,
+    origin: Origin,
     Path(tenant): Path<TenantId>,
     Params(query): Params<Vec<(String, String)>>,
 ) -> Result<Json<Page<CredentialView>>, Problem> {
@@ -39,6 +42,9 @@ pub(crate) async fn list_credentials(
     let user = caller.user().or_else(|| caller.subject().map(servicekit::Subject::user));
     let mut tx = app.db.begin(tenant).await?;
     let found = store::credential::list_page(&mut tx, user, &filter, after, limit).await?;
+    drop(tx);
+    let entry = Entry::new(&caller, &origin, Action::Read).because(Some("list"), None);
+    app.ledger.record(tenant, entry).await?;
     Ok(Json(Page::new(found, limit, Credential::position).map(CredentialView::masked)))
 }
 

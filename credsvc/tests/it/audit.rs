@@ -4,7 +4,7 @@ use credsvc::audit::{Verdict, verify, verify_all};
 use serde_json::json;
 use shared_models::{AgentId, Role};
 
-use crate::harness::{TestApp, ask, resolve_path};
+use crate::harness::{TestApp, ask, of, resolve_path};
 
 #[tokio::test]
 async fn the_chain_is_whole_after_many_at_once() {
@@ -115,6 +115,11 @@ async fn the_list_is_for_administrators_and_can_be_narrowed() {
     assert_eq!(count(format!("credential={id}&action=grant")).await, 1);
     assert_eq!(count("until=2000-01-01T00:00:00Z".into()).await, 0);
     assert_eq!(count("from=2000-01-01T00:00:00Z".into()).await, 4);
+    app.person(&alice).get(&of(&alice)).await.expect(200);
+    let listed = app.person(&admin).get("/v1/credential-audit?action=read").await.expect(200);
+    let listed = &listed["items"][0];
+    assert_eq!((&listed["actor"], &listed["purpose"]), (&json!(alice.user), &json!("list")));
+    assert_eq!(listed["credential_id"], json!(null), "of many at once");
     let member = app.person(&alice).get("/v1/credential-audit").await;
     assert_eq!(member.refusal(), (403, "scope_missing"));
     for unknown in ["colour=red", "action=paint", "actor=%00", "from=yesterday"] {

@@ -75,7 +75,8 @@ async fn a_lease_does_not_outlive_what_it_is_of_and_a_change_of_terms_is_told() 
     assert_eq!((&long["ttl_seconds"], &long["credentials"]["token"]), (&json!(60), &json!(SECRET)));
     assert!(short["ttl_seconds"].as_u64().unwrap() < 60, "{short}");
     // Whoever keeps a secret hears that it is to be asked for anew.
-    assert_eq!(app.emitted().await, ["credential.created", "credential.updated"]);
+    let told = ["credential.created", "credential.health_changed", "credential.updated"];
+    assert_eq!(app.emitted().await, told);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ pub struct App {
     pub(crate) keys: Keys,
     pub(crate) types: Types,
     pub(crate) renewals: Renewals,
+    pub(crate) renewer: Renewer,
     pub(crate) egress: Egress,
     pub(crate) public_url: Url,
     pub(crate) oauth_timeout: Duration,
@@ -66,12 +67,13 @@ impl App {
         let (ledger, ledger_task) = Ledger::new(&options, config.audit_queue, vault.clone());
         let keys = Keys::new(db.clone(), vault.clone());
         let egress = Egress::new(config.egress.clone())?;
-        let (renewals, renewals_task) = Renewals::new(Renewer {
+        let renewer = Renewer {
             db: db.clone(),
             keys: keys.clone(),
             egress: egress.clone(),
             timeout: config.oauth_timeout,
-        });
+        };
+        let (renewals, renewals_task) = Renewals::new(renewer.clone());
         let app = Self {
             db,
             vault,
@@ -79,6 +81,7 @@ impl App {
             keys,
             types: Types::seeded()?,
             renewals,
+            renewer,
             egress,
             public_url: config.public_url.clone(),
             oauth_timeout: config.oauth_timeout,
@@ -89,10 +92,11 @@ impl App {
         Ok((app, Tasks { ledger: ledger_task, renewals: renewals_task }))
     }
 
-    /// One turn of what a service does by itself every few seconds: tokens that are due are renewed, and health follows
-    /// expiry.
+    /// One turn of what a service does by itself every few seconds: tokens that are due are renewed, health follows expiry,
+    /// and providers are told of connections whose owners have left.
     pub async fn tend(&self) -> anyhow::Result<()> {
-        Ok(workers::connections::activate(&self.db, &self.renewals).await?)
+        workers::connections::activate(&self.db, &self.renewals).await?;
+        Ok(workers::leavers::activate(&self.db, &self.renewer).await?)
     }
 
     /// One turn of what is done for keys: those whose time is over are wiped, and root keys on other machines stay within

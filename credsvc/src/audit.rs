@@ -40,7 +40,7 @@ pub(crate) enum Action {
     Test,
     Connect,
     Refresh,
-    /// A connection was taken back, at its provider too.
+    /// It was taken back: nobody is given it any more. Its provider was told, in an entry of its own when its owner had left.
     Disconnect,
     /// A call was made through the proxy.
     Call,

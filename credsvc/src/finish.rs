@@ -1,5 +1,6 @@
 //! The end of connecting an account: tokens for a code, kept as a credential.
 
+use dbutil::TenantTx;
 use secrecy::SecretString;
 use shared_models::{
     CredentialId,
@@ -13,10 +14,10 @@ use crate::{
     fields::Fields,
     oauth::{
         answer::{Refusal, Tokens},
-        client::{self, Endpoint, Failed, Form},
+        client::{self, Failed, Form},
         connect,
         provider::Provider,
-        question::{put_tokens, renew_in},
+        question::{endpoint, put_tokens, renew_in},
     },
     origin::Origin,
     store::{
@@ -49,7 +50,11 @@ pub(crate) async fn finish(
         Entry::own(Action::Connect, "an account was connected").from(origin, session.created_by);
     let ended = match tokens(app, session, &way).await {
         Ok((config, tokens, lived)) => {
-            keep(app, session, &config, &tokens, lived, entry.clone()).await
+            let kept = keep(app, session, &config, &tokens, lived, entry.clone()).await;
+            if matches!(kept, Err(Error::NoSession)) {
+                drop_tokens(app, &config, &tokens).await;
+            }
+            kept
         }
         Err(error) => Err(error),
     };
@@ -94,7 +99,7 @@ async fn tokens(
     if provider.uses_pkce() {
         form.push(("code_verifier", connect::verifier(&key, &way.state).into()));
     }
-    let endpoint = endpoint(app, &config, &provider).await?;
+    let endpoint = endpoint(&app.keys, &config, &provider).await?;
     let asked = Instant::now();
     match client::ask(&app.egress, &endpoint, form, app.oauth_timeout).await {
         Ok(tokens) => Ok((config, tokens, asked.elapsed().as_secs_f64())),
@@ -107,19 +112,13 @@ async fn tokens(
     }
 }
 
-/// A client's token endpoint.
-pub(crate) async fn endpoint(
-    app: &App,
-    config: &ProviderConfig,
-    provider: &Provider,
-) -> Result<Endpoint, Error> {
-    let missing = || Error::ProviderRefused("no_token_url".into());
-    Ok(Endpoint {
-        url: provider.token_url.clone().ok_or_else(missing)?,
-        auth: provider.client_auth.unwrap_or_default(),
-        client_id: config.client_id.clone(),
-        client_secret: app.keys.client_secret(config).await?,
-    })
+/// The session was ended while its tokens were got: nobody has them, and nobody shall.
+async fn drop_tokens(app: &App, config: &ProviderConfig, tokens: &Tokens) {
+    let mut fields = Fields::none();
+    put_tokens(&mut fields, tokens);
+    if let Err(error) = app.renewer.take_back(config, &fields).await {
+        tracing::info!(%error, "a provider was not told that its tokens are not used");
+    }
 }
 
 /// Keeps the tokens as a new credential, or as the new secret of the one that is connected again.
@@ -139,6 +138,7 @@ async fn keep(
         scopes: tokens.scopes.clone().unwrap_or_else(|| session.scopes.clone()),
         lives: tokens.lives.map(|lives| (lives - lived).max(0.0)),
         renew_in: tokens.refresh.as_ref().map(|_| renew_in(tokens.lives, lived)),
+        begun_at: Some(session.created_at),
     };
     let mut last = Error::Changed;
     for _ in 0..ATTEMPTS {
@@ -152,6 +152,13 @@ async fn keep(
         }
     }
     Err(last)
+}
+
+/// A transaction in which nobody ends the session; refused when somebody has.
+async fn begin(app: &App, session: &ConnectSession) -> Result<TenantTx, Error> {
+    let mut tx = app.db.begin(session.tenant_id).await?;
+    let held = store::connect_session::hold(&mut tx, session.id).await?;
+    if held { Ok(tx) } else { Err(Error::NoSession) }
 }
 
 async fn new(
@@ -183,7 +190,7 @@ async fn new(
         terms: &Terms { allowed_hosts: session.allowed_hosts.clone(), ..Terms::default() },
         connection: Some(connection),
     };
-    let mut tx = app.db.begin(session.tenant_id).await?;
+    let mut tx = begin(app, session).await?;
     store::credential::insert(&mut tx, &row).await?;
     let (credential_id, user_id) = (whose.credential, whose.user);
     pubsub::emit(&mut tx, &CredentialCreated { credential_id, user_id, version: 1 }).await?;
@@ -210,7 +217,7 @@ async fn again(
     let key = app.keys.active(session.tenant_id).await?;
     let whose = Whose { version: from.version + 1, ..from.whose() };
     let sealed = key.seal(&whose, &fields.to_bytes()?)?;
-    let mut tx = app.db.begin(session.tenant_id).await?;
+    let mut tx = begin(app, session).await?;
     let (mask, how) = (fields.mask(), Settled::Reconnected);
     if !store::refresh::settle(&mut tx, &from, &sealed, &mask, connection, how).await? {
         return Err(Error::Changed);

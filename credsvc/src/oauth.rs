@@ -11,3 +11,4 @@ pub(crate) mod provider;
 pub(crate) mod question;
 pub(crate) mod renew;
 pub(crate) mod renewals;
+pub(crate) mod revocation;

@@ -8,6 +8,7 @@ pub(crate) mod deleted;
 pub(crate) mod grant;
 pub(crate) mod group;
 pub(crate) mod lease;
+pub(crate) mod leaver;
 pub(crate) mod provider_config;
 pub(crate) mod refresh;
 pub(crate) mod rotation;

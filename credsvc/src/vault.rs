@@ -8,6 +8,7 @@ mod bound;
 mod entry;
 mod key;
 mod kms;
+mod pause;
 mod remote;
 mod ring;
 mod root;

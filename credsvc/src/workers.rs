@@ -2,4 +2,5 @@
 
 pub(crate) mod connections;
 pub(crate) mod keys;
+pub(crate) mod leavers;
 pub(crate) mod shred;

@@ -158,10 +158,27 @@ impl Idp {
 
     /// Every PKCE verifier that was shown to it.
     pub fn verifiers(&self) -> Vec<String> {
-        let forms = self.stub.requests().into_iter().flat_map(|request| {
+        self.shown("/token", "code_verifier")
+    }
+
+    /// Every token that it was told to take back, in that order.
+    pub fn taken_back(&self) -> Vec<String> {
+        self.shown("/revoke", "token")
+    }
+
+    /// The newest refresh token.
+    pub fn newest_refresh(&self) -> String {
+        let state = self.state();
+        let refresh = state.issued.iter().rev().find(|secret| secret.starts_with("refresh"));
+        refresh.cloned().unwrap_or_default()
+    }
+
+    fn shown(&self, path: &str, field: &str) -> Vec<String> {
+        let requests = self.stub.requests().into_iter().filter(|request| request.path == path);
+        let forms = requests.flat_map(|request| {
             url::form_urlencoded::parse(&request.body).into_owned().collect::<Vec<_>>()
         });
-        forms.filter(|(name, _)| name == "code_verifier").map(|(_, value)| value).collect()
+        forms.filter(|(name, _)| name == field).map(|(_, value)| value).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

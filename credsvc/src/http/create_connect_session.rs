@@ -258,6 +258,7 @@ impl NewConnectSession {
             status: "pending".into(),
             reason: None,
             created_by,
+            created_at: DateTime::UNIX_EPOCH,
             expires_at: DateTime::UNIX_EPOCH,
             live: true,
             kind,

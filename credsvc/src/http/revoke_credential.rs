@@ -9,11 +9,7 @@ use super::Person;
 use crate::{
     App, Error,
     audit::{self, Action, Entry},
-    finish::endpoint,
-    oauth::{
-        client,
-        provider::{Provider, RevokeBy},
-    },
+    oauth::revocation::Told,
     origin::Origin,
     store::{
         self,
@@ -27,18 +23,6 @@ pub(crate) struct Revoked {
     credential_id: CredentialId,
     /// What its provider did: `revoked`, `failed`, or `not_asked` when there is nobody to ask.
     provider: Told,
-}
-
-/// What the provider said.
-#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Told {
-    /// It took its tokens back.
-    Revoked,
-    /// It did not, or was not reached; they end by themselves.
-    Failed,
-    /// It has no way to, or the credential is no connection.
-    NotAsked,
 }
 
 /// Take a credential back.
@@ -60,10 +44,7 @@ pub(crate) async fn revoke_credential(
         Ok(credential) => credential,
         Err(error) => return Err(app.ledger.refused(caller.tenant, entry, error).await.into()),
     };
-    let provider = tell(&app, &credential).await.unwrap_or_else(|error| {
-        tracing::info!(credential = %id, %error, "a provider was not told of a revocation");
-        Told::Failed
-    });
+    let provider = app.renewer.take_back_all_of(&credential).await;
     Ok(Json(Revoked { credential_id: id, provider }))
 }
 
@@ -85,28 +66,12 @@ async fn revoke(
     let found = store::credential::find(&mut tx, id).await?.ok_or(Error::NotFound(id))?;
     Person::of(caller)?.check_may_change(&found)?;
     if store::refresh::set_health(&mut tx, id, ANY, Health::Revoked, Some("revoked")).await? {
-        let now = Credential { health: Health::Revoked, health_reason: None, ..found.clone() };
+        let now = Credential { health: Health::Revoked, health_reason: None, ..found };
         pubsub::emit(&mut tx, &now.health_changed()).await?;
     }
+    // It may have been renewed until now. Its provider is told of the newest there is.
+    let found = store::credential::find(&mut tx, id).await?.ok_or(Error::NotFound(id))?;
     audit::append(&mut tx, entry).await?;
     tx.commit().await?;
     Ok(found)
-}
-
-async fn tell(app: &App, credential: &Credential) -> Result<Told, Error> {
-    let Some(config) = credential.provider_config_id else { return Ok(Told::NotAsked) };
-    let mut tx = app.db.begin(credential.tenant_id).await?;
-    let config = store::provider_config::find(&mut tx, config).await?;
-    drop(tx);
-    let Some(config) = config else { return Ok(Told::NotAsked) };
-    let provider = Provider::of(&config.provider, &config.settings)?;
-    let Some(at) = provider.revoke_url.clone() else { return Ok(Told::NotAsked) };
-    let fields = app.keys.unseal(credential).await?;
-    let by = provider.revoke_by.unwrap_or_default();
-    let refresh = fields.text("refresh_token").filter(|_| by == RevokeBy::Form);
-    let token = refresh.or_else(|| fields.text("access_token"));
-    let Some(token) = token else { return Ok(Told::NotAsked) };
-    let endpoint = endpoint(app, &config, &provider).await?;
-    let done = client::revoke(&app.egress, &endpoint, &at, (by, &token), app.oauth_timeout).await;
-    Ok(if done { Told::Revoked } else { Told::Failed })
 }

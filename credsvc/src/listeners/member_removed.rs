@@ -1,4 +1,6 @@
-//! Somebody has left a tenant: what was theirs is given out no more, to no agent and no trigger.
+//! Somebody has left a tenant: what was theirs is given out no more, to no agent and no trigger, and links by which they
+//! would connect an account lead nowhere. What they begin after coming back is not touched, however late this is heard.
+//! Providers are told afterwards ([`crate::workers::leavers`]): no network call is made in a listener's transaction.
 
 use dbutil::TenantTx;
 use pubsub::{Consumer, Listener, Refusal, topology};
@@ -24,8 +26,10 @@ impl Listener for MemberRemovedListener {
         tx: &mut TenantTx,
         event: &Envelope<MemberRemoved>,
     ) -> Result<(), Refusal> {
-        let user = event.data.user_id;
-        let revoked = store::refresh::revoke_of_user(tx, user, REASON).await?;
+        let (user, at) = (event.data.user_id, event.occurred_at);
+        // Before credentials, as who connects one holds its session first: what was connected just now is seen below.
+        store::connect_session::end_of_user(tx, user, REASON, at).await?;
+        let revoked = store::leaver::revoke(tx, user, REASON, at).await?;
         for credential in &revoked {
             let told = CredentialHealthChanged {
                 credential_id: *credential,
@@ -37,7 +41,7 @@ impl Listener for MemberRemovedListener {
         }
         for credential in revoked {
             let entry = Entry::own(Action::Disconnect, "its owner is no member any more");
-            let entry = entry.about(credential).on_behalf_of(Some(user));
+            let entry = entry.about(credential).on_behalf_of(event.data.removed_by);
             audit::append(tx, entry).await?;
         }
         Ok(())

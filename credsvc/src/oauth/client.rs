@@ -59,13 +59,13 @@ pub(crate) async fn revoke(
             let form = vec![("token", token.clone())];
             send(egress, endpoint, at, form, timeout).await
         }
-        RevokeBy::Grant => delete_grant(egress, endpoint, at, token, timeout).await,
+        RevokeBy::Delete => delete(egress, endpoint, at, token, timeout).await,
     };
     answer.is_ok_and(|answer| answer.status.is_success() && !answer::refuses(&answer.body))
 }
 
-/// Deletes the whole grant that a token belongs to.
-async fn delete_grant(
+/// Deletes one token. Others of the same account's, and so other credentials, stay.
+async fn delete(
     egress: &Egress,
     endpoint: &Endpoint,
     at: &Url,

@@ -65,8 +65,8 @@ pub(crate) enum RevokeBy {
     /// The token is posted in a form, as RFC 7009 says.
     #[default]
     Form,
-    /// The application's grant is deleted, as GitHub has it: `{client_id}` in the URL stands for the client's id.
-    Grant,
+    /// The token is named in a `DELETE`, as GitHub has it: `{client_id}` in the URL stands for the client's id.
+    Delete,
 }
 
 /// Where a client's id and secret go.
@@ -161,6 +161,14 @@ mod tests {
         assert_eq!(google.token_url.unwrap().as_str(), "https://id.example/token");
         assert_eq!(google.issuer.as_deref(), Some("https://accounts.google.com"));
         assert!(Provider::of("google", &json!({ "colour": "red" })).is_err());
+    }
+
+    #[test]
+    fn github_is_asked_to_take_one_token_back_and_not_the_whole_grant() {
+        let github = Provider::of("github", &json!({})).unwrap();
+
+        assert!(github.revoke_url.unwrap().as_str().ends_with("/token"));
+        assert_eq!(github.revoke_by, Some(RevokeBy::Delete));
     }
 
     #[test]

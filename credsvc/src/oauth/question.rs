@@ -15,6 +15,7 @@ use crate::{
     store::{
         self,
         credential::{Connection, Credential},
+        provider_config::ProviderConfig,
     },
 };
 
@@ -43,13 +44,23 @@ pub(super) async fn question(db: &Db, keys: &Keys, from: &Credential) -> Result<
     if provider.scope_on_refresh == Some(true) && !from.scopes.is_empty() {
         form.push(("scope", provider.joined(&from.scopes).into()));
     }
-    let endpoint = Endpoint {
-        url: provider.token_url.ok_or_else(|| Error::ProviderRefused("no_token_url".into()))?,
+    let endpoint = endpoint(keys, &config, &provider).await?;
+    Ok(Question { endpoint, form, fields, own_client: false })
+}
+
+/// A client's token endpoint.
+pub(crate) async fn endpoint(
+    keys: &Keys,
+    config: &ProviderConfig,
+    provider: &Provider,
+) -> Result<Endpoint, Error> {
+    let missing = || Error::ProviderRefused("no_token_url".into());
+    Ok(Endpoint {
+        url: provider.token_url.clone().ok_or_else(missing)?,
         auth: provider.client_auth.unwrap_or_default(),
         client_id: config.client_id.clone(),
-        client_secret: keys.client_secret(&config).await?,
-    };
-    Ok(Question { endpoint, form, fields, own_client: false })
+        client_secret: keys.client_secret(config).await?,
+    })
 }
 
 /// Of a credential that is a client itself.
@@ -93,6 +104,7 @@ pub(super) fn renewed(
         scopes: tokens.scopes.clone().unwrap_or_else(|| from.scopes.clone()),
         lives: lives.map(|lives| (lives - lived).max(0.0)),
         renew_in: renewable.then(|| renew_in(lives, lived)),
+        begun_at: None,
     }
 }
 

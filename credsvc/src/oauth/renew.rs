@@ -205,7 +205,12 @@ impl Renewer {
         let mut tries = 0;
         loop {
             match self.try_store(held, &question.fields, &connection).await {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => {
+                    if outcome == Outcome::Revoked {
+                        self.drop_tokens(&held.from, &question.fields).await;
+                    }
+                    return Ok(outcome);
+                }
                 Err(error) if tries >= STORING => return Err(error),
                 Err(error) => {
                     tracing::warn!(credential = %held.from.id, %error, "a new token waits to be stored");
@@ -213,6 +218,14 @@ impl Renewer {
                     sleep(Duration::from_millis(500)).await;
                 }
             }
+        }
+    }
+
+    /// It was revoked while it was renewed: its provider was told of the tokens before these.
+    async fn drop_tokens(&self, from: &Credential, fields: &Fields) {
+        let taken = self.take_back_of(from.tenant_id, from.provider_config_id, fields).await;
+        if let Err(error) = taken {
+            tracing::info!(credential = %from.id, %error, "a provider was not told of a revocation");
         }
     }
 

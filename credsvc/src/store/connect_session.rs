@@ -29,6 +29,7 @@ pub(crate) struct ConnectSession {
     pub(crate) status: String,
     pub(crate) reason: Option<String>,
     pub(crate) created_by: UserId,
+    pub(crate) created_at: DateTime<Utc>,
     pub(crate) expires_at: DateTime<Utc>,
     pub(crate) live: bool,
 }
@@ -94,7 +95,7 @@ async fn select(
                provider_config_id as "provider_config_id: ProviderConfigId",
                credential_id as "credential_id: CredentialId", user_id as "user_id: UserId", type as kind, name,
                environment as "environment: Environment", meta, scopes, allowed_hosts, return_url, link_hash,
-               state_hash, browser_hash, status, reason, created_by as "created_by: UserId", expires_at,
+               state_hash, browser_hash, status, reason, created_by as "created_by: UserId", created_at, expires_at,
                expires_at > now() as "live!"
            from credsvc.connect_session
            where connect_session_id = $1 and ($2::uuid is null or tenant_id = $2)"#,
@@ -148,7 +149,44 @@ pub(crate) async fn take(
     .map(|done| done.rows_affected() == 1)
 }
 
-/// Notes how it ended.
+/// Keeps a session whose state was taken from being ended by anybody else until the transaction ends; says whether nobody
+/// has yet. Before any credential: who ends the sessions of a user goes on to their credentials, and sees what this made.
+pub(crate) async fn hold(tx: &mut TenantTx, id: ConnectSessionId) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    let found = sqlx::query!(
+        "select connect_session_id from credsvc.connect_session
+         where tenant_id = $1 and connect_session_id = $2 and status = 'exchanging' for update",
+        tenant as _,
+        id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(found.is_some())
+}
+
+/// Ends what a user had begun until then, or what was begun for them.
+pub(crate) async fn end_of_user(
+    tx: &mut TenantTx,
+    user: UserId,
+    reason: &str,
+    until: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "update credsvc.connect_session set status = 'failed', reason = $3, state_hash = null
+         where tenant_id = $1 and (user_id = $2 or created_by = $2) and created_at <= $4
+           and status in ('pending', 'opened', 'exchanging')",
+        tenant as _,
+        user as _,
+        reason,
+        until,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
+}
+
+/// Notes how it ended, unless somebody else has ended it.
 pub(crate) async fn end(
     tx: &mut TenantTx,
     id: ConnectSessionId,
@@ -158,7 +196,7 @@ pub(crate) async fn end(
     let status = if ended.is_ok() { "connected" } else { "failed" };
     sqlx::query!(
         "update credsvc.connect_session set status = $3, credential_id = coalesce($4, credential_id), reason = $5
-         where tenant_id = $1 and connect_session_id = $2 and status <> 'connected'",
+         where tenant_id = $1 and connect_session_id = $2 and status = 'exchanging'",
         tenant as _,
         id as _,
         status,

@@ -117,9 +117,9 @@ pub(crate) async fn insert(tx: &mut TenantTx, new: &NewCredential<'_>) -> Result
              where tenant_id = $2 and version = $10 and state <> 'retired' for share)
          insert into credsvc.credential (credential_id, tenant_id, user_id, name, type, environment, meta, mask,
              version, revision, tenant_key_version, data_key, sealed, created_by, expires_at, allowed_hosts, honey,
-             provider_config_id, account, scopes, token_expires_at, refresh_due_at)
+             provider_config_id, account, scopes, token_expires_at, refresh_due_at, begun_at)
          select $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, key.version, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-             now() + make_interval(secs => $20), now() + make_interval(secs => $21)
+             now() + make_interval(secs => $20), now() + make_interval(secs => $21), $22
          from key",
         new.whose.credential as _,
         tenant as _,
@@ -142,6 +142,7 @@ pub(crate) async fn insert(tx: &mut TenantTx, new: &NewCredential<'_>) -> Result
         &connection.scopes,
         connection.lives,
         connection.renew_in,
+        connection.begun_at,
     )
     .execute(&mut **tx)
     .await
@@ -285,7 +286,14 @@ pub(crate) async fn update(
                        or ($6::text is not null and health = 'failed_test') or ($13 and health = 'needs_reconnect')
                    then case when $10 <= now() then 'expired'
                        when $10 <= now() + interval '7 days' then 'expiring' else 'ok' end
-                   else health end
+                   else health end,
+               health_reason = case
+                   when ($6::text is not null and health = 'failed_test') or ($13 and health = 'needs_reconnect')
+                       then null
+                   when health in ('ok', 'expiring', 'expired') and health <> case when $10 <= now() then 'expired'
+                       when $10 <= now() + interval '7 days' then 'expiring' else 'ok' end
+                       then null
+                   else health_reason end
            where tenant_id = $1 and credential_id = $2 and revision = $3 and deleted_at is null
              and ($8::int is null or $8 in (select k.version from credsvc.tenant_key k
                  where k.tenant_id = $1 and k.version = $8 and k.state <> 'retired' for share))

@@ -98,7 +98,8 @@ pub(crate) async fn settle(
              provider_config_id = coalesce($12, provider_config_id),
              refresh_lease_until = null, refresh_failures = 0,
              health = case when health in ('needs_reconnect', 'failed_test', 'revoked') then 'ok' else health end,
-             health_reason = null
+             health_reason = null, begun_at = coalesce($14, begun_at),
+             tell_due_at = case when $13 then null else tell_due_at end
          from key
          where tenant_id = $1 and credential_id = $2 and version = $3 and deleted_at is null
            and (health <> 'revoked' or $13)",
@@ -115,6 +116,7 @@ pub(crate) async fn settle(
         connection.account.as_deref(),
         connection.provider_config_id as _,
         how == Settled::Reconnected,
+        connection.begun_at,
     )
     .execute(&mut **tx)
     .await
@@ -198,27 +200,6 @@ pub(crate) async fn set_health(
     .execute(&mut **tx)
     .await
     .map(|done| done.rows_affected() == 1)
-}
-
-/// Revokes what is a user's own; gives those that were not revoked before.
-pub(crate) async fn revoke_of_user(
-    tx: &mut TenantTx,
-    user: UserId,
-    reason: &str,
-) -> Result<Vec<CredentialId>, sqlx::Error> {
-    let tenant = tx.tenant();
-    sqlx::query_scalar!(
-        r#"update credsvc.credential
-           set health = 'revoked', health_reason = $3, revision = revision + 1, updated_at = now(),
-               refresh_due_at = null
-           where tenant_id = $1 and user_id = $2 and health <> 'revoked' and deleted_at is null
-           returning credential_id as "id: CredentialId""#,
-        tenant as _,
-        user as _,
-        reason,
-    )
-    .fetch_all(&mut **tx)
-    .await
 }
 
 /// Keeps what came of a test.

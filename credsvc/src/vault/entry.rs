@@ -17,7 +17,8 @@ use url::Url;
 
 use super::{
     VaultError,
-    remote::{down, sent, taken},
+    pause::Pause,
+    remote::{down, patiently, sent, taken},
     token::Token,
 };
 
@@ -92,6 +93,8 @@ pub(super) struct Entry {
     held: Mutex<Held>,
     /// Of many who need another token one gets it.
     turn: tokio::sync::Mutex<()>,
+    /// Between logins that go wrong.
+    pause: Pause,
     pub(super) life: Token,
 }
 
@@ -111,6 +114,8 @@ struct Held {
     refused_at: Option<Instant>,
     /// Why there was none the last time that one was wanted.
     trouble: Option<String>,
+    /// The one that there is was refused, and no other was had: nobody is let in.
+    shut: bool,
 }
 
 impl Door {
@@ -130,12 +135,20 @@ impl Door {
     }
 }
 
+impl Pass {
+    /// What the engine said to who showed it.
+    pub(super) fn said(&self, answer: &Value) -> String {
+        said(answer, &[self.token.expose_secret()])
+    }
+}
+
 impl Entry {
     pub(super) fn new(how: TransitEntry) -> Self {
         Self {
             how,
             held: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            pause: Pause::default(),
             life: Token::default(),
         }
     }
@@ -166,7 +179,7 @@ impl Entry {
         let wanted = match &self.how {
             TransitEntry::Token(_) => false,
             TransitEntry::TokenFile(_) => true,
-            TransitEntry::Login { .. } => self.life.is_ending(),
+            TransitEntry::Login { .. } => self.life.is_ending() || self.held(|held| held.shut),
         };
         if wanted {
             self.another(door, Some(&pass), Why::Wanted).await?;
@@ -176,8 +189,12 @@ impl Entry {
 
     /// Why the token lets nobody in any more, as far as that is known.
     pub(super) fn check(&self) -> Result<(), String> {
-        let trouble = self.held(|held| held.trouble.clone());
-        self.life.check().map_err(|why| trouble.unwrap_or_else(|| why.to_owned()))
+        let (trouble, shut) = self.held(|held| (held.trouble.clone(), held.shut));
+        match (self.life.check(), trouble) {
+            (Ok(()), Some(trouble)) if shut => Err(trouble),
+            (Ok(()), _) => Ok(()),
+            (Err(why), trouble) => Err(trouble.unwrap_or_else(|| why.to_owned())),
+        }
     }
 
     /// Gets a token other than `than`, unless somebody else has meanwhile; none when there is no other.
@@ -200,7 +217,11 @@ impl Entry {
         let (token, seconds) = match self.get(door).await {
             Ok(got) => got,
             Err(error) => {
-                if self.held(|held| held.trouble.replace(error.to_string())).is_none() {
+                let before = self.held(|held| {
+                    held.shut |= why == Why::Refused;
+                    held.trouble.replace(error.to_string())
+                });
+                if before.is_none() {
                     tracing::warn!(%error, "there is no new token for the transit engine");
                 }
                 return Err(error);
@@ -208,48 +229,68 @@ impl Entry {
         };
         let same = |pass: &Pass| pass.token.expose_secret() == token.expose_secret();
         if held.as_ref().is_some_and(same) {
-            self.held(|held| held.trouble = None);
+            self.held(|held| (held.trouble, held.shut) = (None, false));
             return Ok(None);
         }
         let pass = Pass { token, nth: held.map_or(1, |held| held.nth + 1) };
-        self.held(|held| (held.pass, held.trouble) = (Some(pass.clone()), None));
+        self.held(|held| {
+            (held.pass, held.trouble, held.shut) = (Some(pass.clone()), None, false);
+            if why == Why::Refused {
+                held.refused_at = Some(Instant::now());
+            }
+        });
         self.life.begin(seconds);
         Ok(Some(pass))
     }
 
     fn was_refused_lately(&self) -> bool {
-        let before = self.held(|held| held.refused_at.replace(Instant::now()));
+        let got_at = self.held(|held| held.refused_at);
         let logs_in = matches!(self.how, TransitEntry::Login { .. });
-        logs_in && before.is_some_and(|at| at.elapsed() < BETWEEN_REFUSALS)
+        logs_in && got_at.is_some_and(|at| at.elapsed() < BETWEEN_REFUSALS)
     }
 
     /// A token, and for how many seconds it is good, if that is said.
     async fn get(&self, door: &Door) -> Result<(SecretString, Option<u64>), VaultError> {
-        let (mount, body) = match &self.how {
-            TransitEntry::Token(token) => return Ok((token.clone(), None)),
-            TransitEntry::TokenFile(path) => {
-                return Ok((read("SWITCHYARD_VAULT_TOKEN_FILE", path)?, None));
+        match &self.how {
+            TransitEntry::Token(token) => Ok((token.clone(), None)),
+            TransitEntry::TokenFile(path) => Ok((read("SWITCHYARD_VAULT_TOKEN_FILE", path)?, None)),
+            TransitEntry::Login { mount, by } => {
+                let shown = by.shown()?;
+                self.pause.check()?;
+                let got = log_in(door, mount, &shown).await;
+                self.pause.note(got.as_ref().err());
+                got
             }
-            TransitEntry::Login { mount, by } => (mount, by.shown()?),
-        };
-        let path = format!("auth/{mount}/login");
-        let (status, mut answer) = sent(WHO, door.request(Method::POST, &path).json(&body)).await?;
-        let token = match taken(&mut answer, "/auth/client_token") {
-            Value::String(token) if status == 200 && !token.is_empty() => token,
-            _ => {
-                let said = said(&answer);
-                let why = format!("logging in at auth/{mount}: HTTP {status} {said}");
-                return Err(down(WHO, why.trim_end()));
-            }
-        };
-        let seconds = answer["auth"]["lease_duration"].as_u64().filter(|seconds| *seconds > 0);
-        tracing::info!(seconds, "logged in to the transit engine");
-        Ok((token.into(), seconds))
+        }
     }
 
     fn held<T>(&self, what: impl FnOnce(&mut Held) -> T) -> T {
         what(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// A token for what is shown, and for how many seconds it is good, if that is said.
+async fn log_in(
+    door: &Door,
+    mount: &str,
+    shown: &Value,
+) -> Result<(SecretString, Option<u64>), VaultError> {
+    let path = format!("auth/{mount}/login");
+    let busy = |status, _: &Value| status == 429;
+    let asked = || sent(WHO, door.request(Method::POST, &path).json(shown));
+    let (status, mut answer) = patiently(busy, asked).await?;
+    let token = match taken(&mut answer, "/auth/client_token") {
+        Value::String(token) if status == 200 && !token.is_empty() => token,
+        _ => {
+            let secrets = ["secret_id", "jwt"].map(|name| shown[name].as_str().unwrap_or_default());
+            let said = said(&answer, &secrets);
+            let why = format!("logging in at auth/{mount}: HTTP {status} {said}");
+            return Err(down(WHO, why.trim_end()));
+        }
+    };
+    let seconds = answer["auth"]["lease_duration"].as_u64().filter(|seconds| *seconds > 0);
+    tracing::info!(seconds, "logged in to the transit engine");
+    Ok((token.into(), seconds))
 }
 
 impl TransitLogin {
@@ -270,11 +311,13 @@ impl TransitLogin {
     }
 }
 
-/// What is wrong, in the engine's own words.
-pub(super) fn said(answer: &Value) -> String {
+/// What is wrong, in the engine's own words, should they quote what it was shown, without that.
+fn said(answer: &Value, secrets: &[&str]) -> String {
     let errors = answer["errors"].as_array();
     let said = errors.into_iter().flatten().filter_map(Value::as_str);
-    said.collect::<Vec<_>>().join("; ")
+    let said = said.collect::<Vec<_>>().join("; ");
+    let shown = secrets.iter().filter(|secret| !secret.is_empty());
+    shown.fold(said, |said, secret| said.replace(secret, "[redacted]"))
 }
 
 /// The text in the file that a setting names, without the line's end that editors add. Where that is is not said: tenants

@@ -9,7 +9,7 @@ use url::Url;
 use super::{
     Key, RootKey, RootKeyError, VaultError,
     bound::Bound,
-    entry::{Door, Entry, Pass, TransitEntry, WHO, said},
+    entry::{Door, Entry, Pass, TransitEntry, WHO},
     remote::{decoded, down, encoded, from_text, patiently, sent, taken, to_text},
 };
 
@@ -50,18 +50,19 @@ impl TransitRoot {
 
     async fn ask(&self, verb: &str, body: Value) -> Result<Value, VaultError> {
         let path = format!("{}/{verb}/{}", self.mount, self.name);
-        let pass = self.entry.pass(&self.door).await?;
+        let mut pass = self.entry.pass(&self.door).await?;
         let (mut status, mut answer) = self.show(&pass, &path, &body).await?;
         // It may have ended, or somebody took it away.
         if status == 403
             && let Some(other) = self.entry.instead_of(&self.door, &pass).await?
         {
-            (status, answer) = self.show(&other, &path, &body).await?;
+            pass = other;
+            (status, answer) = self.show(&pass, &path, &body).await?;
         }
         if status == 200 {
             return Ok(answer);
         }
-        let said = said(&answer);
+        let said = pass.said(&answer);
         // The key is right and the text is not, or is bound to something else.
         let refused =
             said.contains("message authentication failed") || said.contains("invalid ciphertext");
@@ -138,7 +139,7 @@ impl RootKey for TransitRoot {
     fn tend(&self) -> BoxFuture<'_, ()> {
         async move {
             if let Err(error) = self.entry.keep_up(&self.door).await {
-                // Said once there, and by readiness when the token that we have has ended.
+                // Said once there, and by readiness when the token that we have lets nobody in any more.
                 tracing::debug!(%error, "the transit engine's token stays as it is");
             }
             let Ok(pass) = self.entry.pass(&self.door).await else { return };

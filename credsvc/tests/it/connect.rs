@@ -21,7 +21,11 @@ pub(crate) struct Connected {
 
 impl Connected {
     pub(crate) async fn ready() -> Self {
-        let (app, idp) = (TestApp::start().await, Idp::start().await);
+        Self::ready_with(&[]).await
+    }
+
+    pub(crate) async fn ready_with(vars: &[(&str, &str)]) -> Self {
+        let (app, idp) = (TestApp::start_with(vars).await, Idp::start().await);
         let owner = app.trust.owner();
         let client = register(&app, &owner, &idp).await;
         Self { app, idp, owner, client, agent: AgentId::mint() }
@@ -92,7 +96,7 @@ async fn register(app: &TestApp, owner: &Person, idp: &Idp) -> String {
 }
 
 /// Back from the provider.
-async fn back(browser: &Api, way: &Url, code: &str) -> Reply {
+pub(crate) async fn back(browser: &Api, way: &Url, code: &str) -> Reply {
     let state = way.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
     browser.get(&format!("/v1/oauth/callback?code={code}&state={state}")).await
 }

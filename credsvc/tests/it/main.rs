@@ -15,6 +15,7 @@ mod grants;
 mod harness;
 mod kms;
 mod leases;
+mod leavers;
 mod ledger;
 mod list;
 mod openbao;

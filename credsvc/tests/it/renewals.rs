@@ -318,7 +318,10 @@ async fn a_client_of_its_own_gets_tokens_when_they_are_needed_and_never_shows_it
     let path = format!("{}/{id}", of(&this.owner));
     api.patch(&path, &wrong).await.expect(200);
     let refused = this.lease(&id).await;
-    api.patch(&path, &json!({ "credentials": { "client_secret": secret } })).await.expect(200);
+    assert_eq!(this.view(&id).await["health_reason"], "invalid_client");
+    let right = json!({ "credentials": { "client_secret": secret } });
+    let right = api.patch(&path, &right).await.expect(200);
+    assert_eq!((&right["health"], &right["health_reason"]), (&json!("ok"), &json!(null)));
 
     assert_eq!(first["credentials"], json!({ "access_token": this.idp.newest() }));
     assert_eq!(first["credentials"], again["credentials"]);

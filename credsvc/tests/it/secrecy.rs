@@ -5,11 +5,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use shared_models::AgentId;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::harness::{SECRET, TestApp, ask, at, of, resolve_path};
+use crate::{
+    harness::{SECRET, TestApp, ask, at, of, resolve_path},
+    vault_entry::{Holder, Porter, vars, write},
+};
 
 #[derive(Clone, Default)]
 pub(crate) struct Captured(pub(crate) Arc<Mutex<Vec<u8>>>);
@@ -79,5 +82,65 @@ async fn the_secret_is_in_no_table_no_log_and_no_answer_to_people() {
     {
         assert!(!text.is_empty());
         assert!(!text.contains(needle), "found in the {place}");
+    }
+}
+
+const JWT: &str = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjcmVkc3ZjIn0.c2lnbmVkLWJ5LXRoZS1jbHVzdGVy";
+const SECRET_ID: &str = "84896a0c-1347-aa90-a4f6-aca8b7558780";
+
+#[tokio::test]
+async fn nothing_that_opens_a_vault_is_in_any_table_log_or_answer_whatever_the_vault_says() {
+    let logs = Captured::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(logs.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let dir = tempfile::tempdir().unwrap();
+    let (token, jwt) = (dir.path().join("token"), dir.path().join("jwt"));
+    write(&token, "s.first");
+    write(&jwt, JWT);
+    let (token, jwt) = (token.to_str().unwrap(), jwt.to_str().unwrap());
+    let approle: &[_] = &[
+        ("SWITCHYARD_VAULT_AUTH", "approle"),
+        ("SWITCHYARD_VAULT_ROLE_ID", "r"),
+        ("SWITCHYARD_VAULT_SECRET_ID", SECRET_ID),
+    ];
+    let pod: &[_] = &[
+        ("SWITCHYARD_VAULT_AUTH", "kubernetes"),
+        ("SWITCHYARD_VAULT_ROLE", "r"),
+        ("SWITCHYARD_VAULT_JWT_FILE", jwt),
+    ];
+    let (mut text, mut logins) = (String::new(), String::new());
+
+    for (login, expected, more) in [
+        ("", Value::Null, &[("SWITCHYARD_VAULT_TOKEN", "s.first")][..]),
+        ("", Value::Null, &[("SWITCHYARD_VAULT_TOKEN_FILE", token)][..]),
+        ("/v1/auth/approle/login", json!({ "role_id": "r", "secret_id": SECRET_ID }), approle),
+        ("/v1/auth/kubernetes/login", json!({ "role": "r", "jwt": JWT }), pod),
+    ] {
+        let porter = Porter::start(login, expected).await;
+        let app = TestApp::start_with(&vars(&porter.stub.url(), more)).await;
+        let holder = Holder::of(&app).await;
+        holder.lease(&app).await.expect(200);
+        app.app.tend_keys().await;
+        porter.wants("somebody else's");
+        porter.will([503]);
+        let refused = holder.lease(&app).await;
+        assert_eq!(refused.refusal(), (503, "root_key_unavailable"));
+        app.app.tend_keys().await;
+        text += &refused.text;
+        text += &app.api.get("/readyz").await.text;
+        text += &app.db.dump().await;
+        let sent = porter.stub.requests();
+        logins.extend(sent.iter().map(|sent| String::from_utf8_lossy(&sent.body)));
+        logins.extend(sent.iter().map(|sent| sent.header("x-vault-token")));
+    }
+
+    text += &String::from_utf8_lossy(&logs.0.lock().unwrap());
+    assert!(text.contains("[redacted]") && text.contains("logged in to the transit engine"));
+    for secret in ["s.first", "s.login1", SECRET_ID, JWT] {
+        assert!(logins.contains(secret), "{secret} was not used");
+        assert!(!text.contains(secret), "found {secret}");
     }
 }

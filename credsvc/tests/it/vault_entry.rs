@@ -2,6 +2,7 @@
 //! what a real one does not do when it is told to; `openbao.rs` has a real one.
 
 use std::{
+    collections::VecDeque,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -13,7 +14,7 @@ use credsvc::App;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use shared_models::{AgentId, Service};
-use testkit::{Answer, Person, Reply, Stub, Stubbed};
+use testkit::{Answer, Person, Reply, Stub, Stubbed, eventually};
 
 use crate::{
     harness::{TestApp, ask, config, resolve_path},
@@ -24,22 +25,32 @@ use crate::{
 const LIFE: usize = 100_000;
 
 /// A stand-in that lets in who shows the newest token, and gives a new one to who logs in with what it expects.
-struct Porter {
-    stub: Stub,
+pub(crate) struct Porter {
+    pub(crate) stub: Stub,
     token: Arc<Mutex<String>>,
     /// The seconds that tokens say they have left.
     left: Arc<AtomicUsize>,
+    /// How the next logins are answered, right or wrong.
+    unwell: Arc<Mutex<VecDeque<u16>>>,
 }
 
 impl Porter {
-    async fn start(login: &'static str, shown: Value) -> Self {
+    pub(crate) async fn start(login: &'static str, shown: Value) -> Self {
         let (kept, logins) = (Kept::default(), AtomicUsize::new(0));
         let token = Arc::new(Mutex::new("s.first".to_owned()));
         let left = Arc::new(AtomicUsize::new(LIFE));
         let (newest, seconds) = (token.clone(), left.clone());
+        let unwell: Arc<Mutex<VecDeque<u16>>> = Arc::default();
+        let statuses = unwell.clone();
         let stub = Stub::start(move |request: &Stubbed| {
             let mut token = newest.lock().unwrap();
             if request.path == login {
+                if let Some(status) = statuses.lock().unwrap().pop_front() {
+                    // Rude enough to send back what it was sent.
+                    let sent = String::from_utf8_lossy(&request.body);
+                    let errors = json!([format!("come back later, {sent}")]);
+                    return Answer::Json(status, json!({ "errors": errors }));
+                }
                 if request.json() != shown {
                     return Answer::Json(400, json!({ "errors": ["invalid role or secret ID"] }));
                 }
@@ -57,12 +68,17 @@ impl Porter {
             }
             transit_for(&token, &kept, request)
         });
-        Self { stub: stub.await, token, left }
+        Self { stub: stub.await, token, left, unwell }
     }
 
     /// From now on this token is good, and no other.
-    fn wants(&self, token: &str) {
+    pub(crate) fn wants(&self, token: &str) {
         token.clone_into(&mut self.token.lock().unwrap());
+    }
+
+    /// The next logins are answered like this.
+    pub(crate) fn will(&self, statuses: impl IntoIterator<Item = u16>) {
+        self.unwell.lock().unwrap().extend(statuses);
     }
 
     fn hits(&self, path: &str) -> usize {
@@ -78,28 +94,28 @@ impl Porter {
 }
 
 /// Somebody with a credential, and an agent that may use it.
-struct Holder {
+pub(crate) struct Holder {
     me: Person,
     agent: AgentId,
     id: String,
 }
 
 impl Holder {
-    async fn of(app: &TestApp) -> Self {
+    pub(crate) async fn of(app: &TestApp) -> Self {
         let (me, agent) = (app.trust.owner(), AgentId::mint());
         let id = app.own(&me).await;
         app.granted(&me, &id, agent).await;
         Self { me, agent, id }
     }
 
-    async fn lease(&self, app: &TestApp) -> Reply {
+    pub(crate) async fn lease(&self, app: &TestApp) -> Reply {
         let asked = ask(self.agent, self.me.user);
         app.engine(&self.me).post(&resolve_path(&self.id), &asked).await
     }
 }
 
 /// With the root key in Vault, which is asked for a tenant's key each time.
-fn vars<'a>(url: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn vars<'a>(url: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let usual = [
         ("SWITCHYARD_ROOT_KEYS", "1=vault:switchyard"),
         ("SWITCHYARD_VAULT_ADDR", url),
@@ -114,7 +130,7 @@ async fn open_again(app: &TestApp, vars: &[(&str, &str)]) -> Result<(), String> 
     opened.map(drop).map_err(|error| error.to_string())
 }
 
-fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     let draft = path.with_extension("new");
     std::fs::write(&draft, text).unwrap();
     std::fs::rename(draft, path).unwrap();
@@ -154,6 +170,8 @@ async fn a_token_in_a_file_is_read_again_when_it_changes_and_when_the_old_one_is
     assert_eq!(refused.refusal(), (503, "root_key_unavailable"));
     let why = "SWITCHYARD_VAULT_TOKEN_FILE: No such file";
     assert!(refused.text.contains(why), "{}", refused.text);
+    let unready = app.api.get("/readyz").await;
+    assert!(unready.status == 503 && unready.text.contains(why), "{}", unready.text);
     assert!(!refused.text.contains(path.to_str().unwrap()), "{}", refused.text);
     write(&path, "s.fourth");
     holder.lease(&app).await.expect(200);
@@ -254,6 +272,47 @@ async fn a_login_that_is_refused_is_said_to_be_by_readiness_and_as_a_service_wit
     Holder::of(&app).await.lease(&app).await.expect(200);
     let error = open_again(&app, &with("wrong")).await.unwrap_err();
     assert!(error.contains(expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_login_that_goes_wrong_once_shuts_nobody_out_for_longer() {
+    const LOGIN: &str = "/v1/auth/approle/login";
+    for nobody_asks in [false, true] {
+        let porter = Porter::start(LOGIN, json!({ "role_id": "r", "secret_id": "right" })).await;
+        let url = porter.stub.url();
+        let more = [
+            ("SWITCHYARD_VAULT_AUTH", "approle"),
+            ("SWITCHYARD_VAULT_ROLE_ID", "r"),
+            ("SWITCHYARD_VAULT_SECRET_ID", "right"),
+        ];
+        let app = TestApp::start_with(&vars(&url, &more)).await;
+        // Who only says that there is too much to do is asked again.
+        porter.will([429]);
+        let holder = Holder::of(&app).await;
+        holder.lease(&app).await.expect(200);
+        assert_eq!(porter.hits(LOGIN), 2);
+
+        porter.wants("somebody else's");
+        porter.will([503]);
+        let refused = holder.lease(&app).await;
+        let unready = app.api.get("/readyz").await;
+
+        assert_eq!(refused.refusal(), (503, "root_key_unavailable"));
+        let why = "logging in at auth/approle: HTTP 503 come back later";
+        assert!(refused.text.contains(why), "{}", refused.text);
+        assert!(unready.status == 503 && unready.text.contains(why), "{}", unready.text);
+        eventually("to be let in again", async || {
+            if nobody_asks {
+                app.app.tend_keys().await;
+                return (app.api.get("/readyz").await.status == 200).then_some(());
+            }
+            (holder.lease(&app).await.status == 200).then_some(())
+        })
+        .await;
+        assert_eq!(porter.hits(LOGIN), 4, "nobody tries again during the pause");
+        app.api.get("/readyz").await.expect(200);
+        holder.lease(&app).await.expect(200);
+    }
 }
 
 #[tokio::test]

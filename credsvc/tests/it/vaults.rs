@@ -47,7 +47,9 @@ pub(crate) fn transit_for(token: &str, kept: &Kept, request: &Stubbed) -> Answer
         return Answer::Json(200, json!({ "sealed": false }));
     }
     if request.header("x-vault-token") != token {
-        return Answer::Json(403, json!({ "errors": ["permission denied"] }));
+        // Rude enough to send back what it was sent.
+        let why = format!("permission denied {}", request.header("x-vault-token"));
+        return Answer::Json(403, json!({ "errors": [why] }));
     }
     let body = request.json();
     let context = &body["associated_data"];

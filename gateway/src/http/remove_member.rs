@@ -34,7 +34,8 @@ pub(crate) async fn remove_member(
     let changer = Changer::new(&caller, origin);
     store::audit::append(&mut tx, caller.tenant, changer.by(), "member.removed", user, &detail)
         .await?;
-    pubsub::emit(&mut tx, &MemberRemoved { user_id: user }).await?;
+    let removed = MemberRemoved { user_id: user, removed_by: caller.user() };
+    pubsub::emit(&mut tx, &removed).await?;
     tx.commit().await?;
     app.relay.ring();
     app.keys.forget();

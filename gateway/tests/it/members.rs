@@ -169,13 +169,14 @@ async fn whoever_leaves_takes_nothing_along_and_finds_nothing_when_coming_back()
 
     assert_eq!(member.api.get("/v1/me").await.refusal(), (401, "unauthenticated"));
     assert_eq!(world.owner.get(&path).await.refusal(), (404, "not_found"));
-    let told: Vec<String> = sqlx::query_scalar(
-        "select envelope -> 'data' ->> 'user_id' from gateway.outbox where subject like '%.member.removed.v1'",
+    let told: Vec<serde_json::Value> = sqlx::query_scalar(
+        "select envelope -> 'data' from gateway.outbox where subject like '%.member.removed.v1'",
     )
     .fetch_all(&mut world.db.admin().await)
     .await
     .unwrap();
-    assert_eq!(told, [member.id.to_string()], "credsvc revokes what was theirs");
+    let expected = json!({ "user_id": member.id, "removed_by": world.home.user_id });
+    assert_eq!(told, [expected], "credsvc revokes what was theirs");
     let body = json!({ "email": before["user"]["email"], "role": "member" });
     assert_eq!(
         world.owner.post("/v1/members", &body).await.expect(201)["user_id"],

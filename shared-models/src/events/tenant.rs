@@ -25,6 +25,9 @@ impl Event for TenantCreated {
 pub struct MemberRemoved {
     /// Who has left.
     pub user_id: UserId,
+    /// Who had them leave, if that was a person; perhaps they themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_by: Option<UserId>,
 }
 
 impl Event for MemberRemoved {

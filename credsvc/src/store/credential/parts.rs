@@ -72,4 +72,6 @@ pub(crate) struct Connection {
     pub(crate) lives: Option<f64>,
     /// Seconds from now until it is renewed; none when it cannot be.
     pub(crate) renew_in: Option<f64>,
+    /// When connecting it was begun; none when nobody connects it now.
+    pub(crate) begun_at: Option<DateTime<Utc>>,
 }

@@ -331,12 +331,7 @@ async fn a_client_of_its_own_gets_tokens_when_they_are_needed_and_never_shows_it
 
 #[tokio::test]
 async fn no_token_is_in_any_table_or_log_in_plaintext() {
-    let logs = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(logs.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (logs, _capturing) = Captured::all();
     let (this, id) = Connected::with_account().await;
     this.app.tamper(ENDED).await;
     this.idp.will([Mood::Loses]);
@@ -348,7 +343,7 @@ async fn no_token_is_in_any_table_or_log_in_plaintext() {
 
     let dump = this.app.peek(dump).await.unwrap();
 
-    let logs = String::from_utf8_lossy(&logs.0.lock().unwrap()).into_owned();
+    let logs = logs.text();
     assert!(dump.contains("oauth2"), "the dump is of nothing");
     assert!(logs.contains("credsvc"), "nothing was logged");
     for secret in this.idp.secrets().iter().map(String::as_str).chain([testkit::idp::CLIENT_SECRET])

@@ -7,6 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 use shared_models::AgentId;
+use tracing::{Dispatch, subscriber::DefaultGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
@@ -15,7 +16,25 @@ use crate::{
 };
 
 #[derive(Clone, Default)]
-pub(crate) struct Captured(pub(crate) Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    /// Whatever this thread logs, as long as the second is kept.
+    pub(crate) fn all() -> (Self, (DefaultGuard, Dispatch)) {
+        let logs = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(logs.clone())
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        // With one subscriber alone, what another test's thread comes to first is taken to interest nobody.
+        (logs, (guard, Dispatch::new(tracing_subscriber::registry())))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
 
 impl Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -38,12 +57,7 @@ impl MakeWriter<'_> for Captured {
 
 #[tokio::test]
 async fn the_secret_is_in_no_table_no_log_and_no_answer_to_people() {
-    let logs = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(logs.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (logs, _capturing) = Captured::all();
     let app = TestApp::start().await;
     let me = app.trust.owner();
     let (api, agent) = (app.person(&me), AgentId::mint());
@@ -73,7 +87,7 @@ async fn the_secret_is_in_no_table_no_log_and_no_answer_to_people() {
         "the search must be able to find it: {}",
         resolved.text
     );
-    let logs = String::from_utf8_lossy(&logs.0.lock().unwrap()).into_owned();
+    let logs = logs.text();
     assert!(logs.contains("request"), "nothing was logged");
     // The mask may show the last four characters.
     let needle = &SECRET[..SECRET.len() - 4];
@@ -90,12 +104,7 @@ const SECRET_ID: &str = "84896a0c-1347-aa90-a4f6-aca8b7558780";
 
 #[tokio::test]
 async fn nothing_that_opens_a_vault_is_in_any_table_log_or_answer_whatever_the_vault_says() {
-    let logs = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(logs.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (logs, _capturing) = Captured::all();
     let dir = tempfile::tempdir().unwrap();
     let (token, jwt) = (dir.path().join("token"), dir.path().join("jwt"));
     write(&token, "s.first");
@@ -137,7 +146,7 @@ async fn nothing_that_opens_a_vault_is_in_any_table_log_or_answer_whatever_the_v
         logins.extend(sent.iter().map(|sent| sent.header("x-vault-token")));
     }
 
-    text += &String::from_utf8_lossy(&logs.0.lock().unwrap());
+    text += &logs.text();
     assert!(text.contains("[redacted]") && text.contains("logged in to the transit engine"));
     for secret in ["s.first", "s.login1", SECRET_ID, JWT] {
         assert!(logins.contains(secret), "{secret} was not used");

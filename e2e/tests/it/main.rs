@@ -25,4 +25,5 @@ mod streams;
 mod swarm;
 mod telemetry;
 mod timers;
+mod transit;
 mod up;

@@ -219,6 +219,15 @@ fn apps(env: &mut Env) -> Apps {
         let secret = secret.to_owned().into();
         apps.secrets.insert(system, Secret { secret, username: None, previous });
     }
+    let name = "SWITCHYARD_SLACK_APP_ID";
+    apps.slack_app = Some(env.text(name, "")).filter(|id| !id.is_empty());
+    if apps
+        .slack_app
+        .as_ref()
+        .is_some_and(|id| !id.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    {
+        env.refuse(name, "must be the app's id as Slack shows it, such as A0123ABCDEF");
+    }
     apps
 }
 
@@ -291,6 +300,7 @@ mod tests {
             ("SWITCHYARD_INTAKE_QUEUE", "0"),
             ("SWITCHYARD_LISTENER_LEASE_SECONDS", "1"),
             ("SWITCHYARD_LISTENER_IDLE_SECONDS", "1741"),
+            ("SWITCHYARD_SLACK_APP_ID", "my app"),
         ];
         for (name, value) in wrong {
             let (_, problems) = read(&[(name, value)]);

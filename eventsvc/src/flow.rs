@@ -3,6 +3,7 @@
 //! Deliveries of other triggers never come past here. What fires is decided by [`plan`], a pure function, for one trigger
 //! at a time, under a lock of that trigger's row, so any number of replicas may try.
 
+mod gather;
 mod options;
 mod plan;
 mod worker;

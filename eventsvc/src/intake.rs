@@ -73,7 +73,7 @@ shared_models::text_enum! {
         Budget = "budget",
         /// The engine refused.
         Engine = "engine",
-        /// A tool failed.
+        /// A tool or a hook failed.
         Tool = "tool",
         /// The input could not be made.
         Input = "input",
@@ -124,6 +124,8 @@ pub struct DedupeKey {
     pub before: Option<(String, DateTime<Utc>)>,
     /// What it tells of, unique within the source as well: the same thing told of in another way is a repetition.
     pub about: Option<String>,
+    /// What is taken as the same as that, though it reads differently.
+    pub nearby: Option<[String; 2]>,
 }
 
 /// A trigger's answer to a delivery.

@@ -30,7 +30,7 @@ use crate::trigger::System;
 pub(crate) use account::AppSource;
 pub(crate) use ask::Ask;
 pub(crate) use gmail::GmailOptions;
-pub(crate) use hubspot::about as hubspot_about;
+pub(crate) use hubspot::{about as hubspot_about, nearby as hubspot_nearby};
 pub(crate) use imap::{ImapOptions, Trust as ImapTrust};
 pub(crate) use poll::PollOptions;
 pub(crate) use reconcile::Reconcile;

@@ -8,7 +8,7 @@ use shared_models::EventId;
 use super::options::Flow;
 
 /// A batch is complete when it holds so many bytes, whatever it says itself: it travels with its event.
-const BATCH_BYTES: usize = 200 * 1024;
+pub(super) const BATCH_BYTES: usize = 200 * 1024;
 
 /// A firing that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ fn batches(
     units
 }
 
-fn earlier(present: &mut Option<DateTime<Utc>>, at: DateTime<Utc>) {
+pub(super) fn earlier(present: &mut Option<DateTime<Utc>>, at: DateTime<Utc>) {
     *present = Some(present.map_or(at, |present| present.min(at)));
 }
 

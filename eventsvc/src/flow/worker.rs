@@ -11,8 +11,9 @@ use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    gather,
     options::Flow,
-    plan::{Unit, Waiting, plan},
+    plan::{Unit, Waiting, earlier, plan},
 };
 use crate::{
     app::App,
@@ -20,15 +21,21 @@ use crate::{
     filter::Filter,
     intake::ReasonClass,
     refire::{self, Again},
-    store::{self, firing::Refire, flow},
+    store::{
+        self,
+        firing::Refire,
+        flow::{self, Which},
+    },
 };
 
 /// Triggers looked at in one round.
 const TRIGGERS: i64 = 200;
 /// Firings of one trigger looked at together.
 const QUEUE: i64 = 200;
+/// And bytes of what came with them, but for the last.
+const QUEUE_BYTES: i64 = 32 * 1024 * 1024;
 /// How often a queue is read on behind what waits for its key, before other triggers have their turn.
-const ROUNDS: usize = 10;
+pub(super) const ROUNDS: usize = 10;
 /// How long the worker sleeps at most: an end of a run that another replica heard of is noticed by then.
 const POLL: Duration = Duration::from_secs(1);
 /// And at least.
@@ -92,20 +99,29 @@ async fn one(
     let (mut busy_until, mut again_at, mut fired) = (state.busy_until, None, false);
     for _ in 0..ROUNDS {
         let running = flow::running(&mut tx, trigger).await?;
-        let past = waited_for(&flow, &running);
-        let queue = store::firing::lock_queued(&mut tx, trigger, &past, QUEUE).await?;
-        let waiting = keyed(&mut tx, &flow, &queue).await?;
-        let plan = plan(&flow, &waiting, &running, busy_until, app.clock.now());
+        let (past, now) = (waited_for(&flow, &running), app.clock.now());
+        let gathered = flow.debounce_seconds.is_some() || flow.batch.is_some();
+        let queue = if gathered {
+            let found = gather::complete(&mut tx, &flow, trigger, &past, now).await?;
+            found.1.into_iter().for_each(|at| earlier(&mut again_at, at));
+            found.0
+        } else {
+            queue(&mut tx, trigger, &Which { past, ..Which::default() }).await?
+        };
+        let waiting = keyed(&mut tx, &flow, &queue.firings).await?;
+        let plan = plan(&flow, &waiting, &running, busy_until, now);
         let by_id: HashMap<EventId, &Refire> =
-            queue.iter().map(|one| (one.event_id, one)).collect();
+            queue.firings.iter().map(|one| (one.event_id, one)).collect();
         for unit in &plan.fire {
             fire(&mut tx, &flow, unit, &by_id).await?;
         }
         busy_until = plan.busy_until;
         again_at = [again_at, plan.again_at].into_iter().flatten().min();
         fired |= !plan.fire.is_empty();
-        let full = queue.len() as i64 == QUEUE;
-        if !full || plan.rate_is_used_up || !look_past(&mut tx, &flow, &waiting, trigger).await? {
+        if plan.rate_is_used_up || !queue.more && !(gathered && !plan.fire.is_empty()) {
+            break;
+        }
+        if !look_past(&mut tx, &flow, &waiting, trigger).await? && plan.fire.is_empty() {
             break;
         }
     }
@@ -117,6 +133,33 @@ async fn one(
         app.relay.ring();
     }
     Ok(again_at)
+}
+
+/// What was locked of a trigger's queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// In the order in which they came.
+    pub firings: Vec<Refire>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// Locks the beginning of it: no more than there is room for.
+pub(super) async fn queue(
+    tx: &mut TenantTx,
+    trigger: TriggerId,
+    which: &Which,
+) -> Result<Queue, sqlx::Error> {
+    let locked = flow::lock_queued(tx, trigger, which, QUEUE).await?;
+    let mut bytes = 0;
+    let fits = |(_, size): &&(EventId, i64)| {
+        let room = bytes < QUEUE_BYTES;
+        bytes += size;
+        room
+    };
+    let events: Vec<EventId> = locked.iter().take_while(fits).map(|(event, _)| *event).collect();
+    let more = locked.len() as i64 == QUEUE || events.len() < locked.len();
+    Ok(Queue { firings: store::firing::queued(tx, &events).await?, more })
 }
 
 /// What tells the keys that have as many runs as they may.
@@ -138,17 +181,22 @@ async fn look_past(
     let past = waited_for(flow, &flow::running(tx, trigger).await?);
     let known = waiting.iter().map(|one| (one.event_id, mark(expression, &one.key)));
     let known: Vec<_> = known.filter(|(_, key)| past.contains(key)).collect();
-    store::firing::remember_keys(tx, &known).await?;
+    flow::remember_keys(tx, &known).await?;
     Ok(!known.is_empty())
 }
 
+/// How all keys of an expression begin.
+pub(super) fn beginning(expression: &str) -> String {
+    format!("{}.", hex::encode(&Sha256::digest(expression)[..4]))
+}
+
 /// A key of an expression, short, whatever it is.
-fn mark(expression: &str, key: &str) -> String {
+pub(super) fn mark(expression: &str, key: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(expression);
     hash.update([0]);
     hash.update(key);
-    hex::encode(&hash.finalize()[..16])
+    beginning(expression) + &hex::encode(&hash.finalize()[..16])
 }
 
 /// On fast-growing tables the planner would read all of them until statistics catch up.
@@ -158,7 +206,11 @@ async fn indexed(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 /// The queue with each firing's key. One whose key cannot be told, or whose trigger is gone, leaves it here.
-async fn keyed(tx: &mut TenantTx, flow: &Flow, queue: &[Refire]) -> Result<Vec<Waiting>, Error> {
+pub(super) async fn keyed(
+    tx: &mut TenantTx,
+    flow: &Flow,
+    queue: &[Refire],
+) -> Result<Vec<Waiting>, Error> {
     let key = flow.key.as_deref().map(Filter::compile).transpose();
     let mut waiting = Vec::with_capacity(queue.len());
     for firing in queue {
@@ -214,7 +266,7 @@ async fn fire(
             for member in &unit.members {
                 store::firing::fail(tx, *member, ReasonClass::Input, &why).await?;
             }
-            return Ok(());
+            return flurry(tx, flow, lead, &unit.key).await;
         }
     };
     refire::fire(tx, lead, &given, "released", None).await?;
@@ -225,6 +277,15 @@ async fn fire(
     }
     if flow.concurrency.is_some() {
         flow::started(tx, lead.trigger_id, unit.lead, &unit.key).await?;
+    }
+    flurry(tx, flow, lead, &unit.key).await
+}
+
+/// Of a flurry only the last goes, however many there are before it.
+async fn flurry(tx: &mut TenantTx, flow: &Flow, lead: &Refire, key: &str) -> Result<(), Error> {
+    if flow.debounce_seconds.is_some() {
+        let key = flow.key.as_deref().map(|expression| mark(expression, key));
+        flow::merge_before(tx, (lead.trigger_id, lead.event_id), key.as_deref()).await?;
     }
     Ok(())
 }

@@ -51,6 +51,7 @@ pub(crate) async fn list_deliveries(
         reason: which.reason.map(Into::into),
         since: which.since,
         until: which.until,
+        without_run: false,
     };
     let (viewer, after, limit) = (Viewer::of(&caller), page.after()?, page.limit());
     let mut tx = app.db.begin(caller.tenant).await?;

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use dbutil::PageQuery;
 use serde::{Deserialize, Serialize};
 use servicekit::{Body, Caller, FieldError, Problem, codes, scope};
-use shared_models::{DeliveryId, EventId, ProblemBody, TriggerId};
+use shared_models::{DeliveryId, EventId, ProblemBody, RunId, TriggerId};
 use utoipa::ToSchema;
 
 use crate::{
@@ -34,7 +34,8 @@ pub(crate) struct Replay {
     /// Only what came for this trigger.
     #[serde(default)]
     trigger_id: Option<TriggerId>,
-    /// Only that of which this came; `failed` unless said. What else a delivery fired is not fired again.
+    /// Only that of which this came. What else a delivery fired is not fired again. Without a status or a reason it is what
+    /// `failed` before it had a run: a run that failed may have done things that another would do once more.
     #[serde(default)]
     status: Option<Status>,
     /// Only what did not fire, or whose run failed, for this reason.
@@ -78,6 +79,10 @@ pub(crate) struct Fired {
     trigger_id: TriggerId,
     event_id: EventId,
     attempt: i32,
+    /// The run of the attempt before, if it had one: what it did is done once more.
+    run_id: Option<RunId>,
+    /// How that run is doing.
+    run_status: Option<String>,
 }
 
 /// A firing that cannot.
@@ -114,6 +119,7 @@ pub(crate) async fn replay_deliveries(
         reason: replay.reason.map(Into::into),
         since: replay.since,
         until: replay.until,
+        without_run: replay.status.is_none() && replay.reason.is_none(),
     };
     let viewer = Viewer::of(&caller);
     let page = PageQuery { limit: Some(limit), cursor: None };
@@ -176,7 +182,10 @@ async fn one(
                     let by = caller.principal();
                     refire::fire(&mut tx, &firing, &given, "replayed", Some(&by)).await?
                 };
-                answer.events.push(Fired { delivery_id, trigger_id, event_id, attempt });
+                let (run_id, run_status) = (firing.run_id, firing.run_status);
+                let fired =
+                    Fired { delivery_id, trigger_id, event_id, attempt, run_id, run_status };
+                answer.events.push(fired);
             }
             Err(why) => answer.refused.push(Refused { delivery_id, trigger_id, why }),
         }

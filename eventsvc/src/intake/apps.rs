@@ -32,6 +32,8 @@ use crate::{
 pub struct Apps {
     /// Of each system that has one; the others have no address.
     pub secrets: BTreeMap<System, Secret>,
+    /// The id of the app at Slack, which signs with its secret there: not all that it says names it.
+    pub slack_app: Option<String>,
 }
 
 /// Takes in what an app is told. What nobody listens to is counted and acknowledged: it would only come again.
@@ -67,7 +69,7 @@ pub(crate) async fn receive(
     let listening = listening(app, system, &parts).await?;
     let mut waiting = Vec::new();
     for part in parts {
-        let sources = wanting(system, &part.payload, &listening);
+        let sources = wanting(&app.apps, system, &part.payload, &listening);
         if sources.is_empty() {
             count(system, "unknown");
             continue;
@@ -113,12 +115,14 @@ fn verify(
 }
 
 /// Who gets what is said of a payload's account.
-fn wanting(system: System, payload: &Value, listening: &[OfAccount]) -> Vec<SourceId> {
+fn wanting(apps: &Apps, system: System, payload: &Value, listening: &[OfAccount]) -> Vec<SourceId> {
     let Some(account) = account_of(system, payload) else { return Vec::new() };
-    let sender = sender(system, payload);
-    // Another app's bot in the same workspace shows nothing of what this one may hear.
+    // Of shortcuts, Slack does not say whose they are: the signature does, for who knows which app signs like this.
+    let sender = sender(system, payload).or_else(|| apps.slack_app.clone());
+    // Another app's bot in the same workspace shows nothing of what this one may hear. What was shown before that was asked is
+    // believed until it is shown anew.
     let shown =
-        |one: &&OfAccount| system != System::Slack || one.app.is_some() && one.app == sender;
+        |one: &&OfAccount| system != System::Slack || one.app.is_none() || one.app == sender;
     let all = listening.iter().filter(|one| one.account == account);
     all.filter(shown).map(|one| one.source).collect()
 }
@@ -189,6 +193,7 @@ mod tests {
             (System::Hubspot, json!({ "portalId": 62515 }), Some("62515")),
             (System::Slack, json!({ "team_id": "T1" }), Some("T1")),
             (System::Slack, button, Some("T2")),
+            (System::Slack, json!({ "type": "shortcut", "team": { "id": "T1" } }), Some("T1")),
             (System::Github, json!({ "installation": { "id": 7 } }), Some("7")),
             (System::Stripe, json!({ "account": "acct_1" }), Some("acct_1")),
             (System::Stripe, json!({ "id": "evt_1" }), None),
@@ -209,16 +214,23 @@ mod tests {
         let all = [shown(Some("A1")), shown(Some("A2")), shown(None)];
         let button = json!({ "payload": r#"{"api_app_id":"A2","team":{"id":"T1"}}"# });
         let event = json!({ "team_id": "T1", "api_app_id": "A1" });
+        let shortcut = json!({ "payload": r#"{"type":"message_action","team":{"id":"T1"}}"# });
+        let told = |app: Option<&str>, payload: &Value| {
+            let apps = Apps { slack_app: app.map(ToOwned::to_owned), ..Apps::default() };
+            wanting(&apps, System::Slack, payload, &all)
+        };
+        // The last was shown before it was asked by whose bot.
+        let [first, second, before] = all.each_ref().map(|one| one.source);
 
-        assert_eq!(wanting(System::Slack, &event, &all), [all[0].source]);
-        assert_eq!(wanting(System::Slack, &button, &all), [all[1].source]);
-        assert_eq!(wanting(System::Slack, &json!({ "team_id": "T1" }), &all), []);
-        assert_eq!(
-            wanting(System::Slack, &json!({ "team_id": "T2", "api_app_id": "A1" }), &all),
-            []
-        );
+        assert_eq!(told(None, &event), [first, before]);
+        assert_eq!(told(None, &button), [second, before]);
+        assert_eq!(told(Some("A1"), &button), [second, before]);
+        assert_eq!(told(Some("A1"), &shortcut), [first, before]);
+        assert_eq!(told(None, &shortcut), [before]);
+        assert_eq!(told(Some("A1"), &json!({ "team_id": "T2", "api_app_id": "A1" })), []);
         // Elsewhere the account is shown by who may read all of it.
-        assert_eq!(wanting(System::Stripe, &json!({ "account": "T1" }), &all).len(), 3);
+        let stripe = wanting(&Apps::default(), System::Stripe, &json!({ "account": "T1" }), &all);
+        assert_eq!(stripe.len(), 3);
     }
 
     proptest! {

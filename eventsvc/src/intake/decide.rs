@@ -15,6 +15,7 @@ use crate::{
     event,
     filter::{Filter, Seen, Unanswered},
     hooks::HookTrigger,
+    listening,
     options::Dedupe,
 };
 
@@ -178,6 +179,7 @@ pub(crate) fn dedupe_key(
         provider_id: None,
         before: Some((format!("body:{hash}:{}", stretch - 1), now - Duration::seconds(window))),
         about: None,
+        nearby: None,
     })
 }
 
@@ -189,11 +191,12 @@ impl DedupeKey {
         } else {
             id.clone()
         };
-        Self { key, provider_id: Some(id), before: None, about: None }
+        Self { key, provider_id: Some(id), before: None, about: None, nearby: None }
     }
 
     /// The same, and what it tells of.
     pub(crate) fn telling_of(self, about: Option<String>) -> Self {
-        Self { about, ..self }
+        let nearby = about.as_deref().and_then(listening::hubspot_nearby);
+        Self { about, nearby, ..self }
     }
 }

@@ -189,8 +189,12 @@ fn end(heard: &RunFinished) -> News {
         return News::Status(status);
     }
     let code = heard.error_code.as_deref().unwrap_or_default();
-    let class =
-        if code == "model_auth" { ReasonClass::Credential } else { ReasonClass::Engine };
+    let class = match code {
+        "model_auth" => ReasonClass::Credential,
+        // What is called on the way, as tools are.
+        "hook_failed" => ReasonClass::Tool,
+        _ => ReasonClass::Engine,
+    };
     let how = if status == RunStatus::TimedOut { "ran out of time" } else { "failed" };
     let why = if code.is_empty() { String::new() } else { format!(": `{code}`") };
     News::Hindered(status, class, format!("the run {how}{why}"))

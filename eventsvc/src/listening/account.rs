@@ -204,10 +204,15 @@ pub(super) struct Account {
 }
 
 impl Account {
+    /// One of Slack's is shown with an app; what was shown before that was asked is shown anew at the next look.
+    fn is_whole(&self, proof: &Proof) -> bool {
+        self.system != System::Slack || proof.app.is_some()
+    }
+
     async fn look_now(&self, ask: &Ask, position: Option<&Value>) -> Result<Look, LookError> {
         let before: Option<Proof> = position.and_then(|at| serde_json::from_value(at.clone()).ok());
         let proof = match before {
-            Some(proof) if !due(Some(&proof), ask.now) => proof,
+            Some(proof) if !due(Some(&proof), ask.now) && self.is_whole(&proof) => proof,
             _ => prove(ask, self.system, Some(&self.app.account)).await?,
         };
         let renew_at = Some(proof.proven_at + chrono::Duration::seconds(PROVE));

@@ -53,6 +53,19 @@ impl Ask {
         body: Option<&Value>,
         injection: Option<Injection>,
     ) -> Result<Answer, LookError> {
+        self.send_for(LARGEST, method, url, headers, body, injection).await
+    }
+
+    /// The same, where an answer may be of another size.
+    pub(crate) async fn send_for(
+        &self,
+        largest: usize,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Option<&Value>,
+        injection: Option<Injection>,
+    ) -> Result<Answer, LookError> {
         let mut headers = headers;
         if body.is_some() {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -70,7 +83,7 @@ impl Ask {
             injection,
             allowed_hosts: allowed,
             timeout: TIMEOUT,
-            max_response_bytes: LARGEST,
+            max_response_bytes: largest,
         };
         let answer = self.egress.send(call).await.map_err(|error| match error {
             EgressError::Denied(why) | EgressError::Misdirected(why) => LookError::Never(why),
@@ -79,7 +92,8 @@ impl Ask {
             }
         })?;
         if answer.truncated {
-            return Err(LookError::Never("the answer is larger than 4 MiB".into()));
+            let why = format!("the answer is larger than {} MiB", largest / (1024 * 1024));
+            return Err(LookError::Never(why));
         }
         Ok(answer)
     }
@@ -116,7 +130,8 @@ pub(crate) fn check(answer: &Answer) -> Result<(), LookError> {
     let status = answer.status;
     let said = || format!("the provider answered HTTP {}", status.as_u16());
     let limited = status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::FORBIDDEN && names_a_limit(&answer.body);
+        || status == StatusCode::FORBIDDEN
+            && (names_a_limit(&answer.body) || shows_a_limit(&answer.headers));
     match status {
         _ if status.is_success() => Ok(()),
         _ if limited => Err(LookError::Later(said(), Some(patience(&answer.headers)))),
@@ -136,6 +151,12 @@ fn names_a_limit(body: &[u8]) -> bool {
     reasons.any(|reason| matches!(reason, "rateLimitExceeded" | "userRateLimitExceeded"))
 }
 
+/// So does GitHub, which says in headers for how long, or that nothing is left.
+fn shows_a_limit(headers: &HeaderMap) -> bool {
+    let left = headers.get("x-ratelimit-remaining").and_then(|left| left.to_str().ok());
+    headers.contains_key(header::RETRY_AFTER) || left.is_some_and(|left| left.trim() == "0")
+}
+
 fn patience(headers: &HeaderMap) -> Duration {
     retry_after(headers).unwrap_or(Duration::from_secs(60))
 }
@@ -148,4 +169,32 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// A header that a person named, with its value.
 pub(crate) fn header_of(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: StatusCode, headers: &[(&'static str, &'static str)]) -> LookError {
+        let pairs = headers.iter();
+        let pairs = pairs
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers = pairs.collect();
+        let answer = Answer { status, headers, body: Vec::new(), truncated: false };
+        check(&answer).unwrap_err()
+    }
+
+    #[test]
+    fn who_asks_too_often_is_asked_for_patience_and_not_for_another_credential() {
+        let later = |seconds| {
+            let said = "the provider answered HTTP 403".to_owned();
+            LookError::Later(said, Some(Duration::from_secs(seconds)))
+        };
+        let forbidden = StatusCode::FORBIDDEN;
+
+        assert_eq!(refused(forbidden, &[("retry-after", "7")]), later(7));
+        assert_eq!(refused(forbidden, &[("x-ratelimit-remaining", "0")]), later(60));
+        let left = refused(forbidden, &[("x-ratelimit-remaining", "10")]);
+        assert!(matches!(left, LookError::Credential(_)), "{left:?}");
+    }
 }

@@ -11,10 +11,18 @@ use serde_json::{Map, Value};
 use servicekit::egress::Injection;
 use url::Url;
 
-use super::{Ask, Item, Listener, Look, LookError, Reconcile, ask::check};
+use super::{
+    Ask, Item, Listener, Look, LookError, Reconcile,
+    ask::{LARGEST, check},
+};
+use crate::options::BODY_CAP;
 
 /// Deliveries fetched in one look.
 const MOST_FETCHED: usize = 50;
+/// And bytes of them, but for the last.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+/// The largest record: as large a payload as a hook takes, and what goes with it.
+const LARGEST_RECORD: usize = BODY_CAP as usize + 1024 * 1024;
 /// A record may be written so much later than one that is newer.
 const OVERLAP: i64 = 10 * 60;
 const REMEMBERED: usize = 1000;
@@ -82,7 +90,7 @@ impl Reconciled {
             fetched: VecDeque::new(),
             walk: None,
         });
-        match self.walk(ask, &mut position, &mut look.items).await {
+        match self.walk(ask, &mut position, &mut look).await {
             Ok(true) => {}
             Ok(false) => look.again = Duration::ZERO,
             Err(error) if before.as_ref() == Some(&position) => return Err(error),
@@ -102,19 +110,20 @@ impl Reconciled {
         &self,
         ask: &Ask,
         position: &mut Position,
-        items: &mut Vec<Item>,
+        look: &mut Look,
     ) -> Result<bool, LookError> {
+        let (mut bytes, mut lost) = (0, Vec::new());
         let since = position.delivered_at - chrono::Duration::seconds(OVERLAP);
         let since = position.begun_at.map_or(since, |begun| begun.max(since));
         loop {
             let cursor = position.walk.as_ref().and_then(|walk| walk.cursor.as_deref());
             let from = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
-            let page = self.get(ask, &format!("deliveries?per_page=100{from}")).await;
+            let page = self.get(ask, LARGEST, &format!("deliveries?per_page=100{from}")).await;
             if matches!(page, Err(LookError::Never(_))) {
                 // It may know nothing of the place any more.
                 position.walk = None;
             }
-            let (body, next) = page?;
+            let (body, next, _) = page?;
             let records: Vec<Record> = serde_json::from_value(body)
                 .map_err(|error| LookError::Never(format!("the list cannot be read: {error}")))?;
             let latest = records.iter().map(|record| record.delivered_at).max();
@@ -127,10 +136,21 @@ impl Reconciled {
                 if record.taken() || position.fetched.contains(&record.guid) {
                     continue;
                 }
-                if items.len() >= MOST_FETCHED {
+                if look.items.len() + lost.len() >= MOST_FETCHED || bytes >= MOST_BYTES {
                     return Ok(false);
                 }
-                items.extend(self.fetch(ask, record).await?);
+                match self.fetch(ask, record).await {
+                    Ok((item, size)) => {
+                        bytes += size;
+                        look.items.extend(item);
+                    }
+                    // It stays like that: what comes behind it does not wait for it.
+                    Err(LookError::Never(why)) => {
+                        lost.push(why);
+                        look.note = Some(lost_for_good(&lost));
+                    }
+                    Err(error) => return Err(error),
+                }
                 position.fetched.push_back(record.guid.clone());
             }
             let over = records.last().is_none_or(|last| last.delivered_at < since);
@@ -151,27 +171,35 @@ impl Reconciled {
         }
     }
 
-    async fn fetch(&self, ask: &Ask, record: &Record) -> Result<Option<Item>, LookError> {
-        let (whole, _) = self.get(ask, &format!("deliveries/{}", record.id)).await?;
+    /// What was to be delivered, if there was anything, and how much it is.
+    async fn fetch(&self, ask: &Ask, record: &Record) -> Result<(Option<Item>, usize), LookError> {
+        let path = format!("deliveries/{}", record.id);
+        let (whole, _, size) = self.get(ask, LARGEST_RECORD, &path).await?;
         let Some(payload) = whole.pointer("/request/payload").filter(|payload| !payload.is_null())
         else {
-            return Ok(None);
+            return Ok((None, size));
         };
         let mut headers = Map::new();
         headers.insert("x-github-event".into(), record.event.clone().into());
         headers.insert("x-github-delivery".into(), record.guid.clone().into());
-        Ok(Some(Item {
+        let item = Item {
             key: record.guid.clone(),
             payload: payload.clone(),
             headers,
             occurred_at: Some(record.delivered_at),
             recovered: true,
             about: None,
-        }))
+        };
+        Ok((Some(item), size))
     }
 
-    /// An answer of GitHub's, and where its next page begins.
-    async fn get(&self, ask: &Ask, path: &str) -> Result<(Value, Option<String>), LookError> {
+    /// An answer of GitHub's, where its next page begins, and its size.
+    async fn get(
+        &self,
+        ask: &Ask,
+        largest: usize,
+        path: &str,
+    ) -> Result<(Value, Option<String>, usize), LookError> {
         let base = ask.providers.github.as_str().trim_end_matches('/');
         let hook = self.reconcile.hook.as_deref().unwrap_or_default();
         let url = Url::parse(&format!("{base}/{hook}/{path}"));
@@ -181,14 +209,21 @@ impl Reconciled {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/vnd.github+json"));
         let injection = Some(Injection::Bearer(token.clone()));
-        let answer = ask.send(Method::GET, url, headers, None, injection).await?;
+        let answer = ask.send_for(largest, Method::GET, url, headers, None, injection).await?;
         check(&answer)?;
         let link = answer.headers.get(header::LINK).and_then(|link| link.to_str().ok());
         let next = link.and_then(next_cursor);
         let body = serde_json::from_slice(&answer.body);
         let body = body.map_err(|error| LookError::Later(format!("no JSON: {error}"), None))?;
-        Ok((body, next))
+        Ok((body, next, answer.body.len()))
     }
+}
+
+/// What a person should know of records that nobody will ever get.
+fn lost_for_good(whys: &[String]) -> String {
+    let (count, last) = (whys.len(), whys.last().map_or("", String::as_str));
+    let what = if count == 1 { "delivery" } else { "deliveries" };
+    format!("{count} {what} cannot be fetched: {last}")
 }
 
 /// The cursor of the next page in a `Link` header.

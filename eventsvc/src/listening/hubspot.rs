@@ -21,7 +21,7 @@ use super::{
 use crate::trigger::System;
 use position::{Part, Position};
 use subscription::wanted;
-pub(crate) use subscription::{Subscription, about};
+pub(crate) use subscription::{Subscription, about, nearby};
 
 /// What of a source's options this listener reads.
 #[derive(Clone, Debug, Deserialize)]
@@ -71,7 +71,7 @@ impl Hubspot {
         let (begun, grace) = (position.clone(), reconcile.grace());
         let overdue =
             ask.now - grace - chrono::Duration::seconds(reconcile.interval_seconds.into());
-        for (part, kind) in position.in_order() {
+        for (part, kind) in position.in_order(ask.now) {
             let (what, items) = ((kind.as_str(), &all[&kind]), &mut look.items);
             let read = match part {
                 Part::Modified => search::walk(ask, what, grace, position, items).await,
@@ -88,7 +88,7 @@ impl Hubspot {
             }
             // Whoever is left begins the next look.
             let late = |(part, kind): &(Part, String)| position.until(*part, kind) < overdue;
-            if !ask.has_time() && position.in_order().iter().any(late) {
+            if !ask.has_time() && position.in_order(ask.now).iter().any(late) {
                 look.again = Duration::ZERO;
                 break;
             }

@@ -12,7 +12,8 @@ pub(crate) struct OfAccount {
     pub app: Option<String>,
 }
 
-/// The sources of all tenants whose owners have shown, within the last day, that one of these accounts is theirs.
+/// The sources of all tenants whose owners have shown, within the last day, that one of these accounts is theirs. At Slack,
+/// where it was not asked with which app, within the hours after which it would have been shown anew.
 pub(crate) async fn of_app(
     tx: &mut SystemTx,
     system: &str,
@@ -24,7 +25,8 @@ pub(crate) async fn of_app(
            from eventsvc.source_cursor c join eventsvc.source s on s.source_id = c.source_id
            where s.system = $1 and c.position->>'account' = any($2)
              and s.options->'app'->>'account' = c.position->>'account'
-             and (c.position->>'proven_at')::timestamptz > eventsvc.db_now() - interval '1 day'
+             and (c.position->>'proven_at')::timestamptz > eventsvc.db_now()
+                 - case when $1 = 'slack' and not c.position ? 'app' then interval '6 hours' else interval '1 day' end
            order by c.source_id"#,
         system,
         accounts,

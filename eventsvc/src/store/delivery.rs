@@ -42,6 +42,8 @@ pub(crate) struct Narrow {
     pub reason: Option<String>,
     pub since: Option<DateTime<Utc>>,
     pub until: Option<DateTime<Utc>>,
+    /// And its latest attempt made no run.
+    pub without_run: bool,
 }
 
 /// A page of the deliveries that came for a trigger the caller sees, also a deleted one; newest first, and one more.
@@ -66,7 +68,8 @@ pub(crate) async fn list_page(
                    and ($2 or t.owner_id = $3 or (t.scope = 'team' and t.team_id = any($4)))
                    and ($5::uuid is null or t.trigger_id = $5)
                    and ($6::text is null or f.status = $6)
-                   and ($7::text is null or f.reason_class = $7))
+                   and ($7::text is null or f.reason_class = $7)
+                   and (not $13 or f.run_id is null))
              and ($8::timestamptz is null or d.received_at >= $8)
              and ($9::timestamptz is null or d.received_at < $9)
              and ($10::timestamptz is null or (d.received_at, d.delivery_id) < ($10, $11::uuid))
@@ -84,6 +87,7 @@ pub(crate) async fn list_page(
         after.map(|cursor| cursor.at),
         after.map(|cursor| cursor.id),
         limit + 1,
+        narrow.without_run,
     )
     .fetch_all(&mut **tx)
     .await

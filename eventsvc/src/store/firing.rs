@@ -60,6 +60,8 @@ pub(crate) struct Refire {
     pub attempt: i32,
     pub status: String,
     pub reason_class: Option<String>,
+    pub run_id: Option<RunId>,
+    pub run_status: Option<String>,
     pub system: String,
     pub target_kind: String,
     pub target_id: Option<Uuid>,
@@ -83,6 +85,7 @@ impl Refire {
         narrow.trigger.is_none_or(|trigger| trigger == self.trigger_id)
             && narrow.status.as_ref().is_none_or(|status| *status == self.status)
             && (narrow.reason.is_none() || narrow.reason == self.reason_class)
+            && !(narrow.without_run && self.run_id.is_some())
     }
 }
 
@@ -92,7 +95,8 @@ macro_rules! refires {
         sqlx::query_as!(
             Refire,
             r#"select f.event_id as "event_id: EventId", f.delivery_id as "delivery_id: DeliveryId",
-                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, f.reason_class, t.system, t.target_kind, t.target_id,
+                  f.trigger_id as "trigger_id: TriggerId", f.attempt, f.status, f.reason_class,
+                  f.run_id as "run_id: RunId", f.run_status, t.system, t.target_kind, t.target_id,
                   t.owner_id as "owner_id: UserId", t.input, t.flow, t.active, t.deleted_at is not null as "deleted!",
                   d.dedupe_key, d.content_type, d.headers, d.body, d.occurred_at, d.received_at, now() as "now!"
            from eventsvc.firing f
@@ -145,46 +149,19 @@ pub(crate) async fn lock_held(
     .await
 }
 
-/// Locks the oldest firings in a trigger's queue, but for those that are known to wait for one of these keys.
-pub(crate) async fn lock_queued(
+/// Firings in a queue, which the caller has locked, in the order in which they came.
+pub(crate) async fn queued(
     tx: &mut TenantTx,
-    trigger: TriggerId,
-    past: &[String],
-    limit: i64,
+    events: &[EventId],
 ) -> Result<Vec<Refire>, sqlx::Error> {
     let tenant = tx.tenant();
     refires!(
-        r#" and f.trigger_id = $2 and f.status = 'queued' and (f.flow_key is null or f.flow_key <> all($4))
-           order by f.event_id limit $3
-           for update of f skip locked"#,
+        r#" and f.event_id = any($2) and f.status = 'queued' order by f.event_id"#,
         tenant as _,
-        trigger as _,
-        limit,
-        past,
+        &events.iter().map(|event| event.uuid()).collect::<Vec<_>>(),
     )
     .fetch_all(&mut **tx)
     .await
-}
-
-/// Writes down what queued firings' keys are told by.
-pub(crate) async fn remember_keys(
-    tx: &mut TenantTx,
-    keys: &[(EventId, String)],
-) -> Result<(), sqlx::Error> {
-    let tenant = tx.tenant();
-    let (events, keys): (Vec<Uuid>, Vec<&str>) =
-        keys.iter().map(|(event, key)| (event.uuid(), key.as_str())).unzip();
-    sqlx::query!(
-        "update eventsvc.firing f set flow_key = n.flow_key
-         from unnest($2::uuid[], $3::text[]) as n(event_id, flow_key)
-         where f.tenant_id = $1 and f.event_id = n.event_id and f.flow_key is distinct from n.flow_key",
-        tenant as _,
-        &events,
-        &keys as _,
-    )
-    .execute(&mut **tx)
-    .await
-    .map(drop)
 }
 
 /// All that went along with a firing, itself included, in the order in which it came.

@@ -2,11 +2,11 @@
 //!
 //! Generic plans are forced on the committer's connection, so the statement has one shape whatever the group's size.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use shared_models::{DeliveryId, SourceId, TenantId};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::intake::{NewFiring, Received};
 
@@ -42,11 +42,33 @@ pub(crate) fn order(
     (row.tenant_id, row.source_id, about, key, row.delivery_id)
 }
 
-/// Stores a group; a statement is a transaction of its own here.
+/// Stores a group; a statement is a transaction of its own here, unless it is a part of the caller's.
+///
+/// A unique key keeps what is told in the same words from being stored twice, whoever is first. What may be told in others is
+/// looked for, and a statement sees nothing of one that has not ended: of a source, those go one after another.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     group: &[&Received],
 ) -> Result<Stored, sqlx::Error> {
+    let near = |row: &&&Received| row.dedupe.as_ref().is_some_and(|key| key.nearby.is_some());
+    let sources: BTreeSet<String> =
+        group.iter().filter(near).map(|row| row.source_id.to_string()).collect();
+    if sources.is_empty() {
+        return write(connection, group).await;
+    }
+    let mut tx = connection.begin().await?;
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended(source, 0)) from unnest($1::text[]) source",
+        &sources.into_iter().collect::<Vec<_>>(),
+    )
+    .execute(&mut *tx)
+    .await?;
+    let stored = write(&mut tx, group).await?;
+    tx.commit().await?;
+    Ok(stored)
+}
+
+async fn write(connection: &mut PgConnection, group: &[&Received]) -> Result<Stored, sqlx::Error> {
     let deliveries = Deliveries::of(group);
     let firings = Firings::of(group);
     let outbox = Outbox::of(group);
@@ -59,13 +81,18 @@ pub(crate) async fn insert(
                       n.about_key
                from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                            $9::text[], $10::jsonb[], $11::bytea[], $12::timestamptz[], $13::timestamptz[], $14::text[],
-                           $15::timestamptz[], $32::text[])
+                           $15::timestamptz[], $32::text[], $33::text[], $34::text[])
                     as n(delivery_id, tenant_id, source_id, dedupe_key, status, reason_class, reason, verified_by,
-                         content_type, headers, body, occurred_at, received_at, before_key, before_since, about_key)
-               where n.before_key is null or not exists (
+                         content_type, headers, body, occurred_at, received_at, before_key, before_since, about_key,
+                         near_before, near_after)
+               where (n.before_key is null or not exists (
                    select from eventsvc.delivery p
                    where p.tenant_id = n.tenant_id and p.source_id = n.source_id and p.dedupe_key = n.before_key
-                     and p.received_at > n.before_since)
+                     and p.received_at > n.before_since))
+                 and (n.near_before is null or not exists (
+                   select from eventsvc.delivery p
+                   where p.tenant_id = n.tenant_id and p.source_id = n.source_id and p.about_key is not null
+                     and p.about_key in (n.near_before, n.near_after)))
                on conflict do nothing
                returning delivery_id
            ), f as (
@@ -117,6 +144,8 @@ pub(crate) async fn insert(
         &outbox.envelopes,
         &outbox.deliveries,
         &deliveries.about as _,
+        &deliveries.near_before as _,
+        &deliveries.near_after as _,
     )
     .fetch_all(connection)
     .await?;
@@ -159,6 +188,8 @@ struct Deliveries<'a> {
     before: Vec<Option<&'a str>>,
     since: Vec<Option<DateTime<Utc>>>,
     about: Vec<Option<&'a str>>,
+    near_before: Vec<Option<&'a str>>,
+    near_after: Vec<Option<&'a str>>,
 }
 
 impl<'a> Deliveries<'a> {
@@ -183,6 +214,9 @@ impl<'a> Deliveries<'a> {
             columns.received.push(row.received_at);
             columns.before.push(before.map(|(key, _)| key.as_str()));
             columns.since.push(before.map(|(_, since)| *since));
+            let nearby = dedupe.and_then(|dedupe| dedupe.nearby.as_ref());
+            columns.near_before.push(nearby.map(|[before, _]| before.as_str()));
+            columns.near_after.push(nearby.map(|[_, after]| after.as_str()));
             columns.about.push(dedupe.and_then(|dedupe| dedupe.about.as_deref()));
         }
         columns

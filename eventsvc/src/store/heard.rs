@@ -65,6 +65,9 @@ pub(crate) async fn take(
     words: &[&Word],
 ) -> Result<(), sqlx::Error> {
     let failures: Vec<_> = words.iter().map(|word| word.failure()).collect();
+    if failures.iter().any(Option::is_some) {
+        one_by_one(&mut *connection, words).await?;
+    }
     sqlx::query_file!(
         "src/store/heard.sql",
         consumer,
@@ -83,6 +86,35 @@ pub(crate) async fn take(
             .iter()
             .map(|found| found.map(|(class, _)| class.as_str().to_owned()))
             .collect::<Vec<_>>() as _,
+    )
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+/// Whether a delivery has failed is told by all of its firings, of which two groups may each hear of one: whoever comes second
+/// waits here, and its next statement sees what the first has written. Firings before deliveries, as everybody locks them.
+async fn one_by_one(connection: &mut PgConnection, words: &[&Word]) -> Result<(), sqlx::Error> {
+    let failed = words.iter().filter(|word| word.failure().is_some());
+    let (tenants, events): (Vec<_>, Vec<_>) =
+        failed.map(|word| (word.tenant.uuid(), word.event_id.uuid())).unzip();
+    let deliveries = sqlx::query_scalar!(
+        "select f.delivery_id from eventsvc.firing f
+         where f.tenant_id = any($1) and f.event_id = any($2)
+         order by f.event_id
+         for no key update",
+        &tenants,
+        &events,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    sqlx::query!(
+        "select from eventsvc.delivery d
+         where d.tenant_id = any($1) and d.delivery_id = any($2)
+         order by d.delivery_id
+         for no key update",
+        &tenants,
+        &deliveries,
     )
     .execute(connection)
     .await

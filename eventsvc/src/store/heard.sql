@@ -64,7 +64,7 @@ with asked as (
       and d.tenant_id = r.tenant_id and d.delivery_id = r.delivery_id
       and not exists (
           select from eventsvc.firing o
-          where o.delivery_id = any (array(select x.delivery_id from failed x)) and o.tenant_id = d.tenant_id and o.delivery_id = d.delivery_id and o.status = 'fired'
+          where o.delivery_id = any (array(select x.delivery_id from failed x)) and o.tenant_id = d.tenant_id and o.delivery_id = d.delivery_id and o.status in ('fired', 'queued', 'held', 'parked')
             and not exists (select from due x where x.failure is not null and x.run_status is distinct from 'waiting' and x.event_id = o.event_id and x.attempt = o.attempt))
 )
 insert into eventsvc.delivery_step (delivery_id, tenant_id, event_id, attempt, step, run_id, detail, at)

@@ -14,7 +14,7 @@ use testkit::{
 use crate::{
     harness::{APP_SECRET, World},
     hubspot::deliver,
-    listening::{payloads, rest, run, until},
+    listening::{look, payloads, rest, run, until},
     mail::now,
 };
 
@@ -295,4 +295,48 @@ async fn an_account_is_shown_while_its_system_is_paused_so_that_what_comes_is_he
 
     let held = "select count(*) from eventsvc.firing where status = 'held'";
     assert_eq!(world.count(held).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shortcut_that_does_not_say_whose_it_is_goes_to_who_has_shown_a_bot_of_the_app_that_signs()
+ {
+    let world = World::start().await;
+    let other = of_app(&world, "slack", "T1", "other-T1").await;
+    let ours = of_app(&world, "slack", "T1", "bot-T1").await;
+    proven(&world, other).await;
+    proven(&world, ours).await;
+    let shortcut = json!({ "type": "shortcut", "trigger_id": "1", "callback_id": "ask",
+        "team": { "id": "T1", "domain": "acme" } });
+
+    slack(&world, &shortcut).await.expect(200);
+
+    let fired = world.engine().await.take(1).await.remove(0);
+    assert_eq!(fired.data.trigger_id, ours);
+    assert_eq!(world.count("select count(*) from eventsvc.firing").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_that_was_shown_before_apps_were_asked_for_is_believed_until_it_is_shown_anew()
+{
+    let world = World::start().await;
+    let id = of_app(&world, "slack", "T1", "bot-T1").await;
+    proven(&world, id).await;
+    rest(&world, id).await;
+    let shown = async |hours: u32| {
+        let sql = format!(
+            "update eventsvc.source_cursor set position = position - 'app' || jsonb_build_object(
+                 'proven_at', now() - interval '{hours} hours')"
+        );
+        run(&world, &sql).await;
+    };
+
+    shown(5).await;
+    slack(&world, &said("Ev1", "T1")).await.expect(200);
+    shown(7).await;
+    slack(&world, &said("Ev2", "T1")).await.expect(200);
+    assert_eq!(payloads(&world).await, [said("Ev1", "T1")]);
+
+    shown(1).await;
+    look(&world, id).await;
+    until(&world, id, "it to be shown anew", |l| l["cursor"]["app"] == SLACK_APP).await;
 }

@@ -164,6 +164,54 @@ async fn of_a_flurry_only_the_last_fires() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_long_flurry_only_the_last_fires_and_another_key_does_not_wait_for_it() {
+    let world = World::start().await;
+    let flow = json!({ "key": "payload.k", "debounce_seconds": 3600 });
+    let hook = world.open_trigger(json!({ "flow": flow })).await;
+    for n in 0..450 {
+        world.send(hook, &json!({ "k": "a", "n": n })).await.expect(202);
+    }
+    world.send(hook, &json!({ "k": "b" })).await.expect(202);
+    let (mut admin, engine) = (world.db.admin().await, world.engine().await);
+    let mut quiet = async |k: &str| {
+        let sql = "update eventsvc.delivery set received_at = received_at - interval '2 hours'
+            where convert_from(body, 'UTF8')::jsonb->>'k' = $1";
+        sqlx::query(sql).bind(k).execute(&mut admin).await.unwrap();
+        engine.take(1).await.remove(0).data.payload.unwrap()
+    };
+
+    // In front of what is quiet stands more than is looked at together of what is not.
+    assert_eq!(quiet("b").await, json!({ "k": "b" }));
+    assert_eq!(quiet("a").await, json!({ "k": "a", "n": 449 }));
+    eventually("the others to have gone along", async || {
+        let merged = "select count(*) from eventsvc.firing where status = 'merged'";
+        (world.count(merged).await == 449).then_some(())
+    })
+    .await;
+    assert_eq!(world.count("select count(*) from eventsvc.outbox").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_fill_slowly_hide_no_other() {
+    let world = World::start().await;
+    let flow = json!({ "key": "payload.k", "batch": { "max": 100, "seconds": 3600 } });
+    let hook = world.open_trigger(json!({ "flow": flow })).await;
+    for n in 0..270 {
+        world.send(hook, &json!({ "k": format!("{}", n % 3) })).await.expect(202);
+    }
+
+    for _ in 0..100 {
+        world.send(hook, &json!({ "k": "full" })).await.expect(202);
+    }
+
+    let fired = world.engine().await.take(1).await.remove(0).data.payload.unwrap();
+    assert_eq!(fired.as_array().unwrap().len(), 100);
+    assert!(fired.as_array().unwrap().iter().all(|one| one["k"] == "full"));
+    let queued = "select count(*) from eventsvc.firing where status = 'queued'";
+    assert_eq!(world.count(queued).await, 270);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_batch_goes_as_a_list() {
     let world = World::start().await;
     let batch = json!({ "batch": { "max": 2, "seconds": 3600 } });

@@ -82,3 +82,24 @@ async fn a_long_record_is_read_to_where_the_last_reading_began_whatever_comes_be
     assert_eq!(world.github.fetched(), 66, "nothing twice, but for what failed");
     assert_eq!(world.engine().await.take(65).await.len(), 65);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_fetched_is_in_nobodys_way_and_a_large_push_can() {
+    let world = World::start().await;
+    let hook = reconciled(&world).await;
+    let large = "x".repeat(5 * 1024 * 1024);
+    world.github.tried("g1", 503, SOON, &json!({ "large": large }));
+    world.github.tried("g2", 503, SOON, &json!({}));
+    world.github.tried("g3", 503, SOON, &json!({}));
+
+    world.github.fail_with(&[200, 404]);
+    look(&world, hook).await;
+    let after = until(&world, hook, "the others", |l| l["recovered"] == 2).await;
+
+    let note = "1 delivery cannot be fetched: the provider answered HTTP 404; 2 events recovered";
+    assert_eq!((&after["note"], &after["failures"]), (&json!(note), &json!(0)));
+    let before = rest(&world, hook).await["last_looked_at"].clone();
+    look(&world, hook).await;
+    until(&world, hook, "a look", |l| l["last_looked_at"] != before).await;
+    assert_eq!(world.github.fetched(), 3, "and is not asked for again");
+}

@@ -50,7 +50,10 @@ pub(crate) const APP_SECRET: &str = "app-secret";
 fn apps() -> Apps {
     let systems = [System::Hubspot, System::Slack, System::Github, System::Stripe];
     let secret = || Secret { secret: APP_SECRET.into(), ..Secret::default() };
-    Apps { secrets: systems.into_iter().map(|system| (system, secret())).collect() }
+    Apps {
+        secrets: systems.into_iter().map(|system| (system, secret())).collect(),
+        slack_app: Some(testkit::SLACK_APP.into()),
+    }
 }
 
 /// How often one address may come.

@@ -272,6 +272,30 @@ async fn a_deletion_that_no_webhook_told_of_is_found_once_and_another_after_it_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_is_told_of_once_also_where_a_minute_ends_between_what_is_said_of_it() {
+    let world = World::start().await;
+    let id = hubspot(&world, deletions(&[])).await;
+    began(&world, id, "2 hours").await;
+    let minute = (now() - 3600) / 60 * 60_000;
+    for contact in 1..=3 {
+        world.hubspot.create(contact, minute - 86_400_000);
+    }
+    let mut told = world.hubspot.delete(1, minute + 100);
+    told["occurredAt"] = (minute - 100).into();
+    let mut late = world.hubspot.delete(2, minute - 100);
+    late["occurredAt"] = (minute + 100).into();
+    world.hubspot.delete(3, minute);
+
+    deliver(&world, &id.to_string(), &[told]).await.remove(0).expect(202);
+    look(&world, id).await;
+    until(&world, id, "what was lost", |l| l["recovered"] == 2).await;
+
+    let late = deliver(&world, &id.to_string(), &[late]).await.remove(0).expect(202);
+    assert_eq!(late["duplicates"], 1, "late, it is the same");
+    assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_deletions_are_read_page_by_page_and_an_error_costs_nothing_of_what_was_read() {
     let world = World::start().await;
     let id = hubspot(&world, deletions(&[])).await;
@@ -293,6 +317,11 @@ async fn many_deletions_are_read_page_by_page_and_an_error_costs_nothing_of_what
 
     until(&world, id, "the rest", |l| l["recovered"] == 250 && l["failures"] == 0).await;
     assert_eq!(world.hubspot.sweeps() - read, 3, "no page twice");
+    // A long list is not read again at every look.
+    let before = rest(&world, id).await["last_looked_at"].clone();
+    look(&world, id).await;
+    until(&world, id, "a look", |l| l["last_looked_at"] != before).await;
+    assert_eq!(world.hubspot.sweeps() - read, 3);
     assert_eq!(world.count("select count(*) from eventsvc.delivery").await, 250);
 }
 

@@ -210,8 +210,14 @@ async fn a_run_that_fails_is_a_failure_with_its_reason_and_is_fired_again_with_t
     let listed = "/v1/deliveries?status=failed&reason=credential";
     assert_eq!(world.mine().get(listed).await.expect(200)["items"][0]["id"], delivery["id"]);
 
-    let replay = json!({ "dry_run": false });
-    let replayed = world.mine().post("/v1/deliveries/replay", &replay).await.expect(202);
+    // What it did before it failed would be done once more: that is said, and not asked for unless somebody says so.
+    let replay = async |which: Value| world.mine().post("/v1/deliveries/replay", &which).await;
+    let usual = replay(json!({ "dry_run": false })).await.expect(202);
+    assert_eq!((&usual["deliveries"], &usual["events"]), (&json!(0), &json!([])));
+    let dry = replay(json!({ "reason": "credential" })).await.expect(200);
+    let shown = (&dry["events"][0]["run_id"], &dry["events"][0]["run_status"]);
+    assert_eq!(shown, (&json!(run.run_id), &json!("failed")));
+    let replayed = replay(json!({ "status": "failed", "dry_run": false })).await.expect(202);
     assert_eq!(replayed["events"][0]["attempt"], 2);
     let again = told.engine.take(1).await.remove(0).data;
     assert_eq!((again.event_id, again.payload), (told.fired.event_id, Some(json!({ "n": 1 }))));
@@ -259,6 +265,9 @@ async fn while_a_run_waits_for_what_went_wrong_its_delivery_is_listed_by_that_re
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_somebody_cancels_is_no_failure_and_one_out_of_time_is() {
     let (cancelled, late) = (Told::start(json!({})).await, Told::start(json!({})).await);
+    let hooked = Told::start(json!({})).await;
+    hooked.tell_end(RunStatus::Failed, Some(("hook_failed", "no")), 0).await;
+    assert_eq!(hooked.after(6).await["reason_class"], "tool");
 
     cancelled.tell_end(RunStatus::Cancelled, Some(("cancelled", "by ann")), 0).await;
     late.tell_end(RunStatus::TimedOut, Some(("deadline", "too late")), 0).await;

@@ -11,6 +11,7 @@ mod bus;
 mod bus_triggers;
 mod clock;
 mod edits;
+mod failures;
 mod flow;
 mod github;
 mod group;

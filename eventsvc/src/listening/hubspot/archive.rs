@@ -1,6 +1,6 @@
 //! Deletions: a search finds nothing of what was deleted, but HubSpot lists it, for the 90 days in which it can be restored.
 //! The list can be neither narrowed nor sorted by time, so all of it is read each time, and what was deleted since the time
-//! before is picked out of it. What was wiped for good stands in no list.
+//! before is picked out of it; the longer it is, the more seldom. What was wiped for good stands in no list.
 
 use chrono::{DateTime, Utc};
 use http::Method;
@@ -20,6 +20,9 @@ const PAGE: usize = 100;
 const MOST_ITEMS: usize = 1000;
 /// What was deleted may stand in the list so much later.
 const OVERLAP: i64 = 10 * 60;
+/// For each page but the last, how long the list is not read again.
+const REST: chrono::Duration = chrono::Duration::minutes(1);
+const LONGEST_REST: chrono::Duration = chrono::Duration::hours(1);
 /// HubSpot's words for where a page begins are a few letters.
 const LONGEST_PLACE: usize = 500;
 
@@ -36,10 +39,10 @@ pub(super) async fn sweep(
     items: &mut Vec<Item>,
 ) -> Result<bool, LookError> {
     let read_until = position.until(Part::Deleted, kind);
-    let begun = Sweep { until: ask.now - grace, after: None };
+    let begun = Sweep { until: ask.now - grace, after: None, pages: 0 };
     let mut sweep = position.sweeps.get(kind).cloned().unwrap_or(begun);
     let from = read_until - chrono::Duration::seconds(OVERLAP);
-    let window = Window { from: from.max(position.begun_at), until: sweep.until };
+    let window = Window { from: from.max(position.since(Part::Deleted, kind)), until: sweep.until };
     let portal = position.proof.account.clone();
     loop {
         let (deleted, next) = match page(ask, kind, sweep.after.as_deref()).await {
@@ -56,6 +59,8 @@ pub(super) async fn sweep(
         let Some(next) = next else {
             position.deleted_until.insert(kind.into(), sweep.until.max(read_until));
             position.sweeps.remove(kind);
+            let rest = (REST * sweep.pages).min(LONGEST_REST);
+            position.rests.insert(kind.into(), ask.now + rest);
             return Ok(true);
         };
         if sweep.after.as_ref() == Some(&next) {
@@ -63,6 +68,7 @@ pub(super) async fn sweep(
             return Err(broken(position, kind, LookError::Never(why)));
         }
         sweep.after = Some(next);
+        sweep.pages += 1;
         position.sweeps.insert(kind.into(), sweep.clone());
         if !ask.has_time() || items.len() >= MOST_ITEMS {
             return Ok(false);

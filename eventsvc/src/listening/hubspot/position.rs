@@ -29,6 +29,15 @@ pub(super) struct Position {
     /// Kinds whose deletions are being read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sweeps: BTreeMap<String, Sweep>,
+    /// Kinds whose list of deletions is long, and until when it is not read again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rests: Times,
+    /// Kinds that were added later, and since when what happens to them is new.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub searched_since: Times,
+    /// The same of their deletions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub deleted_since: Times,
 }
 
 /// Reading a kind, page by page. What was being read when it was paged otherwise is read on from the same time.
@@ -51,6 +60,9 @@ pub(super) struct Sweep {
     /// Where the next page begins, in HubSpot's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// Pages that have been read.
+    #[serde(default)]
+    pub pages: i32,
 }
 
 /// What is read of a kind by itself.
@@ -70,18 +82,38 @@ impl Position {
             walks: BTreeMap::new(),
             deleted_until: Times::new(),
             sweeps: BTreeMap::new(),
+            rests: Times::new(),
+            searched_since: Times::new(),
+            deleted_since: Times::new(),
         }
     }
 
-    /// What is to be read, what was read longest ago first.
-    pub(super) fn in_order(&self) -> Vec<(Part, String)> {
+    /// What is to be read now, what was read longest ago first. What is being swept counts by when that was begun: a long list
+    /// lets the others have their turn.
+    pub(super) fn in_order(&self, now: DateTime<Utc>) -> Vec<(Part, String)> {
         let begun = self.walks.keys().filter(|kind| !self.read_until.contains_key(*kind));
         let modified = self.read_until.keys().chain(begun);
         let modified = modified.map(|kind| (Part::Modified, kind.clone()));
-        let deleted = self.deleted_until.keys().map(|kind| (Part::Deleted, kind.clone()));
+        let deleted = self.deleted_until.keys();
+        let deleted =
+            deleted.filter(|kind| self.rests.get(*kind).is_none_or(|until| *until <= now));
+        let deleted = deleted.map(|kind| (Part::Deleted, kind.clone()));
         let mut all: Vec<_> = modified.chain(deleted).collect();
-        all.sort_by_key(|(part, kind)| (self.until(*part, kind), kind.clone()));
+        let at = |part: Part, kind: &String| match self.sweeps.get(kind) {
+            Some(sweep) if part == Part::Deleted => sweep.until,
+            _ => self.until(part, kind),
+        };
+        all.sort_by_key(|(part, kind)| (at(*part, kind), kind.clone()));
         all
+    }
+
+    /// Since when what happens to a kind is new.
+    pub(super) fn since(&self, part: Part, kind: &str) -> DateTime<Utc> {
+        let times = match part {
+            Part::Modified => &self.searched_since,
+            Part::Deleted => &self.deleted_since,
+        };
+        times.get(kind).copied().unwrap_or(self.begun_at)
     }
 
     /// Until when all of a part of a kind has been read.
@@ -101,12 +133,24 @@ impl Position {
         self.walks.retain(|kind, _| searched(kind));
         self.deleted_until.retain(|kind, _| deleted(kind));
         self.sweeps.retain(|kind, _| deleted(kind));
+        self.rests.retain(|kind, _| deleted(kind));
+        self.searched_since.retain(|kind, _| searched(kind));
+        self.deleted_since.retain(|kind, _| deleted(kind));
+        let begun_at = self.begun_at;
+        let begin = |until: &mut Times, since: &mut Times, kind: &String| {
+            if !until.contains_key(kind) {
+                until.insert(kind.clone(), now);
+                if now > begun_at {
+                    since.insert(kind.clone(), now);
+                }
+            }
+        };
         for kind in all.keys() {
             if searched(kind) && !self.walks.contains_key(kind) {
-                self.read_until.entry(kind.clone()).or_insert(now);
+                begin(&mut self.read_until, &mut self.searched_since, kind);
             }
             if deleted(kind) {
-                self.deleted_until.entry(kind.clone()).or_insert(now);
+                begin(&mut self.deleted_until, &mut self.deleted_since, kind);
             }
         }
     }
@@ -141,7 +185,7 @@ mod tests {
             read_until: BTreeMap::from([("contact".into(), read), ("deal".into(), read)]),
             walks: BTreeMap::from([("company".into(), Walk { until: read, at: 1, after: None })]),
             deleted_until: BTreeMap::from([("deal".into(), read)]),
-            sweeps: BTreeMap::from([("deal".into(), Sweep { until: read, after: None })]),
+            sweeps: BTreeMap::from([("deal".into(), Sweep { until: read, after: None, pages: 0 })]),
             ..Position::begun(proof, begun)
         };
 
@@ -151,8 +195,12 @@ mod tests {
         assert_eq!((&position.read_until, position.walks.len()), (&known, 1));
         assert_eq!(position.deleted_until, BTreeMap::from([("contact".into(), now)]));
         assert!(position.sweeps.is_empty());
+        // What happened to it before is not new, however far a look reaches back.
+        assert_eq!(position.since(Part::Deleted, "contact"), now);
+        assert_eq!(position.since(Part::Modified, "contact"), begun);
+        assert_eq!(position.since(Part::Modified, "ticket"), now);
         // What was never read comes first, then what was read longest ago.
-        let order = position.in_order();
+        let order = position.in_order(now);
         let names: Vec<_> = order.iter().map(|(part, kind)| (*part, kind.as_str())).collect();
         assert_eq!(names[..2], [(Part::Modified, "company"), (Part::Modified, "contact")]);
 
@@ -161,7 +209,30 @@ mod tests {
         assert!(position.walks.is_empty() && position.deleted_until.is_empty());
         position.want(&all(&["deal.deletion"]), now);
         assert!(position.read_until.is_empty());
-        assert_eq!(position.in_order(), [(Part::Deleted, "deal".to_owned())]);
+        assert_eq!(position.in_order(now), [(Part::Deleted, "deal".to_owned())]);
+    }
+
+    #[test]
+    fn a_long_list_of_deletions_lets_the_search_have_its_turn_and_rests_when_it_is_over() {
+        let (begun, now) = (time("2026-01-01T00:00:00Z"), time("2026-01-01T01:00:00Z"));
+        let proof = Proof { account: "1".into(), proven_at: begun, app: None };
+        let later = now + chrono::Duration::minutes(1);
+        let mut position = Position {
+            read_until: BTreeMap::from([("deal".into(), now)]),
+            deleted_until: BTreeMap::from([("deal".into(), begun)]),
+            sweeps: BTreeMap::from([(
+                "deal".into(),
+                Sweep { until: later, after: None, pages: 9 },
+            )]),
+            ..Position::begun(proof, begun)
+        };
+        let first = |position: &Position| position.in_order(later).first().map(|(part, _)| *part);
+
+        assert_eq!(first(&position), Some(Part::Modified));
+        position.sweeps.clear();
+        assert_eq!(first(&position), Some(Part::Deleted));
+        position.rests.insert("deal".into(), later + chrono::Duration::seconds(1));
+        assert_eq!(position.in_order(later), [(Part::Modified, "deal".to_owned())]);
     }
 
     #[test]
@@ -171,7 +242,8 @@ mod tests {
 
         let position: Position = serde_json::from_str(text).unwrap();
 
-        assert_eq!(position.in_order(), [(Part::Modified, "contact".to_owned())]);
+        let order = position.in_order(position.begun_at);
+        assert_eq!(order, [(Part::Modified, "contact".to_owned())]);
         assert!(!serde_json::to_string(&position).unwrap().contains("deleted_until"));
     }
 }

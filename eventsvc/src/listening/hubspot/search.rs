@@ -63,7 +63,7 @@ pub(super) async fn walk(
     let limit = ask.now - grace;
     let read_until = position.until(Part::Modified, kind);
     let from = read_until - chrono::Duration::seconds(OVERLAP);
-    let window = Window { from: from.max(position.begun_at), until: limit };
+    let window = Window { from: from.max(position.since(Part::Modified, kind)), until: limit };
     let portal = position.proof.account.clone();
     let begun = Walk { until: limit, at: from.timestamp_millis(), after: None };
     let mut walk = position.walks.get(kind).copied().unwrap_or(begun);

@@ -15,7 +15,7 @@ pub(super) const KINDS: [(&str, &str, &str); 6] = [
 ];
 
 /// HubSpot names no one moment of a deletion: what a webhook says and what the list says of it is taken as the same within
-/// one of these, in milliseconds.
+/// one of these, in milliseconds, and where it falls into the next (see [`nearby`]).
 const SAME_DELETION: i64 = 60 * 1000;
 
 /// What a HubSpot app is told of.
@@ -98,6 +98,15 @@ pub(crate) fn about(item: &Value) -> Option<String> {
     }
 }
 
+/// The same deletion, told with a moment that falls into the minute before or after. Nothing else has two moments.
+pub(crate) fn nearby(about: &str) -> Option<[String; 2]> {
+    let (deleted, minute) = about.rsplit_once(':')?;
+    let (_, event) = deleted.split_once(':')?.0.split_once('.')?;
+    let minute: i64 = minute.parse().ok().filter(|_| event == "deletion")?;
+    let next = [minute.checked_sub(1)?, minute.checked_add(1)?];
+    Some(next.map(|minute| format!("{deleted}:{minute}")))
+}
+
 /// What is wanted of a kind of object.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
@@ -172,6 +181,11 @@ mod tests {
         assert_eq!(deleted(600_001).as_deref(), Some("contact.deletion:7:10"));
         let forgotten = json!({ "subscriptionType": "contact.privacyDeletion", "objectId": 7, "occurredAt": 1 });
         assert_eq!(about(&forgotten), None);
+        let around = ["contact.deletion:7:9", "contact.deletion:7:11"].map(str::to_owned);
+        assert_eq!(nearby("contact.deletion:7:10"), Some(around));
+        for other in ["contact.creation:7", "contact.propertyChange:7:email:10", "", "a:b:c"] {
+            assert_eq!(nearby(other), None, "{other}");
+        }
     }
 
     proptest! {

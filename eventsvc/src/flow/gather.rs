@@ -36,8 +36,8 @@ pub(super) async fn complete(
     let mut ready = Vec::new();
     for together in flow::by_key(tx, trigger, begin.as_deref()).await? {
         let at = complete_at(flow, &together);
-        if at.is_some_and(|at| at > now) {
-            at.into_iter().for_each(|at| earlier(&mut again_at, at));
+        if let Some(at) = at.filter(|at| *at > now) {
+            earlier(&mut again_at, at);
         } else if !past.contains(&together.key) {
             ready.push(together);
         }

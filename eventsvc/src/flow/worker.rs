@@ -103,7 +103,9 @@ async fn one(
         let gathered = flow.debounce_seconds.is_some() || flow.batch.is_some();
         let queue = if gathered {
             let found = gather::complete(&mut tx, &flow, trigger, &past, now).await?;
-            found.1.into_iter().for_each(|at| earlier(&mut again_at, at));
+            if let Some(at) = found.1 {
+                earlier(&mut again_at, at);
+            }
             found.0
         } else {
             queue(&mut tx, trigger, &Which { past, ..Which::default() }).await?
@@ -118,7 +120,7 @@ async fn one(
         busy_until = plan.busy_until;
         again_at = [again_at, plan.again_at].into_iter().flatten().min();
         fired |= !plan.fire.is_empty();
-        if plan.rate_is_used_up || !queue.more && !(gathered && !plan.fire.is_empty()) {
+        if plan.rate_is_used_up || !(queue.more || gathered && !plan.fire.is_empty()) {
             break;
         }
         if !look_past(&mut tx, &flow, &waiting, trigger).await? && plan.fire.is_empty() {

@@ -16,7 +16,7 @@ pub(crate) async fn of_system(
     limit: i64,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     let credentials: Vec<Option<Uuid>> =
-        resting.iter().map(|source| source.credential_id.map(|id| id.uuid())).collect();
+        resting.iter().map(|source| source.credential_id.map(CredentialId::uuid)).collect();
     sqlx::query_as!(
         Claimed,
         r#"select l.source_id as "source_id: SourceId", l.tenant_id as "tenant_id: TenantId", l.epoch, s.system, s.options,

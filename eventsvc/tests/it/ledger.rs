@@ -32,7 +32,7 @@ struct Told {
 
 impl Told {
     async fn start(payload: Value) -> Self {
-        let world = World::start().await;
+        let world = Box::pin(World::start()).await;
         let hook = world.open_trigger(json!({})).await;
         let accepted = world.send(hook, &payload).await.expect(202);
         let engine = world.engine().await;

@@ -155,13 +155,11 @@ impl Entry {
 
     /// The token to show; got now if there is none yet.
     pub(super) async fn pass(&self, door: &Door) -> Result<Pass, VaultError> {
-        match self.held(|held| held.pass.clone()) {
-            Some(pass) => Ok(pass),
-            None => {
-                let first = self.another(door, None, Why::Wanted).await?;
-                first.ok_or_else(|| down(WHO, "there is no token"))
-            }
+        if let Some(pass) = self.held(|held| held.pass.clone()) {
+            return Ok(pass);
         }
+        let first = self.another(door, None, Why::Wanted).await?;
+        first.ok_or_else(|| down(WHO, "there is no token"))
     }
 
     /// A token in place of one that was refused; none when there is no other.

@@ -60,7 +60,7 @@ mod tests {
 
         for seconds in [1, 2, 4, 8, 15, 15] {
             pause.note(Some(&error));
-            tokio::time::advance(Duration::from_secs(seconds) - Duration::from_millis(1)).await;
+            tokio::time::advance(Duration::from_millis(seconds * 1000 - 1)).await;
             assert_eq!(pause.check(), Err(error.clone()), "{seconds}");
             tokio::time::advance(Duration::from_millis(1)).await;
             assert_eq!(pause.check(), Ok(()), "{seconds}");

@@ -77,7 +77,8 @@ pub(crate) struct Changed {
     pub(crate) path: String,
     pub(crate) by: UserId,
     /// The record itself is written once the run is driven again.
-    pub(crate) changed_at: DateTime<Utc>,
+    #[serde(rename = "changed_at")]
+    pub(crate) at: DateTime<Utc>,
     pub(crate) before: Budget,
     pub(crate) after: Budget,
 }

@@ -114,7 +114,7 @@ impl Row {
             budget_id: self.budget_id,
             path: self.path.clone(),
             by,
-            changed_at: at,
+            at,
             before: self.limits(),
             after: after.clone(),
         }

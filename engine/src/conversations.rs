@@ -6,7 +6,7 @@
 
 use anyhow::Context as _;
 use dbutil::TenantTx;
-use shared_models::{ConversationId, RunId, RunStatus, TenantId, UserId, WhenBusy};
+use shared_models::{ConversationId, RunId, TenantId, UserId, WhenBusy};
 
 use crate::app::App;
 use crate::committer::printable;
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::snapshot::Recalled;
 use crate::store::signal::{self, Signal};
 use crate::store::turn::{self, Turn};
-use crate::store::{conversation, conversation_message, queue, run};
+use crate::store::{conversation, conversation_message, queue, signal_many};
 use crate::transcript;
 
 /// A run's place in a conversation, what it is told, and which runs it interrupts.
@@ -67,18 +67,15 @@ pub(crate) async fn stop(
     (by, reason): (UserId, &str),
     fate: Fate,
 ) -> Result<Vec<RunId>, Error> {
-    let mut stopped = Vec::new();
-    for Turn { run, .. } in under_way {
-        if run::hold(tx, *run).await?.is_none_or(RunStatus::terminal) {
-            continue;
-        }
+    let open = under_way.iter().filter(|turn| !turn.has_ended()).map(|turn| turn.run);
+    let stopped = signal_many::hold_all(tx, open.collect()).await?;
+    for run in &stopped {
         if fate == Fate::Forgotten {
             turn::roll_back(tx, *run).await?;
         }
         let reason = reason.to_owned();
         signal::insert(tx, *run, &Signal::Cancel { by: Some(by), reason }).await?;
         queue::rouse(tx, *run).await?;
-        stopped.push(*run);
     }
     Ok(stopped)
 }

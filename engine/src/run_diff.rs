@@ -159,9 +159,37 @@ pub(crate) fn prints<'a>(talks: &[Talk<'a>]) -> Vec<Print<'a>> {
     of_each.collect()
 }
 
-/// Those of one conversation.
-pub(crate) fn at<'p, 'a>(prints: &'p [Print<'a>], path: &str) -> Vec<&'p Print<'a>> {
-    prints.iter().filter(|print| print.path == path).collect()
+/// Those of each conversation.
+pub(crate) fn by_place<'p, 'a>(prints: &'p [Print<'a>]) -> HashMap<&'p str, Vec<&'p Print<'a>>> {
+    let mut places: HashMap<&str, Vec<&Print<'_>>> = HashMap::new();
+    for print in prints {
+        places.entry(&print.path).or_default().push(print);
+    }
+    places
+}
+
+/// What stands at a path in each of the two runs.
+pub(crate) type Placed<T> = (String, Option<T>, Option<T>);
+
+/// Pairs what stands once at each path: the first list in its order, then what only the other one has. Gives the first `most`,
+/// and whether there are more.
+pub(crate) fn pair_places<T>(
+    one: Vec<(String, T)>,
+    other: Vec<(String, T)>,
+    most: usize,
+) -> (Vec<Placed<T>>, bool) {
+    let order: Vec<String> = other.iter().map(|(path, _)| path.clone()).collect();
+    let mut others: HashMap<String, T> = other.into_iter().collect();
+    let mut pairs: Vec<Placed<T>> = Vec::with_capacity(one.len().max(order.len()));
+    for (path, element) in one {
+        let counterpart = others.remove(&path);
+        pairs.push((path, Some(element), counterpart));
+    }
+    let left = |path: String| others.remove(&path).map(|element| (path, None, Some(element)));
+    pairs.extend(order.into_iter().filter_map(left));
+    let more = pairs.len() > most;
+    pairs.truncate(most);
+    (pairs, more)
 }
 
 impl<'a> Print<'a> {
@@ -221,5 +249,34 @@ pub(crate) fn text(message: &Message) -> String {
         Message::System { content }
         | Message::Assistant { content, .. }
         | Message::Tool { content, .. } => content.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pair_places;
+
+    #[test]
+    fn what_stands_at_the_same_place_is_paired_and_no_more_is_shown_than_fits() {
+        let list = |places: &[&str]| -> Vec<(String, String)> {
+            places.iter().map(|place| ((*place).to_owned(), format!("at {place}"))).collect()
+        };
+        let pairs = |most| {
+            let (pairs, more) = pair_places(list(&["c", "a", "b"]), list(&["d", "b", "c"]), most);
+            let shown: Vec<String> = pairs
+                .into_iter()
+                .map(|(path, a, b)| {
+                    for element in [&a, &b].into_iter().flatten() {
+                        assert_eq!(*element, format!("at {path}"));
+                    }
+                    format!("{path} {} {}", a.is_some(), b.is_some())
+                })
+                .collect();
+            (shown, more)
+        };
+        let all = ["c true true", "a true false", "b true true", "d false true"];
+
+        assert_eq!(pairs(4), (all.map(str::to_owned).to_vec(), false));
+        assert_eq!(pairs(3), (all[..3].iter().map(|&one| one.to_owned()).collect(), true));
     }
 }

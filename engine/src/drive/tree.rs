@@ -142,7 +142,7 @@ impl<'a> Drive<'a> {
             flights: HashMap::new(),
             committing: false,
             hearing: false,
-            needs: Needs::default(),
+            needs: Needs::of(cx.claimed.epoch),
             deferred: false,
             look_again: false,
             pausing: None,

@@ -4,10 +4,13 @@
 //! own: whoever waited for one of them with others in hand could wait for ever.
 
 use dbutil::TenantTx;
-use shared_models::RunId;
+use shared_models::{RunId, RunStatus};
 use sqlx::types::Uuid;
 
+use super::run;
 use super::signal::{self, Signal};
+
+const UNDER_WAY: [&str; 4] = ["queued", "running", "waiting", "paused"];
 
 /// Tells those of the runs to stop that have not ended, and queues those that stand still. Gives those it has told.
 pub(crate) async fn cancel(
@@ -15,7 +18,7 @@ pub(crate) async fn cancel(
     runs: &[RunId],
     signal: &Signal,
 ) -> Result<Vec<RunId>, sqlx::Error> {
-    let held = hold(tx, runs, &["queued", "running", "waiting", "paused"]).await?;
+    let held = hold(tx, runs, &UNDER_WAY).await?;
     let told = insert(tx, &held, signal, &[]).await?;
     rouse(tx, &told).await?;
     Ok(told)
@@ -31,6 +34,31 @@ pub(crate) async fn resume(
     let told = insert(tx, &held, signal, &["pause", "resume"]).await?;
     rouse(tx, &told).await?;
     Ok(told)
+}
+
+/// Locks all of them that have not ended, and gives those. Nobody who holds one of them is waited for with others in hand:
+/// those are let go, and taken again behind the one that was waited for.
+pub(crate) async fn hold_all(
+    tx: &mut TenantTx,
+    mut runs: Vec<RunId>,
+) -> Result<Vec<RunId>, sqlx::Error> {
+    let mut awaited = None;
+    loop {
+        sqlx::query!("savepoint all_of_them").execute(&mut **tx).await?;
+        if let Some(awaited) = awaited
+            && run::hold(tx, awaited).await?.is_none_or(RunStatus::terminal)
+        {
+            runs.retain(|run| *run != awaited);
+        }
+        let held = hold(tx, &runs, &UNDER_WAY).await?;
+        awaited = runs.iter().find(|run| !held.contains(run)).copied();
+        if awaited.is_none() {
+            sqlx::query!("release savepoint all_of_them").execute(&mut **tx).await?;
+            return Ok(runs);
+        }
+        sqlx::query!("rollback to savepoint all_of_them").execute(&mut **tx).await?;
+        sqlx::query!("release savepoint all_of_them").execute(&mut **tx).await?;
+    }
 }
 
 /// Locks those that have one of these statuses. What is read of them afterwards, in a statement of its own, stays so.

@@ -113,6 +113,33 @@ async fn what_a_run_has_asked_is_withdrawn_when_it_ends() {
 }
 
 #[tokio::test]
+async fn who_votes_while_a_run_ends_is_told_what_was_decided_before() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let (_server, agent) = shopper(&api, &[7], &json!({})).await;
+    let run = scene::start(&api, &agent).await;
+    let asked = asked(&api, &run).await;
+    let mut holder = app.db.admin().await;
+    sqlx::raw_sql("begin").execute(&mut holder).await.unwrap();
+    let pid = scene::pid(&mut holder).await;
+    scene::lock(&mut holder, &run).await;
+
+    let (path, yes) = (path(&asked, "/approve"), yes(&asked));
+    let decides = async {
+        scene::somebody_waits_for(&app.db, pid).await;
+        // Somebody else was faster, and the run has ended since.
+        let decided = "update engine.approval set status = 'rejected', decided_at = now();
+            update engine.run set status = 'failed', wait_reason = null, finish_reason = 'error', finished_at = now();
+            commit";
+        sqlx::raw_sql(decided).execute(&mut holder).await.unwrap();
+    };
+    let (late, ()) = tokio::join!(api.post(&path, &yes), decides);
+
+    assert_eq!(late.refusal(), (409, "approval_closed"));
+    assert!(late.text.contains("rejected"), "{}", late.text);
+}
+
+#[tokio::test]
 async fn a_member_of_a_swarm_waits_while_the_others_go_on() {
     let app = TestApp::start().await;
     let api = app.person(&app.trust.owner());

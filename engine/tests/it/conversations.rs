@@ -242,6 +242,30 @@ async fn an_interrupted_run_is_cancelled_and_what_it_was_told_stays() {
 }
 
 #[tokio::test]
+async fn whoever_interrupts_several_runs_holds_none_of_them_while_they_wait_for_another_one() {
+    let scene = Scene::start().await;
+    let slow = scene.busy().await;
+    let waiting = scene.say("waiting", &json!({})).await.expect(201);
+    let mut holder = scene.app.db.admin().await;
+    sqlx::raw_sql("begin").execute(&mut holder).await.unwrap();
+    let pid = scene::pid(&mut holder).await;
+    scene::lock(&mut holder, waiting["run_id"].as_str().unwrap()).await;
+
+    let interrupt = json!({ "when_busy": "interrupt" });
+    let others = async {
+        scene::somebody_waits_for(&scene.app.db, pid).await;
+        // In an order of its own, as a group of records does.
+        scene::lock(&mut holder, &slow).await;
+        sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+    };
+    let (interrupts, ()) = tokio::join!(scene.say("no, this", &interrupt), others);
+    interrupts.expect(201);
+    for run in [&slow, waiting["run_id"].as_str().unwrap()] {
+        scene::until(&scene.api, run, "cancelled").await;
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_is_rolled_back_is_cancelled_and_forgotten() {
     let scene = Scene::start().await;
     scene.ask("one").await;

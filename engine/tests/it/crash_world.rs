@@ -9,7 +9,7 @@ use engine::CrashPoints;
 use serde_json::{Value, json};
 use shared_models::RunId;
 use sqlx::types::Uuid;
-use testkit::{Answer, Api, Person, Stub, eventually_within};
+use testkit::{Answer, Api, Person, Stub, eventually, eventually_within};
 
 use crate::approvals::{path, yes};
 use crate::crash_journal::{Story, story};
@@ -320,7 +320,12 @@ impl World {
         let node = self.app.node_watched(&points).await;
         let first = self.start(0).await;
         self.accompany(std::slice::from_ref(&first), |stands| ended(stands, &first)).await;
-        let passed = points.passed(first.root());
+        // That it has ended is seen a little before it comes by the moment at which that was written.
+        let passed = eventually("the last moment", async || {
+            let passed = points.passed(first.root());
+            passed.iter().flatten().any(|name| name == "run: wrote finished #1").then_some(passed)
+        })
+        .await;
         let undisturbed = self.story(&first).await;
         undisturbed.covered_by(&passed);
         check(&self, &first, "never", &undisturbed).await;

@@ -143,23 +143,25 @@ async fn a_cancel_of_an_evaluation_that_breaks_off_in_the_middle_is_finished_by_
         (runs.len() == 3).then_some(runs)
     })
     .await;
+    // Nobody writes to them any more.
     for run in &runs {
-        scene::until(&api, run, "running").await;
+        eventually_within(PATIENCE, "the model to be called", async || {
+            let kinds = scene::kinds(&app.db, run).await;
+            kinds.contains(&"model_called".to_owned()).then_some(())
+        })
+        .await;
     }
     // A token lasts for a minute.
     let api = app.person(&owner);
     let mut holder = app.db.admin().await;
     sqlx::raw_sql("begin").execute(&mut holder).await.unwrap();
-    sqlx::query("select run_id from engine.run where run_id = $1::uuid for update")
-        .bind(scene::bare(&runs[1]))
-        .execute(&mut holder)
-        .await
-        .unwrap();
+    let pid = scene::pid(&mut holder).await;
+    scene::lock(&mut holder, &runs[1]).await;
     let (cancel, nothing) = (format!("{path}/cancel"), json!({}));
 
     tokio::select! {
         answer = api.post(&cancel, &nothing) => panic!("it waits for the run: {}", answer.text),
-        () = somebody_waits(&app.db) => {}
+        () = scene::somebody_waits_for(&app.db, pid) => {}
     }
     let api = app.person(&owner);
     for run in [&runs[0], &runs[2]] {
@@ -178,16 +180,4 @@ async fn a_cancel_of_an_evaluation_that_breaks_off_in_the_middle_is_finished_by_
     let report = api.get(&path).await.expect(200);
     assert_eq!(report["results"][3]["run_id"], Value::Null, "nothing more was begun");
     assert_eq!(told(&app.db, "cancel").await, (3, 3), "those that have ended are told nothing");
-}
-
-/// Somebody waits for a row.
-async fn somebody_waits(db: &TestDb) {
-    let mut admin = db.admin().await;
-    let waits = "select count(*) > 0 from pg_stat_activity
-                 where datname = current_database() and wait_event_type = 'Lock' and query like '%for no key update%'";
-    eventually_within(PATIENCE, "the request to wait", async || {
-        let waits = sqlx::query_scalar::<_, bool>(waits).fetch_one(&mut admin).await.unwrap();
-        waits.then_some(())
-    })
-    .await;
 }

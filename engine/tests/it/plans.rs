@@ -17,7 +17,7 @@ const CONTENT: &str = include_str!("../../src/store/forget_content.sql");
 const RUNS: &str = include_str!("../../src/store/forget_runs.sql");
 
 /// Parameters of an append group.
-const APPEND: usize = 60;
+const APPEND: usize = 61;
 
 #[tokio::test]
 async fn the_hot_statements_use_their_indexes_under_row_level_security() {

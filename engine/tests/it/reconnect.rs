@@ -8,7 +8,7 @@ use shared_models::{CredentialId, MessageId, Service};
 use testkit::{Answer, Api, Person, Stub, eventually};
 
 use crate::harness::TestApp;
-use crate::{scene, swarms};
+use crate::{pausing, scene, swarm_runs, swarms};
 
 /// Nothing looks by itself within a test: what goes on was told to.
 pub(crate) const QUIET: (&str, &str) = ("SWITCHYARD_SWEEP_MS", "60000");
@@ -237,4 +237,26 @@ async fn a_member_of_a_swarm_waits_for_a_connection_and_the_swarm_goes_on_with_i
 
     scene::until(&scene.api, &run, "succeeded").await;
     assert_eq!(scene.outside.hits("/act"), 1);
+}
+
+#[tokio::test]
+async fn what_a_dead_owner_of_a_swarms_run_wrote_down_is_taken_away_by_the_next_one() {
+    let app = TestApp::start_with(&[QUIET]).await;
+    let api = app.person(&app.trust.owner());
+    let asking = pausing::asking(&api, "a").await;
+    let swarm = json!({ "name": "s", "flow": "a", "members": [swarms::member(&asking, "a")] });
+    let run = swarm_runs::start(&api, &swarms::swarm(&api, &swarm).await).await;
+    scene::until(&api, &run, "waiting").await;
+    // As if it had been at work beside a member that waited for a credential.
+    let row = "insert into engine.auth_wait (tenant_id, run_id, credential_id, reason)
+               select tenant_id, run_id, gen_random_uuid(), 'x' from engine.run";
+    sqlx::raw_sql(row).execute(&mut app.db.admin().await).await.unwrap();
+
+    pausing::pause(&api, &run).await;
+    scene::until(&api, &run, "paused").await;
+    pausing::resume(&api, &run).await;
+
+    let rested = scene::until(&api, &run, "waiting").await;
+    assert_eq!((&rested["wait_reason"], &rested["waits_for"]), (&json!("input"), &Value::Null));
+    assert_eq!(waits(&app).await, 0);
 }

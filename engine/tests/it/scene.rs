@@ -1,7 +1,9 @@
 //! What tests of runs begin with: an agent with a script, tools that point at a counting server, and what came of it.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use sqlx::Row as _;
+use sqlx::{PgConnection, Row as _};
 use testkit::{Api, TestDb, eventually_within};
 
 /// An agent that plays these turns.
@@ -59,7 +61,7 @@ pub(crate) async fn get(api: &Api, run: &str) -> Value {
 
 /// The run, once it has this status.
 pub(crate) async fn until(api: &Api, run: &str, status: &str) -> Value {
-    let limit = std::time::Duration::from_secs(45);
+    let limit = Duration::from_secs(45);
     eventually_within(limit, &format!("the run to be {status}"), async || {
         let run = get(api, run).await;
         (run["status"] == status).then_some(run)
@@ -107,4 +109,27 @@ pub(crate) async fn stream(api: &Api, run: &str, last: i64) -> String {
     let reply = api.get(&format!("/v1/runs/{run}/events")).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     reply.text
+}
+
+/// Which server process does what this connection asks for.
+pub(crate) async fn pid(connection: &mut PgConnection) -> i32 {
+    sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).await.unwrap()
+}
+
+/// Locks a run in the transaction of this connection.
+pub(crate) async fn lock(holder: &mut PgConnection, run: &str) {
+    let lock = "select run_id from engine.run where run_id = $1::uuid for update";
+    sqlx::query(lock).bind(bare(run)).execute(holder).await.unwrap();
+}
+
+/// A request waits for a run that this server process holds.
+pub(crate) async fn somebody_waits_for(db: &TestDb, pid: i32) {
+    let mut admin = db.admin().await;
+    let waits = "select count(*) > 0 from pg_stat_activity
+                 where $1 = any (pg_blocking_pids(pid)) and query like '%for no key update%'";
+    eventually_within(Duration::from_secs(60), "the request to wait", async || {
+        let waits = sqlx::query_scalar::<_, bool>(waits).bind(pid);
+        waits.fetch_one(&mut admin).await.unwrap().then_some(())
+    })
+    .await;
 }

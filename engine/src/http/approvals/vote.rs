@@ -183,13 +183,11 @@ impl Held {
         // A service is an agent's, or nobody's: agents do not approve of their own calls.
         let user = caller.person()?;
         let (seen, _) = visible(tx, caller, id).await?;
-        if run::hold(tx, seen.run_id).await?.is_none_or(RunStatus::terminal) {
-            let over = over(&seen).unwrap_or("withdrawn");
-            return Err(Error::ApprovalClosed(over).into());
-        }
+        let ended = run::hold(tx, seen.run_id).await?.is_none_or(RunStatus::terminal);
         approval::hold(tx, id).await?;
+        // Whoever held them before may have decided.
         let (row, run) = visible(tx, caller, id).await?;
-        if let Some(over) = over(&row) {
+        if let Some(over) = over(&row).or(ended.then_some("withdrawn")) {
             return Err(Error::ApprovalClosed(over).into());
         }
         if let Some(why) = row.policy.refusal(user, caller.role, row.initiator_id) {

@@ -114,28 +114,22 @@ impl Whole {
     }
 }
 
-/// Who has worked in the runs, of those that are swarms'.
+/// Who has worked in the runs, of those that are swarms', and whether there are more of them.
 pub(super) fn members(
     (one, other): (&Side, &Side),
     (a, b): (&[Print<'_>], &[Print<'_>]),
-) -> Vec<MemberDiff> {
+) -> (Vec<MemberDiff>, bool) {
     let of = |side: &Side| -> Vec<(String, DiffedMember)> {
         let talks = side.talks().into_iter().filter(|talk| !talk.path.is_root());
         talks.map(|talk| (talk.path.to_string(), side.member(&talk))).collect()
     };
-    let (ones, mut others) = (of(one), of(other));
+    let (a, b) = (run_diff::by_place(a), run_diff::by_place(b));
     let same = |path: &str| {
-        let of = |prints| run_diff::at(prints, path);
-        of(a).len() == of(b).len() && of(a).iter().zip(of(b)).all(|(a, b)| run_diff::is_same(a, b))
+        let (a, b) = (a.get(path), b.get(path));
+        let (a, b) = (a.map_or(&[][..], Vec::as_slice), b.map_or(&[][..], Vec::as_slice));
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| run_diff::is_same(a, b))
     };
-    let both = ones.into_iter().map(|(path, member)| {
-        let place = others.iter().position(|(other, _)| *other == path);
-        let counterpart = place.map(|place| others.remove(place).1);
-        (path, Some(member), counterpart)
-    });
-    let both: Vec<_> = both.collect();
-    let rest = others.into_iter().map(|(path, member)| (path, None, Some(member)));
-    let diff = |(path, a, b): (String, Option<DiffedMember>, Option<DiffedMember>)| MemberDiff {
+    let diff = |(path, a, b): run_diff::Placed<DiffedMember>| MemberDiff {
         change: match (&a, &b) {
             (Some(_), Some(_)) if same(&path) => Change::Same,
             (Some(_), Some(_)) => Change::Changed,
@@ -146,7 +140,8 @@ pub(super) fn members(
         a,
         b,
     };
-    both.into_iter().chain(rest).map(diff).collect()
+    let (pairs, more) = run_diff::pair_places(of(one), of(other), MOST);
+    (pairs.into_iter().map(diff).collect(), more)
 }
 
 pub(super) fn messages(

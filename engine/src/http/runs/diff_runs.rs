@@ -39,8 +39,11 @@ pub(crate) struct RunDiff {
     same_instructions: bool,
     mode: Both<RunMode>,
     status: Both<RunStatus>,
-    /// Who has worked in runs of swarms, by their paths: those of `a` in their order, then those that only `b` has.
+    /// Who has worked in runs of swarms, by their paths: those of `a` in their order, then those that only `b` has; at most
+    /// 500.
     members: Vec<MemberDiff>,
+    /// There are more of them.
+    more_members: bool,
     /// What was said, in order, in runs of swarms by one member after the other; at most 500.
     messages: Vec<MessageDiff>,
     /// There are more of them.
@@ -182,6 +185,7 @@ impl RunDiff {
         let (a, b) = (run_diff::prints(&one.talks()), run_diff::prints(&other.talks()));
         let (messages, said) = messages((&a, &b), payloads);
         let (tools, called) = tools(sides, payloads);
+        let (members, more_members) = members(sides, (&a, &b));
         Self {
             a: one.row.run_id,
             b: other.row.run_id,
@@ -190,7 +194,8 @@ impl RunDiff {
             same_instructions: one.instructions() == other.instructions(),
             mode: both(sides, |side| side.row.mode()),
             status: both(sides, |side| side.row.status()),
-            members: members(sides, (&a, &b)),
+            members,
+            more_members,
             messages,
             more_messages: said.more,
             tools,

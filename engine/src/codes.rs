@@ -69,6 +69,7 @@ codes! {
     APPROVAL_CHANGED = "approval_changed", 409, "The arguments were edited after you looked; a vote counts for what it was cast on.";
     APPROVAL_VOTED = "approval_voted", 409, "You have approved of the call as it is; a second vote adds nothing.";
     NOT_A_VOTER = "not_a_voter", 403, "The rules that ask about the call do not let you vote on it.";
+    NOT_YOURS_TO_READ = "not_yours_to_read", 403, "You may not see what runs say, which this could tell you.";
     BUDGET_NOT_FOUND = "budget_not_found", 404, "There is no such budget, or it is not yours to see.";
     BUDGET_EXHAUSTED = "budget_exhausted", 429, "A budget has no room for the call; a run would wait for it.";
     MODEL_UNPRICED = "model_unpriced", 422, "The model has no price, and a budget limits what may be spent.";

@@ -158,6 +158,11 @@ pub(crate) enum Error {
     ApprovalVoted,
     #[error("{0}")]
     NotAVoter(&'static str),
+    #[error(
+        "you may not see what the run says, and with something changed its calls could tell you; fork it as it is, or \
+         with `unmatched` as `refuse`"
+    )]
+    NotYoursToRead,
     #[error("the run asks no such question")]
     QuestionNotFound,
     #[error("the question has been answered")]
@@ -222,6 +227,7 @@ impl From<Error> for Problem {
             Error::ApprovalChanged => &codes::APPROVAL_CHANGED,
             Error::ApprovalVoted => &codes::APPROVAL_VOTED,
             Error::NotAVoter(_) => &codes::NOT_A_VOTER,
+            Error::NotYoursToRead => &codes::NOT_YOURS_TO_READ,
             Error::QuestionNotFound => &codes::QUESTION_NOT_FOUND,
             Error::QuestionAnswered => &codes::QUESTION_ANSWERED,
             Error::ToolNameTaken(_) => &codes::TOOL_NAME_TAKEN,

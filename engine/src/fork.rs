@@ -11,6 +11,7 @@ mod change;
 mod edits;
 mod given;
 mod make;
+mod open;
 mod prefix;
 mod source;
 mod swarm;

@@ -168,20 +168,23 @@ pub(crate) struct SnapshotTool {
 }
 
 /// The agent as a run would start with it now, or in one of its versions; none when there is no such agent or version.
-/// Tools, owner and status are always those of now.
+/// Tools, owner and status are always those of now, and so are rules for approvals and hooks, besides those of the version.
 pub(crate) async fn build(
     tx: &mut TenantTx,
     agent_id: AgentId,
     version: Option<i32>,
 ) -> Result<Option<RunSnapshot>, Error> {
     let Some(agent) = store::agent::find(tx, agent_id).await? else { return Ok(None) };
-    let (version, fields) = match version {
+    let (version, mut fields) = match version {
         None => (agent.version, agent.fields.clone()),
         Some(version) => match store::agent_version::find(tx, agent_id, version).await? {
             Some(found) => (version, found.fields),
             None => return Ok(None),
         },
     };
+    // Nobody gets round what is forbidden now by asking for a version that did not know of it.
+    add(&mut fields.approvals, &agent.fields.approvals);
+    add(&mut fields.hooks, &agent.fields.hooks);
     let links = store::agent_tool::list(tx, agent_id).await?;
     let tools = links.iter().map(store::agent_tool::Link::resolved).collect::<Result<_, _>>()?;
     let instructions = fields.prompt();
@@ -224,6 +227,14 @@ pub(crate) async fn build(
     }))
 }
 
+fn add<'a, T: Clone + PartialEq + 'a>(all: &mut Vec<T>, more: impl IntoIterator<Item = &'a T>) {
+    for one in more {
+        if !all.contains(one) {
+            all.push(one.clone());
+        }
+    }
+}
+
 /// The same, if the viewer may see the agent and it may run.
 pub(crate) async fn for_viewer(
     tx: &mut TenantTx,
@@ -261,6 +272,12 @@ pub(crate) async fn bind(
 }
 
 impl RunSnapshot {
+    /// Binds it by what another run's agent was bound by: its rules, not what was told by HTTP.
+    pub(crate) fn bind_as(&mut self, other: &Self) {
+        add(&mut self.approvals, &other.approvals);
+        add(&mut self.hooks, other.hooks.iter().filter(|hook| hook.rule.is_some()));
+    }
+
     /// Whether the run is not yet to begin, because another one of its conversation is under way.
     pub(crate) fn waits_for_its_turn(&self) -> bool {
         self.recalled.as_ref().is_some_and(|recalled| recalled.range.is_none())

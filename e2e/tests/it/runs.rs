@@ -126,6 +126,7 @@ async fn what_cannot_be_forked_or_compared_is_said_as_the_platform_says_it() {
         ("twice", vec!["fork", &run, "--edit", "input=a", "--edit", "input=b"], 2, "edited twice"),
         ("points", vec!["fork", &run, "--at", "3", "--step", "1"], 2, "cannot be used with"),
         ("modes", vec!["fork", &run, "--live", "--unmatched", "ask"], 2, "cannot be used with"),
+        ("again", vec!["fork", &run, "--repeat-open-calls"], 2, "--live"),
         ("id", vec!["diff", &run, "agt_1"], 2, "run_"),
         ("one", vec!["diff", &run], 2, "<B>"),
     ] {

@@ -14,6 +14,7 @@ use crate::call_key;
 use crate::create::NewRun;
 use crate::error::Error;
 use crate::hooks::Hook;
+use crate::models::Bound;
 use crate::snapshot::{self, RunSnapshot, SwarmSnapshot};
 
 /// What is known of both.
@@ -29,7 +30,10 @@ pub(super) struct Change<'a> {
 impl Change<'_> {
     /// The agent that goes on.
     pub(super) async fn agent(&self, tx: &mut TenantTx) -> Result<RunSnapshot, Error> {
-        self.one(tx, (self.source, self.now), self.asked.edits.agent(), false).await
+        let both = (self.source, self.now);
+        let mut agent = self.one(tx, both, self.asked.edits.agent(), false).await?;
+        agent.bind_as(self.source);
+        Ok(agent)
     }
 
     /// The swarm that goes on: by the plan of the other run, or by that of another version.
@@ -40,12 +44,19 @@ impl Change<'_> {
     ) -> Result<RunSnapshot, Error> {
         let now = self.now.swarm.as_ref().context("a swarm that is none now")?;
         let renewed = self.asked.edits.swarm_version.is_some();
-        let was = if renewed { now } else { was };
+        let (before, was) = (was, if renewed { now } else { was });
         let mut swarm =
             SwarmSnapshot { members: Vec::with_capacity(was.members.len()), ..was.clone() };
         for (place, (was, now)) in was.members.iter().zip(&now.members).enumerate() {
             let edits = self.edits_at(&swarm, place);
             let mut member = self.one(tx, (was, now), edits, renewed).await?;
+            // Another version may have it at another place.
+            let same = before.members.iter().filter(|one| one.agent_id == now.agent_id);
+            if renewed {
+                same.for_each(|then| member.bind_as(then));
+            } else {
+                member.bind_as(was);
+            }
             // They are the run's.
             member.variables.clear();
             swarm.members.push(member);
@@ -103,9 +114,7 @@ impl Change<'_> {
         // A live run uses the credential that the agent has today, and a dry one asks its models, too.
         if edits.model.is_some() || edits.version.is_none() {
             agent.model_credential = now.model_credential;
-            let names = std::iter::once(&agent.model).chain(&agent.fallback_model);
-            let bound = snapshot::bind(tx, names, agent.model_credential).await?;
-            agent.models = bound.map_err(Error::ModelUnavailable)?;
+            agent.models = bound(tx, &agent, (source, now)).await?;
             agent.unavailable = None;
         }
         if let Some(instructions) = edits.instructions {
@@ -158,6 +167,29 @@ impl Change<'_> {
         }
         made.fork = Some(Box::new(Fork { summary, dry: None }));
     }
+}
+
+/// What the names of its models stand for now. A model that a swarm gives its agents is not asked with the credential of one
+/// of them, which may be another provider's.
+async fn bound(
+    tx: &mut TenantTx,
+    agent: &RunSnapshot,
+    (source, now): (&RunSnapshot, &RunSnapshot),
+) -> Result<Vec<Bound>, Error> {
+    let mut models = Vec::with_capacity(2);
+    for name in std::iter::once(&agent.model).chain(&agent.fallback_model) {
+        let is_it = |bound: &&Bound| bound.name == *name;
+        if let Some(known) = now.models.iter().find(is_it) {
+            models.push(known.clone());
+            continue;
+        }
+        let was_without =
+            source.models.iter().find(is_it).is_some_and(|bound| bound.credential.is_none());
+        let own = agent.model_credential.filter(|_| !was_without);
+        let found = snapshot::bind(tx, std::iter::once(name), own).await?;
+        models.extend(found.map_err(Error::ModelUnavailable)?);
+    }
+    Ok(models)
 }
 
 /// The calls of each agent of a swarm. Those of somebody who is not in it are nobody's.

@@ -16,6 +16,8 @@ use crate::record::ContentRef;
 #[derive(Default)]
 pub(super) struct Given {
     results: HashMap<(String, String), Result>,
+    /// Whose call each is given for, in the order in which they were said.
+    pub(super) paths: Vec<String>,
 }
 
 /// One of them, as the journal refers to it.
@@ -75,6 +77,7 @@ impl Given {
                 refuse("it was made later than the fork begins, and a live run makes it itself");
                 continue;
             }
+            given.paths.push(call.path.to_owned());
             let key = (call.path.to_owned(), call.call.id.clone());
             let resolved = result.resolved(call, !stands && call.asked <= upto)?;
             if given.results.insert(key, resolved).is_some() {

@@ -12,7 +12,7 @@ use super::edits::{Edits, Point};
 use super::given::Given;
 use super::source::Source;
 use super::swarm::{self, Said};
-use super::{Made, Unmatched, prefix};
+use super::{Made, Unmatched, open, prefix};
 use crate::app::App;
 use crate::create::{self, NewRun, Opening};
 use crate::error::Error;
@@ -31,7 +31,17 @@ pub(crate) struct Asked {
     pub(crate) input: Option<Message>,
     pub(crate) mode: RunMode,
     pub(crate) unmatched: Unmatched,
+    /// Calls of a live run that the other one may have made are made again.
+    pub(crate) repeat_open_calls: bool,
     pub(crate) deadline: Option<Duration>,
+}
+
+impl Asked {
+    /// Whether whoever asks could have the run tell what was said to others: something is changed, and calls may be made.
+    pub(crate) fn may_tell(&self) -> bool {
+        let makes_calls = self.mode.is_live() || self.unmatched != Unmatched::Refuse;
+        makes_calls && self.edits != Edits::default()
+    }
 }
 
 /// Makes a run that goes on from where another one stood; gives it, and the last record that stands.
@@ -49,6 +59,9 @@ pub(crate) async fn make(
     let source = Source::read(tx, row).await?;
     let seq = source.cut(&asked.from)?;
     let given = Given::resolve(&source, seq, asked.mode, &asked.edits.tool_results)?;
+    if asked.mode.is_live() && !asked.repeat_open_calls {
+        open::check(&source, seq, &given)?;
+    }
     let now = match &source.snapshot.swarm {
         None => snapshot::for_viewer(tx, viewer, row.agent_id, asked.edits.agent_version).await?,
         Some(was) => swarm::now(tx, viewer, was, &asked.edits).await?,
@@ -72,6 +85,9 @@ pub(crate) async fn make(
         None => change.agent(tx).await?,
         Some(was) => change.swarm(tx, was).await?,
     };
+    if let Some(made) = &snapshot.swarm {
+        swarm::check_given(viewer, made, &given)?;
+    }
     snapshot.check_models(&app.models)?;
     let copies = prefix::copies(&source, seq, &given, |path| change.keeps_hooks(&snapshot, path));
     if snapshot.swarm.is_some() {

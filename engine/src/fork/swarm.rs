@@ -7,6 +7,7 @@ use agentcore::swarm::{Path, Plan, Work};
 use anyhow::Context as _;
 use dbutil::TenantTx;
 use servicekit::FieldError;
+use shared_models::AgentId;
 
 use super::edits::Edits;
 use super::given::Given;
@@ -102,7 +103,7 @@ async fn others(
         };
         // The swarm's owner may have it work for people who may not see it, but as it is.
         if !viewer.sees(agent.scope, agent.owner, agent.team_id) {
-            refuse("its agent is not yours to see");
+            refuse(NOT_SEEN);
         }
         if !taken.insert(place) {
             refuse("the member is named twice");
@@ -119,6 +120,25 @@ async fn others(
     }
     Ok(instead)
 }
+
+/// Refuses results for agents that the viewer may not see: what they are told is their owner's safeguard.
+pub(super) fn check_given(
+    viewer: &Viewer,
+    made: &SwarmSnapshot,
+    given: &Given,
+) -> Result<(), Error> {
+    let mut errors = Vec::new();
+    for (place, path) in given.paths.iter().enumerate() {
+        let told = made.agent_at(&made.plan, &at(path));
+        if told.is_some_and(|agent| !viewer.sees(agent.scope, agent.owner, agent.team_id)) {
+            let pointer = format!("/edits/tool_results/{place}/call_id");
+            errors.push(FieldError::new(pointer, NOT_SEEN));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+}
+
+const NOT_SEEN: &str = "its agent is not yours to see";
 
 /// What is said in the fork before it begins.
 pub(super) struct Said<'a> {
@@ -145,12 +165,16 @@ pub(super) async fn check_way(
     if renewed {
         let before = transcript::fold(source, &said.records(), &messages)?;
         let paths: BTreeSet<&String> = said.copies.iter().map(|(path, _)| path).collect();
-        if let Some(path) =
-            paths.into_iter().find(|path| stand(&told, path) != stand(&before, path))
-        {
-            let why = format!(
-                "in this version the swarm would not have come so far: `{path}` would have said something else"
-            );
+        for path in paths {
+            let why = if who(source, path) != who(made, path) {
+                "another agent works there"
+            } else if stand(&told, path) != stand(&before, path) {
+                "something else would have been said there"
+            } else {
+                continue;
+            };
+            let why =
+                format!("in this version the swarm would not have come so far: at `{path}`, {why}");
             return Err(Error::Invalid(vec![FieldError::new("/edits/swarm_version", why)]));
         }
     }
@@ -173,10 +197,16 @@ fn at(path: &str) -> Path {
     call_key::names(path).into_iter().collect()
 }
 
-/// How far a conversation has come.
-fn stand(told: &Transcript, path: &str) -> Option<(u32, usize)> {
+/// The agent that works at a path.
+fn who(snapshot: &RunSnapshot, path: &str) -> Option<AgentId> {
+    let swarm = snapshot.swarm.as_ref()?;
+    swarm.agent_at(&swarm.plan, &at(path)).map(|agent| agent.agent_id)
+}
+
+/// How far a conversation has come, and what was said in it.
+fn stand<'a>(told: &'a Transcript, path: &str) -> Option<(u32, &'a [Message])> {
     let state = told.state.conversation(&at(path))?;
-    Some((state.steps, state.messages.len()))
+    Some((state.steps, &state.messages))
 }
 
 impl Said<'_> {

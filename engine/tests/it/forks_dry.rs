@@ -183,7 +183,8 @@ async fn a_fork_in_the_middle_of_a_round_makes_the_open_calls_and_no_others() {
     scene::until(&api, &dry, "succeeded").await;
     assert_eq!(server.requests().len(), made);
     assert_eq!(kinds(&app, &dry, "tool_replayed").await.len(), 3, "two of the round, and the last");
-    let live = id(&fork(&api, &run, &json!({ "from": { "seq": seq }, "mode": "live" })).await);
+    let live = json!({ "from": { "seq": seq }, "mode": "live", "repeat_open_calls": true });
+    let live = id(&fork(&api, &run, &live).await);
     scene::until(&api, &live, "succeeded").await;
 
     assert_eq!(server.requests().len(), made + 3);

@@ -111,7 +111,7 @@ async fn said(db: &TestDb, run: &str) -> Vec<(String, String, String)> {
         said.into_iter().map(|(_, path, kind, data)| (path, kind, data.to_string())).collect();
     said.sort();
     // A model that is asked again by another worker is asked the same.
-    said.dedup();
+    said.dedup_by(|one, other| one == other && one.1 == "model_called");
     said
 }
 
@@ -195,7 +195,8 @@ async fn a_live_fork_at_a_members_step_makes_its_calls_and_those_of_whoever_had_
     for (path, step) in [("lead/press/facts", 2), ("lead/desk/till", 1), ("lead", 2)] {
         let before = server.requests().len();
         let at: Vec<&str> = path.split('/').collect();
-        let body = json!({ "from": { "path": at, "step": step }, "mode": "live" });
+        // Those at work at that moment may have made a call, or not.
+        let body = json!({ "from": { "path": at, "step": step }, "mode": "live", "repeat_open_calls": true });
 
         let forked = fork(&api, &run, &body).await;
 

@@ -108,7 +108,7 @@ async fn a_result_is_given_for_the_call_of_the_member_that_is_named() {
     for from in [
         json!({ "from": { "seq": of("b", "tool_answered").0 } }),
         json!({ "from": { "step": 1 } }),
-        json!({ "from": { "seq": of("b", "model_replied").0 }, "mode": "live" }),
+        json!({ "from": { "seq": of("b", "model_replied").0 }, "mode": "live", "repeat_open_calls": true }),
     ] {
         let mut body = from;
         body["edits"] = json!({ "tool_results": [theirs] });

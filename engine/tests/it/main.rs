@@ -42,6 +42,7 @@ mod events;
 mod firings;
 mod fork_races;
 mod forks;
+mod forks_bounds;
 mod forks_dry;
 mod forks_hooks;
 mod forks_swarm;

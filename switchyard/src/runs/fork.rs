@@ -37,6 +37,10 @@ pub(crate) struct Options {
     /// Call tools for real.
     #[arg(long)]
     live: bool,
+    /// With --live: make calls again that the old run had begun and of which it had no answer at that point. They may have
+    /// happened.
+    #[arg(long, requires = "live")]
+    repeat_open_calls: bool,
     /// What becomes of a call of a dry run that the old one has not made: a person is asked, the model is refused it, or it is
     /// made.
     #[arg(long, value_enum, conflicts_with = "live")]
@@ -83,6 +87,9 @@ pub(super) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             Unmatched::Live => "live",
         }
         .into();
+    }
+    if options.repeat_open_calls {
+        asked["repeat_open_calls"] = true.into();
     }
     if let Some(seconds) = options.deadline {
         asked["deadline_seconds"] = seconds.into();

@@ -36,6 +36,11 @@ pub(crate) struct Fork {
     /// What becomes of a call of a dry run that the old one has not made; `ask` unless said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unmatched: Option<Unmatched>,
+    /// Of a live run: calls that the old one had begun, and of which it had no answer at that point, are made again, though
+    /// they may have happened and are harmful to repeat. Without it a run with such calls is refused, unless their results are
+    /// given in `edits.tool_results`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    repeat_open_calls: bool,
     /// How long it may take, instead of the agent's own limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 2_678_400)]
@@ -82,6 +87,7 @@ pub(crate) struct Forked {
 /// call of a tool is answered with what the old run was told when it made the same call (by name and arguments) for the same
 /// time. Nothing reaches the world, no credential is used, and nobody is asked for approval. A call that the old run has not
 /// made is put to a person (`GET` and `POST …/input`), refused, or made, as `unmatched` says. The old run may be under way.
+/// Whoever may not see what runs say changes nothing of one whose calls may be made: what was said could be told to them.
 #[utoipa::path(post, path = "/v1/runs/{run_id}/fork", tag = "runs", security(("token" = ["runs:write"])),
     params(("run_id" = RunId, Path),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request harmless for 24 hours.")),
@@ -98,6 +104,9 @@ pub(crate) async fn fork_run(
     let mut tx = app.db.begin(caller.tenant).await?;
     let row = visible(&mut tx, &caller, of).await?;
     let asked = fork.read()?;
+    if !caller.payloads && asked.may_tell() {
+        return Err(Error::NotYoursToRead.into());
+    }
     if let Some(stored) = once.begin(&mut tx, &caller, &fork).await? {
         return Ok(stored);
     }
@@ -131,6 +140,9 @@ impl Fork {
         if self.unmatched.is_some() && self.mode.is_live() {
             errors.push(FieldError::new("/unmatched", "only of a dry run"));
         }
+        if self.repeat_open_calls && !self.mode.is_live() {
+            errors.push(FieldError::new("/repeat_open_calls", "only of a live run"));
+        }
         if self.deadline_seconds.is_some_and(|seconds| !(1..=2_678_400).contains(&seconds)) {
             errors.push(FieldError::new("/deadline_seconds", "from 1 second to 31 days"));
         }
@@ -143,6 +155,7 @@ impl Fork {
             input: self.edits.input.as_ref().map(start_run::message),
             mode: self.mode,
             unmatched: self.unmatched.unwrap_or_default(),
+            repeat_open_calls: self.repeat_open_calls,
             deadline: self.deadline_seconds.map(|seconds| Duration::from_secs(seconds.into())),
         })
     }

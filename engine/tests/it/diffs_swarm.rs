@@ -39,11 +39,11 @@ async fn runs_of_a_swarm_are_laid_beside_each_other_member_by_member() {
     let d = scripted(&api, "d", json!([{ "text": "d of {{input}}" }])).await;
     shared_tool(&api, &server, "unsafe", &[&a, &b]).await;
     let fields = json!({ "name": "s", "flow": "(a | b) >> c", "members": [a, b, c, d] });
-    let s = swarm(&api, &fields).await;
-    let run = start(&api, &s).await;
+    let swarm = swarm(&api, &fields).await;
+    let run = start(&api, &swarm).await;
     scene::until(&api, &run, "succeeded").await;
     let flow = json!({ "flow": "(a | b) >> d" });
-    api.patch(&format!("/v1/swarms/{s}"), &flow).await.expect(200);
+    api.patch(&format!("/v1/swarms/{swarm}"), &flow).await.expect(200);
     let same = id(&fork(&api, &run, &json!({})).await);
     let once = scene::script(&json!([{ "tool_calls": [look(2)] }, { "text": "short" }]));
     let edits = json!({ "swarm_version": 2, "members": [{ "path": ["b"], "prompt": once }] });

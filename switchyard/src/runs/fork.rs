@@ -173,7 +173,7 @@ fn told(run: &Value) -> String {
     };
     if let Some(error) = run["error"].as_object() {
         let of = |field: &str| error.get(field).map(text).unwrap_or_default();
-        told.push_str(&format!("{}: {}\n", of("code"), print::whole(of("message"))));
+        told = format!("{told}{}: {}\n", of("code"), print::whole(of("message")));
     }
     if let Some(output) = run["output"].as_str() {
         told.push_str(&print::whole(output));

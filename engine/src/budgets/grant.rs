@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentcore::ModelErrorKind;
+use agentcore::{ModelErrorKind, Reply};
 use shared_models::{MicroUsd, Usage};
 use tokio::time::Instant;
 
@@ -36,6 +36,12 @@ pub(crate) fn broke_off(kind: ModelErrorKind) -> bool {
     matches!(kind, ModelErrorKind::Cut | ModelErrorKind::Timeout | ModelErrorKind::Malformed)
 }
 
+/// Bytes that a model has written for a reply.
+fn written(reply: &Reply) -> usize {
+    let calls = reply.tool_calls.iter().map(|call| call.name.len() + call.arguments.len());
+    reply.content.len() + reply.reasoning.as_ref().map_or(0, String::len) + calls.sum::<usize>()
+}
+
 impl Grant {
     /// Of what was set aside just now. Its time begins.
     pub(crate) fn new(reserved: Reserved) -> Self {
@@ -66,12 +72,14 @@ impl Grant {
         }
     }
 
-    /// Charges what a reply took. A provider that does not say it has taken all there was.
-    pub(crate) fn charge_reply(&self, till: &impl Till, usage: &Usage, cost: Option<MicroUsd>) {
-        let told = *usage != Usage::default();
-        self.charge(till, Quantity::Cost, cost.filter(|_| told).map(|cost| cost.0));
-        let tokens = i64::try_from(usage.total()).unwrap_or(i64::MAX);
-        self.charge(till, Quantity::Tokens, told.then_some(tokens));
+    /// Charges what a reply took, by estimate when its provider does not say.
+    pub(crate) fn charge_reply(&self, till: &impl Till, reply: &Reply, cost: Option<MicroUsd>) {
+        if reply.usage == Usage::default() {
+            return self.charge_broken(till, written(reply));
+        }
+        self.charge(till, Quantity::Cost, cost.map(|cost| cost.0));
+        let tokens = i64::try_from(reply.usage.total()).unwrap_or(i64::MAX);
+        self.charge(till, Quantity::Tokens, Some(tokens));
     }
 
     /// Charges what a reply may have taken that broke off after so many bytes, by estimate: nobody says what it took.

@@ -103,7 +103,8 @@ with asked as (
         as o (run_id, message_id, event_id, attempt, subject, envelope)
     join moved m using (run_id)
 ), spent as (
-    -- Rows of this committer's own slot: nobody else writes to them, so nobody waits.
+    -- Rows of this committer's slot: of this process nobody else writes to them. Committers of other processes may have the same
+    -- one, and wait for each other, but never in a circle: all take their rows in this order.
     insert into engine.user_usage as u (tenant_id, day, user_id, agent_id, model, slot, calls, unpriced_calls, input_tokens,
         cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_micro_usd)
     select m.tenant_id, (now() at time zone 'utc')::date, s.user_id, s.agent_id, s.model, $53::smallint, count(*), sum(s.unpriced),
@@ -113,6 +114,7 @@ with asked as (
         as s (run_id, model, unpriced, input, cache_read, cache_write, output, reasoning, cost, agent_id, user_id)
     join moved m using (run_id)
     group by m.tenant_id, s.user_id, s.agent_id, s.model
+    order by m.tenant_id, s.user_id, s.agent_id, s.model
     on conflict (tenant_id, day, user_id, agent_id, model, slot) do update
     set calls = u.calls + excluded.calls, unpriced_calls = u.unpriced_calls + excluded.unpriced_calls,
         input_tokens = u.input_tokens + excluded.input_tokens,

@@ -70,6 +70,10 @@ pub(super) async fn take_signals(cx: &Cx<'_>, run: &mut Run) -> Result<Option<St
     let signals = signal::open(&mut tx, cx.claimed.run).await?;
     drop(tx);
     for (n, signal) in signals {
+        // It is still there until it is durable that it was taken in.
+        if cx.journal.has_heard(n) {
+            continue;
+        }
         cx.journal.drained(n);
         match signal {
             Signal::Cancel { by, reason } => return Ok(Some(Stop::Cancelled { by, reason })),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use agentcore::{
     Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind,
-    ModelEvent, ModelRequest, OutputForm, Reply, ReplyFinish, RetryPolicy, complete_with_retries,
+    ModelEvent, ModelRequest, OutputForm, Progress, Reply, ReplyFinish, RetryPolicy,
+    complete_with_retries,
 };
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -42,9 +43,10 @@ async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error>
             run.short.insert(reconnect::MODEL.to_owned(), short);
         }
         Err(Unanswered::Broken(error)) => return Err(error),
-        Ok((Reply { content: text, usage, .. }, bound, grant)) if !text.trim().is_empty() => {
+        Ok((reply, bound, grant)) if !reply.content.trim().is_empty() => {
+            let cost = spend(cx, &bound, &reply, &grant).await;
+            let Reply { content: text, usage, .. } = reply;
             let kept = cx.journal.keep(&Message::assistant(&text)).map_err(anyhow::Error::from)?;
-            let cost = spend(cx, &bound, usage, &grant).await;
             cx.journal.note(Record::Summarised { upto, message: kept, usage, cost });
             run.step(Happened::Summarised { upto, text, usage });
         }
@@ -62,23 +64,35 @@ async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<Said, Unanswered
     let name = bound.model.clone();
     let mut request = ModelRequest { model: name, messages, ..ModelRequest::default() };
     let mut grant = budget::for_model(cx, &bound, &mut request).await?;
-    let reply = complete_with_retries(&*model, &request, RetryPolicy::default(), |_| ()).await;
-    grant.charge_time(cx);
-    if reply.as_ref().err().is_some_and(|error| broke_off(error.kind)) {
-        grant.charge_broken(cx, 0);
+    let failed = |error: &ModelError| {
+        if broke_off(error.kind) {
+            grant.charge_broken(cx, 0);
+        }
+    };
+    let heard = |progress: Progress| {
+        if let Progress::Retrying { error, .. } = &progress {
+            failed(error);
+        }
+    };
+    let reply = complete_with_retries(&*model, &request, RetryPolicy::default(), heard).await;
+    if let Err(error) = &reply {
+        failed(error);
     }
+    grant.charge_time(cx);
     Ok((reply?, bound, grant))
 }
 
-/// Counts what a reply took, and says what it cost. A price book that cannot be read leaves that open; the reply is worth
-/// more.
-async fn spend(cx: &Cx<'_>, bound: &Bound, usage: Usage, grant: &Grant) -> Option<MicroUsd> {
+/// Counts what a reply took, and says what it cost. A price book that cannot be read leaves that open, as the reply is worth
+/// more, and so does a provider that does not say what it took.
+async fn spend(cx: &Cx<'_>, bound: &Bound, reply: &Reply, grant: &Grant) -> Option<MicroUsd> {
+    let usage = reply.usage;
     let names = bound.prices();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let rates = cx.app.prices.rates(&cx.app.db, cx.claimed.tenant, &names).await;
     let rates = rates.inspect_err(|error| tracing::warn!(%error, "the price book cannot be read"));
-    let cost = rates.ok().flatten().and_then(|rates| rates.cost(&usage));
-    grant.charge_reply(cx, &usage, cost);
+    let told = usage != Usage::default();
+    let cost = rates.ok().flatten().filter(|_| told).and_then(|rates| rates.cost(&usage));
+    grant.charge_reply(cx, reply, cost);
     let so_far = cx.cost.add(cost);
     cx.journal.change(|change| change.cost = Some(so_far));
     let (agent, user) = (cx.snapshot.agent_id, cx.claimed.user);
@@ -165,7 +179,7 @@ async fn replied(cx: &Cx<'_>, run: &mut Run, (mut reply, bound, grant): Said) ->
         reply.finish = ReplyFinish::Pause;
     }
     let (usage, spoke, finish) = (reply.usage, !reply.content.is_empty(), reply.finish);
-    let cost = spend(cx, &bound, usage, &grant).await;
+    let cost = spend(cx, &bound, &reply, &grant).await;
     drop(grant);
     run.step(Happened::Replied(reply));
     // Kept as the loop has taken it in: with the ids it has given to calls that had none.

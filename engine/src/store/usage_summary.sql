@@ -18,7 +18,7 @@ from (select tenant_id, day, user_id, agent_id, model, calls, unpriced_calls, in
       from engine.usage where tenant_id = $1) u
 left join engine.agent a on a.agent_id = u.agent_id and a.tenant_id = u.tenant_id
 where ($2::bool or a.owner_id = $3 or (a.scope = 'team' and a.team_id = any ($4))
-       or (u.agent_id = '00000000-0000-0000-0000-000000000000' and u.user_id = $3))
+       or u.user_id = $3)
   and ($5::date is null or u.day >= $5) and ($6::date is null or u.day <= $6)
   and ($10::uuid is null or u.agent_id = $10) and ($12::uuid is null or u.user_id = $12)
 group by 1, case when $11::bool then u.user_id end, case when $8::bool then u.agent_id end, 5

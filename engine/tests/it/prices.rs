@@ -233,6 +233,8 @@ async fn usage_is_a_table_for_whoever_would_rather_have_one() {
         ("application/json;q=0.5, text/csv; q=0.9", "", "text/csv"),
         ("application/json, text/csv", "", "application/json"),
         ("text/csv;q=0, */*", "", "application/json"),
+        ("text/*", "", "text/csv"),
+        ("text/csv;q=0, text/*", "", "application/json"),
         ("text/html,*/*;q=0.8", "", "application/json"),
         ("text/csv", "?format=json", "application/json"),
         ("application/json", "?format=csv", "text/csv"),

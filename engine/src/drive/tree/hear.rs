@@ -102,7 +102,9 @@ impl Drive<'_> {
     }
 
     /// Takes in what was told; gives the first reason to stop.
-    pub(super) fn heard(&mut self, signals: Signals) -> Result<Option<Stop>, Error> {
+    pub(super) fn heard(&mut self, mut signals: Signals) -> Result<Option<Stop>, Error> {
+        // What was taken in is still there until that is durable.
+        signals.retain(|heard| !self.cx.journal.has_heard(heard.n));
         let mut gap = false;
         let last = signals.iter().rposition(|heard| about_pause(&heard.signal));
         self.pausing = None;

@@ -102,7 +102,9 @@ pub(crate) async fn raise_run_budget(
     let row = budget::find(&mut tx, owner, id).await?;
     tx.commit().await?;
     tracing::info!(run = %run_id, %by, ?limits, "a run's budget was raised");
-    rouse.runs.push(run_id);
+    if !rouse.runs.contains(&run_id) {
+        rouse.runs.push(run_id);
+    }
     app.rouse(rouse).await;
     Ok(Json(row.into()))
 }

@@ -108,8 +108,8 @@ impl UsageTotal {
     }
 }
 
-/// What the agents that you may see have used, what models did that you asked yourself, and what it cost. Administrators see
-/// everything that the tenant has used.
+/// What the agents that you may see have used, what you have used yourself of whatever agent or model, and what it cost.
+/// Administrators see everything that the tenant has used.
 ///
 /// At most 10,000 lines. With `format=csv` or `Accept: text/csv` it is a table without the sum, for spreadsheets.
 #[utoipa::path(get, path = "/v1/usage", tag = "models", params(SummariseUsage),
@@ -146,18 +146,20 @@ pub(crate) async fn summarise_usage(
 /// What the caller would rather have, by `Accept`; JSON when that makes no difference.
 fn accepted(headers: &HeaderMap) -> Format {
     let all = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let (mut json, mut csv) = (0.0, 0.0);
+    let (mut json, mut csv, mut text) = (0.0, None, 0.0);
     for range in all.flat_map(|value| value.split(',')) {
         let (kind, more) = range.split_once(';').unwrap_or((range, ""));
         let weight = more.split(';').find_map(|one| one.trim().strip_prefix("q="));
         let weight: f32 = weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
         match kind.trim() {
-            "text/csv" => csv = weight.max(csv),
+            "text/csv" => csv = Some(weight.max(csv.unwrap_or(0.0))),
+            "text/*" => text = weight.max(text),
             "application/json" | "application/*" | "*/*" => json = weight.max(json),
             _ => {}
         }
     }
-    if csv > json { Format::Csv } else { Format::Json }
+    // What is said of CSV itself counts more than what is said of all texts.
+    if csv.unwrap_or(text) > json { Format::Csv } else { Format::Json }
 }
 
 fn by(asked: &str) -> Result<By, Error> {

@@ -28,7 +28,6 @@ use super::ask::ChatRequest;
 use super::meter::{Meter, Payer};
 use super::shape::{self, Shape};
 use crate::app::App;
-use crate::budgets::broke_off;
 use crate::codes;
 use crate::committer::printable_json;
 use crate::error::Error;
@@ -135,7 +134,7 @@ async fn begin(
     let include_usage = asked.wants_usage();
     let shape = Shape { id, model: asked.model.clone(), created, include_usage };
     let mut meter = Meter::begin(&app, payer, &bound, &mut request).await?;
-    let (first, events) = open(&model, &request, &mut meter).await?;
+    let (first, events) = open(&model, &mut request, &mut meter).await?;
     let ready = VecDeque::from([first]);
     Ok(Talk { events, shape, meter, ready, spoke: false, said: String::new() })
 }
@@ -143,7 +142,7 @@ async fn begin(
 /// The first word of an answer. Until it comes, a provider in trouble is asked again.
 async fn open(
     model: &Arc<dyn Model>,
-    request: &ModelRequest,
+    request: &mut ModelRequest,
     meter: &mut Meter,
 ) -> Result<(ModelEvent, Events), Problem> {
     let policy = RetryPolicy::default();
@@ -155,15 +154,12 @@ async fn open(
             Some(Err(error)) => error,
             None => cut(),
         };
-        if broke_off(error.kind) {
-            meter.broke_off();
-        }
-        let Some(delay) = policy.delay(tried, &error, rand::random()) else {
-            meter.refused().await;
+        let Some(pause) = policy.delay(tried, &error, rand::random()) else {
+            meter.failed(&error).await;
             return Err(shape::refusal(&error.into()));
         };
         tried += 1;
-        tokio::time::sleep(delay).await;
+        meter.again((&error, pause), request).await?;
     }
 }
 
@@ -242,7 +238,7 @@ impl Talk {
     async fn whole(mut self) -> Result<Reply, Problem> {
         loop {
             if let ModelEvent::Done(reply) = self.next().await.map_err(Broken::problem)? {
-                self.meter.end(&reply.usage).await;
+                self.meter.end(&reply).await;
                 return Ok(reply);
             }
         }
@@ -284,7 +280,7 @@ impl Talk {
     }
 
     async fn end(&mut self, reply: &Reply) -> Vec<Event> {
-        self.meter.end(&reply.usage).await;
+        self.meter.end(reply).await;
         let mut events = Vec::new();
         if !self.spoke && !reply.content.is_empty() {
             events.push(self.shape.piece(&json!({ "content": reply.content })));

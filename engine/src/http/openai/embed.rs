@@ -1,7 +1,7 @@
 //! `POST /v1/embeddings`
 
 use agentcore::models::{EmbedRequest, Embedder, Embeddings};
-use agentcore::{Message, ModelRequest, RetryPolicy};
+use agentcore::{Message, ModelRequest, Reply, RetryPolicy};
 use axum::{Json, extract::State};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,6 @@ use shared_models::{ModelTask, ProblemBody};
 use super::meter::{Meter, Payer};
 use super::shape;
 use crate::app::App;
-use crate::budgets::broke_off;
 use crate::models;
 
 /// What is asked. Fields that are not here are ignored.
@@ -57,10 +56,12 @@ pub(crate) async fn create_embeddings(
     let embedder = models::open_embedder_for_tenant(&app, caller.tenant, &bound).await?;
     let user = caller.user().or_else(|| caller.subject().map(Subject::user));
     let payer = Payer { tenant: caller.tenant, user };
-    let mut meter = Meter::begin(&app, payer, &bound, &mut as_said(&input)).await?;
+    let mut said = as_said(&input);
+    let mut meter = Meter::begin(&app, payer, &bound, &mut said).await?;
     let request = EmbedRequest { model: bound.model.clone(), input, dimensions: asked.dimensions };
-    let Embeddings { vectors, usage } = embed(&*embedder, &request, &mut meter).await?;
-    meter.end(&usage).await;
+    let Embeddings { vectors, usage } =
+        embed(&*embedder, (&request, &mut said), &mut meter).await?;
+    meter.end(&Reply { usage, ..Reply::default() }).await;
     let vectors = vectors.iter().enumerate().map(|(index, vector)| asked.shown(index, vector));
     let tokens = json!({ "prompt_tokens": usage.all_input(), "total_tokens": usage.total() });
     Ok(Json(json!({ "object": "list", "model": asked.model, "usage": tokens,
@@ -75,7 +76,7 @@ fn as_said(texts: &[String]) -> ModelRequest {
 
 async fn embed(
     embedder: &dyn Embedder,
-    request: &EmbedRequest,
+    (request, said): (&EmbedRequest, &mut ModelRequest),
     meter: &mut Meter,
 ) -> Result<Embeddings, Problem> {
     let policy = RetryPolicy::default();
@@ -85,15 +86,12 @@ async fn embed(
             Ok(made) => return Ok(made),
             Err(error) => error,
         };
-        if broke_off(error.kind) {
-            meter.broke_off();
-        }
-        let Some(delay) = policy.delay(tried, &error, rand::random()) else {
-            meter.refused().await;
+        let Some(pause) = policy.delay(tried, &error, rand::random()) else {
+            meter.failed(&error).await;
             return Err(shape::refusal(&error.into()));
         };
         tried += 1;
-        tokio::time::sleep(delay).await;
+        meter.again((&error, pause), said).await?;
     }
 }
 

@@ -7,16 +7,19 @@ use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use agentcore::ModelRequest;
+use agentcore::{ModelError, ModelRequest, Reply};
 use servicekit::{Problem, codes as shared};
-use shared_models::{MicroUsd, TenantId, Usage, UserId};
+use shared_models::{TenantId, Usage, UserId};
 use tokio::sync::oneshot;
 
 use crate::{
     app::App,
-    budgets::{Asker, Drawn, Grant, Key, ModelCall, Refused, Request, Says, Till, slice},
+    budgets::{
+        Asker, Drawn, Grant, Key, ModelCall, Refused, Request, Says, Till, broke_off, slice,
+    },
     error::Error,
     models::Bound,
+    prices::Rates,
     store::{
         budget_spending,
         usage::{self, Added, Whose},
@@ -35,7 +38,11 @@ pub(super) struct Meter {
     app: App,
     payer: Payer,
     bound: Bound,
+    /// What the model costs, as far as that is known: read before it is asked, so that nothing keeps a reply from being charged.
+    rates: Option<Rates>,
     lines: Vec<Key>,
+    /// The tokens of output that were asked for.
+    output: Option<u32>,
     grant: Grant,
     slip: Slip,
     /// Bytes that the model has said.
@@ -68,19 +75,24 @@ impl Meter {
         asked: &mut ModelRequest,
     ) -> Result<Self, Error> {
         let accounts = app.budgets.accounts(&app.db, payer.tenant).await?;
+        let names = bound.prices();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let rates = app.prices.rates(&app.db, payer.tenant, &names).await;
+        let rates =
+            rates.inspect_err(|error| tracing::warn!(%error, "the price book cannot be read"));
         let mut meter = Self {
             app: app.clone(),
             payer,
             bound: bound.clone(),
+            rates: rates.ok().flatten(),
             lines: accounts.of(payer.user, None).collect(),
+            output: asked.max_tokens,
             grant: Grant::default(),
             slip: Slip::default(),
             heard: 0,
             ended: true,
         };
-        if !meter.lines.is_empty() {
-            meter.reserve(asked).await?;
-        }
+        meter.reserve(asked).await?;
         let first = Added { calls: 1, unpriced: 1, ..Added::default() };
         meter.entry(Some(first)).write().await?;
         meter.ended = false;
@@ -88,6 +100,10 @@ impl Meter {
     }
 
     async fn reserve(&mut self, asked: &mut ModelRequest) -> Result<(), Error> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        asked.max_tokens = self.output;
         let book = (&*self.app.prices, &self.app.db, self.payer.tenant);
         let call =
             ModelCall::estimate(&self.lines, (&self.bound, asked), Says::AllAtOnce, book).await?;
@@ -137,46 +153,65 @@ impl Meter {
         self.grant.usage(self.heard)
     }
 
-    /// The answer broke off before its first word, and the model is asked again.
-    pub(super) fn broke_off(&self) {
-        self.grant.charge_broken(&self.slip, 0);
+    /// The model has failed before its first word, and is asked again after a pause. What it may have taken is charged, nothing
+    /// is set aside during the pause, and then again what the next attempt may take: there may be no room for it any more.
+    pub(super) async fn again(
+        &mut self,
+        (error, pause): (&ModelError, Duration),
+        asked: &mut ModelRequest,
+    ) -> Result<(), Error> {
+        self.charge_failed(error);
+        self.grant.charge_time(&self.slip);
+        self.grant = Grant::default();
+        // What was set aside comes back with that.
+        let _ = self.write(None).await;
+        tokio::time::sleep(pause).await;
+        self.reserve(asked).await
     }
 
-    /// The provider has said what it took.
-    pub(super) async fn end(&mut self, usage: &Usage) {
-        let cost = self.cost(usage).await;
-        self.grant.charge_reply(&self.slip, usage, cost);
+    fn charge_failed(&self, error: &ModelError) {
+        if broke_off(error.kind) {
+            self.grant.charge_broken(&self.slip, 0);
+        }
+    }
+
+    /// There is a reply.
+    pub(super) async fn end(&mut self, reply: &Reply) {
+        let usage = reply.usage;
         // A provider that does not say what it took leaves the cost open.
-        let told = (*usage != Usage::default()).then(|| Added {
+        let told = usage != Usage::default();
+        let cost = self.rates.filter(|_| told).and_then(|rates| rates.cost(&usage));
+        self.grant.charge_reply(&self.slip, reply, cost);
+        let told = told.then(|| Added {
             calls: 0,
             unpriced: if cost.is_some() { -1 } else { 0 },
-            usage: *usage,
+            usage,
             cost: cost.unwrap_or_default(),
         });
         // It is written also when nobody waits for that any more.
         let _ = self.close(told).await;
     }
 
-    /// Nothing was said, and for that nothing is charged but the time.
-    pub(super) async fn refused(&mut self) {
+    /// The model has failed before its first word, and is not asked again. One that has refused has taken nothing but time.
+    pub(super) async fn failed(&mut self, error: &ModelError) {
+        self.charge_failed(error);
         let _ = self.close(None).await;
-    }
-
-    async fn cost(&self, usage: &Usage) -> Option<MicroUsd> {
-        let names = self.bound.prices();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let rates = self.app.prices.rates(&self.app.db, self.payer.tenant, &names).await;
-        let rates = rates.inspect_err(|error| tracing::warn!(%error, "the price book cannot be read"));
-        rates.ok().flatten()?.cost(usage)
     }
 
     /// Has everything written down that is to be.
     fn close(&mut self, added: Option<Added>) -> oneshot::Receiver<()> {
         self.grant.charge_time(&self.slip);
         self.ended = true;
+        self.write(added)
+    }
+
+    /// Has it written down what was charged so far, also when nobody waits for that.
+    fn write(&self, added: Option<Added>) -> oneshot::Receiver<()> {
         let (entry, (done, written)) = (self.entry(added), oneshot::channel());
         self.app.life.detach(async move {
             entry.write_surely().await;
+            // What it drew on is given back before anybody goes on.
+            drop(entry);
             let _ = done.send(());
         });
         written

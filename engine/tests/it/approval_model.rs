@@ -223,7 +223,8 @@ impl Case<'_> {
         let before = self.model.clone();
         let expected = self.model.expects(deed, named);
         assert_eq!(said(reply.as_ref()), expected, "{deed:?} of {before:?}");
-        self.compare(std::slice::from_ref(&self.model), &format!("{deed:?} of {before:?}")).await;
+        let after = self.model.clone();
+        self.compare(std::slice::from_ref(&after), &format!("{deed:?} of {before:?}")).await;
     }
 
     /// What came of it must be what one of both orders makes of it.

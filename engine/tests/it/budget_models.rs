@@ -12,7 +12,8 @@ use crate::harness::TestApp;
 use crate::scene;
 
 async fn ask(api: &Api, model: &str, more: &Value) -> Reply {
-    let mut body = json!({ "model": model, "messages": [{ "role": "user", "content": "Hello there" }] });
+    let mut body =
+        json!({ "model": model, "messages": [{ "role": "user", "content": "Hello there" }] });
     json_patch::merge(&mut body, more);
     api.post("/v1/chat/completions", &body).await
 }
@@ -58,11 +59,17 @@ async fn a_chat_and_an_embedding_are_charged_to_the_tenant_and_to_whoever_asks()
     let made = embed(&app.person(&mate), "three plain words").await.expect(200);
 
     // Two words are heard and said, twice; a token of input is worth 1, one of output 2.
-    assert_eq!((&said["usage"]["prompt_tokens"], &said["usage"]["completion_tokens"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&said["usage"]["prompt_tokens"], &said["usage"]["completion_tokens"]),
+        (&json!(2), &json!(2))
+    );
     let embedded = made["usage"]["total_tokens"].as_i64().unwrap();
     assert!(embedded > 0, "{made}");
     let of_tenant = settled(&api, &tenant).await;
-    assert_eq!((&of_tenant["spent"], &of_tenant["overshoot"]), (&json!(2 * 6 + embedded), &json!(0)));
+    assert_eq!(
+        (&of_tenant["spent"], &of_tenant["overshoot"]),
+        (&json!(2 * 6 + embedded), &json!(0))
+    );
     assert_eq!(settled(&api, &own).await["spent"], 2 * 4 + embedded);
     assert_eq!(settled(&api, &others).await["spent"], 0, "of somebody else");
 }
@@ -71,7 +78,8 @@ async fn a_chat_and_an_embedding_are_charged_to_the_tenant_and_to_whoever_asks()
 async fn without_room_a_chat_and_an_embedding_are_refused_in_openais_form_and_no_one_is_asked() {
     let server = Stub::start(|_| Answer::Json(200, json!({}))).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app =
+        TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let owner = app.trust.owner();
     let api = app.person(&owner);
     price(&api).await;
@@ -85,8 +93,17 @@ async fn without_room_a_chat_and_an_embedding_are_refused_in_openais_form_and_no
     for reply in [&chat, &keyed, &streamed, &embedding] {
         assert_eq!((reply.status, &reply.body["code"]), (429, &json!("budget_exhausted")));
         let error = &reply.body["error"];
-        assert_eq!((&error["type"], &error["code"]), (&json!("insufficient_quota"), &json!("budget_exhausted")));
-        assert!(error["message"].as_str().unwrap().contains("a budget of the tenant has 20 tokens left"), "{error}");
+        assert_eq!(
+            (&error["type"], &error["code"]),
+            (&json!("insufficient_quota"), &json!("budget_exhausted"))
+        );
+        assert!(
+            error["message"]
+                .as_str()
+                .unwrap()
+                .contains("a budget of the tenant has 20 tokens left"),
+            "{error}"
+        );
         assert_eq!(reply.header("x-should-retry"), Some("false"), "nothing of it comes back");
     }
     assert!(server.requests().is_empty());
@@ -105,7 +122,8 @@ async fn without_room_a_chat_and_an_embedding_are_refused_in_openais_form_and_no
 async fn a_model_without_a_price_is_not_asked_by_anybody_where_money_is_limited() {
     let server = Stub::start(|_| Answer::Json(200, json!({}))).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app =
+        TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let owner = app.trust.owner();
     let (api, platform) = (app.person(&owner), app.person(&owner.platform_admin()));
     let budget = json!({ "period": "day", "limits": { "max_cost_micro_usd": 1_000_000 } });
@@ -127,7 +145,8 @@ async fn a_model_without_a_price_is_not_asked_by_anybody_where_money_is_limited(
 async fn a_stream_that_breaks_off_is_charged_for_what_was_said() {
     let server = Stub::start(|_| broken_off(&["word "; 60])).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app =
+        TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let api = app.person(&app.trust.owner());
     let tenant = set(&api, json!({ "level": "tenant", "max_tokens": 1_000_000 })).await;
 
@@ -143,7 +162,8 @@ async fn a_stream_that_breaks_off_is_charged_for_what_was_said() {
 async fn a_model_that_breaks_off_before_its_first_word_is_asked_again_only_while_there_is_room() {
     let server = Stub::start(|_| broken_off(&[])).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app =
+        TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let api = app.person(&app.trust.owner());
     let budget = json!({ "level": "tenant", "period": "total", "max_tokens": 40 });
     let tenant = set(&api, budget).await;
@@ -153,7 +173,8 @@ async fn a_model_that_breaks_off_before_its_first_word_is_asked_again_only_while
     // Each takes 12 for what was asked, and wants 16 more at least for what it says.
     assert_eq!(reply.refusal(), (429, "budget_exhausted"));
     let asked: Vec<Value> = server.requests().iter().map(testkit::Stubbed::json).collect();
-    let most = |asked: &Value| asked["max_completion_tokens"].as_i64().or(asked["max_tokens"].as_i64());
+    let most =
+        |asked: &Value| asked["max_completion_tokens"].as_i64().or(asked["max_tokens"].as_i64());
     assert_eq!(asked.iter().map(most).collect::<Vec<_>>(), [Some(28), Some(16)]);
     let line = settled(&api, &tenant).await;
     assert_eq!((&line["spent"], &line["overshoot"]), (&json!(24), &json!(0)));
@@ -165,7 +186,8 @@ async fn a_reply_of_which_nobody_says_what_it_took_is_charged_by_its_length_and_
     let body = json!({ "choices": [{ "index": 0, "message": message }] });
     let server = Stub::start(move |_| Answer::Json(200, body.clone())).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app =
+        TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let api = app.person(&app.trust.owner());
     let tenant = set(&api, json!({ "level": "tenant", "max_tokens": 1_000_000 })).await;
 
@@ -184,9 +206,11 @@ async fn a_reply_of_which_nobody_says_what_it_took_is_charged_by_its_length_and_
 
 #[tokio::test]
 async fn a_caller_who_hangs_up_is_charged_all_the_same() {
-    let server = Stub::start(|_| Answer::After(Duration::from_secs(600), Box::new(Answer::Never))).await;
+    let server =
+        Stub::start(|_| Answer::After(Duration::from_secs(600), Box::new(Answer::Never))).await;
     let url = format!("{}/v1", server.url());
-    let app = TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
+    let app =
+        TestApp::start_with(&[LEASE, ("OPENAI_BASE_URL", &url), ("OPENAI_API_KEY", "k")]).await;
     let api = app.person(&app.trust.owner());
     let tenant = set(&api, json!({ "level": "tenant", "max_tokens": 1_000_000 })).await;
 
@@ -221,7 +245,10 @@ async fn an_answer_ends_when_there_is_no_more_time() {
     let late = ask(&api, "sim:script", &asked).await;
 
     let choice = &said["choices"][0];
-    assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!("one "), &json!("length")));
+    assert_eq!(
+        (&choice["message"]["content"], &choice["finish_reason"]),
+        (&json!("one "), &json!("length"))
+    );
     assert_eq!(late.refusal(), (429, "budget_exhausted"));
     assert!(settled(&api, &tenant).await["spent"].as_i64().unwrap() >= 8);
 }

@@ -55,13 +55,16 @@ async fn a_run_says_who_has_raised_its_budget_and_a_fork_of_it_does_not() {
     let changes_of = changes(&api, &run).await;
     let told: Vec<(&Value, &Value, &Value)> = changes_of
         .iter()
-        .map(|(_, data)| (&data["by"], &data["before"]["max_tool_calls"], &data["after"]["max_tool_calls"]))
+        .map(|(_, data)| {
+            (&data["by"], &data["before"]["max_tool_calls"], &data["after"]["max_tool_calls"])
+        })
         .collect();
     let (one, other) = (json!(mate.user), json!(owner.user));
     assert_eq!(told, [(&one, &json!(1), &json!(2)), (&other, &json!(2), &json!(4))]);
     assert!(changes_of.iter().all(|(_, data)| data["changed_at"].is_string()), "{changes_of:?}");
 
-    let dry = api.post(&format!("/v1/runs/{run}/fork"), &json!({ "mode": "dry" })).await.expect(201);
+    let dry =
+        api.post(&format!("/v1/runs/{run}/fork"), &json!({ "mode": "dry" })).await.expect(201);
     let dry = dry["run_id"].as_str().unwrap();
     scene::until(&api, dry, "succeeded").await;
     assert_eq!(changes(&api, dry).await, [], "that was the other run's");
@@ -137,9 +140,15 @@ async fn the_budget_of_a_swarms_member_is_named_and_raised_by_its_path() {
         let reply = api.post(&path, &raise(json!(nobody), 9)).await;
         assert_eq!(reply.refusal(), (404, "member_not_found"), "{nobody}");
     }
-    assert_eq!(api.post(&path, &raise(json!("lead"), 9)).await.refusal(), (409, "run_without_budget"));
+    assert_eq!(
+        api.post(&path, &raise(json!("lead"), 9)).await.refusal(),
+        (409, "run_without_budget")
+    );
     assert_eq!(api.post(&path, &raise(json!(7), 9)).await.status, 422);
-    assert_eq!(mate.post(&path, &raise(json!("lead/facts"), 2)).await.refusal(), (403, "not_owner"));
+    assert_eq!(
+        mate.post(&path, &raise(json!("lead/facts"), 2)).await.refusal(),
+        (403, "not_owner")
+    );
 
     let raised = api.post(&path, &raise(json!("lead/facts"), 2)).await.expect(200);
 

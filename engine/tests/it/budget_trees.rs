@@ -165,11 +165,13 @@ async fn a_model_that_cannot_be_looked_up_for_a_while_has_not_failed() {
     let agent = scene::scripted(&api, "a", &json!([{ "text": "done" }])).await;
     let run = scene::start(&api, &agent).await;
     // As an engine of before has begun it: what its models stand for is looked up when they are asked.
-    sqlx::query("update engine.run_snapshot set snapshot = snapshot - 'models' where run_id = $1::uuid")
-        .bind(scene::bare(&run))
-        .execute(&mut app.db.admin().await)
-        .await
-        .unwrap();
+    sqlx::query(
+        "update engine.run_snapshot set snapshot = snapshot - 'models' where run_id = $1::uuid",
+    )
+    .bind(scene::bare(&run))
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
 
     let mut node = None;
     let right = ("select on engine.model_setting", "engine_app");

@@ -24,6 +24,7 @@ use crate::committer::Spent;
 use crate::error::Error;
 use crate::live::{Part, Stage};
 use crate::models::{self, Bound};
+use crate::prices::Rates;
 use crate::record::Record;
 use crate::snapshot::RunSnapshot;
 
@@ -82,22 +83,36 @@ async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<Said, Unanswered
     Ok((reply?, bound, grant))
 }
 
-/// Counts what a reply took, and says what it cost. A price book that cannot be read leaves that open, as the reply is worth
-/// more, and so does a provider that does not say what it took.
+/// Counts what a reply took, and says what it cost. A price book that cannot be read for long leaves that open, as the reply is
+/// worth more, and so does a provider that does not say what it took.
 async fn spend(cx: &Cx<'_>, bound: &Bound, reply: &Reply, grant: &Grant) -> Option<MicroUsd> {
     let usage = reply.usage;
-    let names = bound.prices();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let rates = cx.app.prices.rates(&cx.app.db, cx.claimed.tenant, &names).await;
-    let rates = rates.inspect_err(|error| tracing::warn!(%error, "the price book cannot be read"));
+    let rates = rates(cx, bound).await;
     let told = usage != Usage::default();
-    let cost = rates.ok().flatten().filter(|_| told).and_then(|rates| rates.cost(&usage));
+    let cost = rates.filter(|_| told).and_then(|rates| rates.cost(&usage));
     grant.charge_reply(cx, reply, cost);
     let so_far = cx.cost.add(cost);
     cx.journal.change(|change| change.cost = Some(so_far));
     let (agent, user) = (cx.snapshot.agent_id, cx.claimed.user);
     cx.journal.spend(Spent { agent, user, model: bound.name.clone(), usage, cost });
     cost
+}
+
+/// Times that the price book is asked for, a second apart, while the database has no time for it.
+const ASKED: u32 = 6;
+
+/// What the model costs now; none when that is not known.
+async fn rates(cx: &Cx<'_>, bound: &Bound) -> Option<Rates> {
+    let names = bound.prices();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for tried in 1..=ASKED {
+        match cx.app.prices.rates(&cx.app.db, cx.claimed.tenant, &names).await {
+            Ok(rates) => return rates,
+            Err(error) => tracing::warn!(%error, tried, "the price book cannot be read"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    None
 }
 
 /// Why there is no reply.

@@ -43,7 +43,20 @@ impl Lease {
         const MARGIN_MS: i64 = 100;
         now().0.saturating_add(MARGIN_MS) < self.until_ms.load(Ordering::Acquire)
     }
+
+    /// Whether the lease lasts, or does so before long: who has just begun has it with the first heartbeat.
+    pub(crate) async fn holds_soon(&self, patience: Duration) -> bool {
+        let lasts = async {
+            while !self.holds() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(patience, lasts).await.is_ok()
+    }
 }
+
+/// How often it is looked whether the lease lasts by now.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A moment on the clock that counts suspension.
 #[derive(Clone, Copy, Debug)]
@@ -82,5 +95,16 @@ mod tests {
         lease.renew(now(), Duration::from_secs(10));
         assert!(lease.holds());
         assert_eq!(lease.lapses(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_first_heartbeat_is_waited_for_but_not_for_ever() {
+        let lease = Lease::new();
+        assert!(!lease.holds_soon(LOOK * 2).await);
+
+        let (holds, ()) = tokio::join!(lease.holds_soon(Duration::from_secs(60)), async {
+            lease.renew(now(), Duration::from_secs(10));
+        });
+        assert!(holds);
     }
 }

@@ -34,6 +34,9 @@ pub(super) struct Payer {
     pub(super) user: Option<UserId>,
 }
 
+/// How long a process without a lease is waited for. One that has just begun has it at once.
+const LEASE: Duration = Duration::from_secs(5);
+
 pub(super) struct Meter {
     app: App,
     payer: Payer,
@@ -114,7 +117,7 @@ impl Meter {
 
     async fn ask(&self, request: &Request) -> Result<(u32, Grant), Error> {
         let lease = &self.app.lease;
-        if !lease.holds() {
+        if !lease.holds_soon(LEASE).await {
             // Nothing that is set aside now would last.
             let why = "this process cannot draw on budgets just now";
             return Err(Problem::new(&shared::UNAVAILABLE, why).retry_after(1).into());

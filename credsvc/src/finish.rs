@@ -27,7 +27,7 @@ use crate::{
         provider_config::ProviderConfig,
         refresh::Settled,
     },
-    vault::Whose,
+    vault::{TenantKey, VaultError, Whose},
 };
 
 /// What came back from the provider.
@@ -90,7 +90,11 @@ async fn tokens(
     }
     let code = way.code.as_deref().ok_or_else(|| refused("there is no code"))?;
     let version = connect::key_of(&way.state).ok_or(Error::NoSession)?;
-    let key = app.keys.get(session.tenant_id, version).await?;
+    // The key that its secrets are made of may have been retired while the person was away: they begin again.
+    let key = app.keys.get(session.tenant_id, version).await.map_err(|error| match error {
+        Error::Unreadable(VaultError::NoTenantKey(_)) => Error::NoSession,
+        error => error,
+    })?;
     let mut form: Form<'_> = vec![
         ("grant_type", "authorization_code".into()),
         ("code", code.into()),
@@ -154,11 +158,16 @@ async fn keep(
     Err(last)
 }
 
-/// A transaction in which nobody ends the session; refused when somebody has.
-async fn begin(app: &App, session: &ConnectSession) -> Result<TenantTx, Error> {
+/// A transaction to seal in, in which nobody ends the session; refused when somebody has. The session is held first, as
+/// by whoever hears that its user has left.
+async fn begin(app: &App, session: &ConnectSession) -> Result<(TenantTx, TenantKey), Error> {
+    let key = app.keys.active(session.tenant_id).await?;
     let mut tx = app.db.begin(session.tenant_id).await?;
-    let held = store::connect_session::hold(&mut tx, session.id).await?;
-    if held { Ok(tx) } else { Err(Error::NoSession) }
+    if !store::connect_session::hold(&mut tx, session.id).await? {
+        return Err(Error::NoSession);
+    }
+    app.keys.hold(&mut tx, &key).await?;
+    Ok((tx, key))
 }
 
 async fn new(
@@ -170,7 +179,7 @@ async fn new(
 ) -> Result<CredentialId, Error> {
     let mut fields = Fields::none();
     put_tokens(&mut fields, tokens);
-    let key = app.keys.active(session.tenant_id).await?;
+    let (mut tx, key) = begin(app, session).await?;
     let whose = Whose {
         tenant: session.tenant_id,
         credential: CredentialId::mint(),
@@ -190,7 +199,6 @@ async fn new(
         terms: &Terms { allowed_hosts: session.allowed_hosts.clone(), ..Terms::default() },
         connection: Some(connection),
     };
-    let mut tx = begin(app, session).await?;
     store::credential::insert(&mut tx, &row).await?;
     let (credential_id, user_id) = (whose.credential, whose.user);
     pubsub::emit(&mut tx, &CredentialCreated { credential_id, user_id, version: 1 }).await?;
@@ -214,10 +222,9 @@ async fn again(
     let mut fields = Fields::none();
     keep_settings(app, &from, &mut fields).await;
     put_tokens(&mut fields, tokens);
-    let key = app.keys.active(session.tenant_id).await?;
+    let (mut tx, key) = begin(app, session).await?;
     let whose = Whose { version: from.version + 1, ..from.whose() };
     let sealed = key.seal(&whose, &fields.to_bytes()?)?;
-    let mut tx = begin(app, session).await?;
     let (mask, how) = (fields.mask(), Settled::Reconnected);
     if !store::refresh::settle(&mut tx, &from, &sealed, &mask, connection, how).await? {
         return Err(Error::Changed);

@@ -1,7 +1,7 @@
 //! Tenants' keys: fetched from the database, unwrapped by the vault. May call the root key's provider, so nobody asks
 //! while a transaction is open.
 
-use dbutil::Db;
+use dbutil::{Db, TenantTx};
 use secrecy::SecretString;
 use shared_models::TenantId;
 use zeroize::Zeroizing;
@@ -35,6 +35,29 @@ impl Keys {
             None => self.first(tenant).await?,
         };
         Ok(self.vault.tenant_key(tenant, &stored).await?)
+    }
+
+    /// A transaction to store secrets in, and the key to seal them under: it stays the active one until the transaction
+    /// ends, so that a rotation, which makes another first, finds what was stored under this one.
+    pub(crate) async fn begin(&self, tenant: TenantId) -> Result<(TenantTx, TenantKey), Error> {
+        // Each time it is another, a whole key was made meanwhile.
+        const ATTEMPTS: u32 = 5;
+        for _ in 0..ATTEMPTS {
+            let key = self.active(tenant).await?;
+            let mut tx = self.db.begin(tenant).await?;
+            match self.hold(&mut tx, &key).await {
+                Ok(()) => return Ok((tx, key)),
+                Err(Error::Changed) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Changed)
+    }
+
+    /// The same for a transaction that is begun already: `Changed` when the key is not the active one any more.
+    pub(crate) async fn hold(&self, tx: &mut TenantTx, key: &TenantKey) -> Result<(), Error> {
+        let held = store::tenant_key::hold_active(tx, key.version()).await?;
+        if held { Ok(()) } else { Err(Error::Changed) }
     }
 
     /// One of the tenant's keys by its version.

@@ -114,9 +114,9 @@ impl Keyring {
         let mut done = Rotated::default();
         loop {
             let mut tx = self.db.begin(tenant).await?;
-            let data = store::rotation::under_other_keys(&mut tx, active.version(), ROWS).await?;
+            let data = store::rotation::under_older_keys(&mut tx, active.version(), ROWS).await?;
             let clients =
-                store::rotation::clients_under_other_keys(&mut tx, active.version()).await?;
+                store::rotation::clients_under_older_keys(&mut tx, active.version()).await?;
             drop(tx);
             let (data, clients) =
                 (self.rewrapped(&data, &active).await?, self.rewrapped(&clients, &active).await?);

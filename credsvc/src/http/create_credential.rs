@@ -169,11 +169,9 @@ async fn create(
         }
     };
     let whose = Whose { user, ..whose };
-    let key = app.keys.active(caller.tenant).await?;
+    let (mut tx, key) = app.keys.begin(caller.tenant).await?;
     let sealed = key.seal(&whose, &new.credentials.to_bytes()?).map_err(Error::from)?;
     let seen = hex::encode(key.fingerprint(&new.to_bytes()?));
-
-    let mut tx = app.db.begin(caller.tenant).await?;
     if let Some(stored) = once.begin(&mut tx, caller, &seen).await? {
         return Ok(stored);
     }

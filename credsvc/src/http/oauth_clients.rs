@@ -132,12 +132,11 @@ pub(crate) async fn create_client(
     }
     new.check()?;
     let id = ProviderConfigId::mint();
-    let key = app.keys.active(caller.tenant).await?;
+    let (mut tx, key) = app.keys.begin(caller.tenant).await?;
     let secret = new.client_secret.expose_secret();
     let sealed = key.seal(&whose(caller.tenant, id, 1), secret.as_bytes()).map_err(Error::from)?;
     let said = format!("{}\0{}\0{secret}\0{}", new.name, new.client_id, new.settings);
     let seen = hex::encode(key.fingerprint(said.as_bytes()));
-    let mut tx = app.db.begin(caller.tenant).await?;
     if let Some(stored) = once.begin(&mut tx, &caller, &seen).await? {
         return Ok(stored);
     }
@@ -195,11 +194,10 @@ pub(crate) async fn update_client(
         platform: current.platform,
     };
     new.check()?;
-    let key = app.keys.active(caller.tenant).await?;
+    let (mut tx, key) = app.keys.begin(caller.tenant).await?;
     let plain = new.client_secret.expose_secret();
     let next = whose(caller.tenant, id, current.version + 1);
     let sealed = key.seal(&next, plain.as_bytes()).map_err(Error::from)?;
-    let mut tx = app.db.begin(caller.tenant).await?;
     let row = NewConfig {
         id,
         platform: new.platform,

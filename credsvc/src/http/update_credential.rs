@@ -28,7 +28,7 @@ use crate::{
         credential::{Credential, Edit, Terms},
     },
     types,
-    vault::{Sealed, Whose},
+    vault::{Sealed, TenantKey, Whose},
 };
 
 /// What can be edited; fields that are left out stay as they are.
@@ -98,9 +98,13 @@ pub(crate) async fn update_credential(
     if renew && let Some(fields) = &mut edited.credentials {
         fields.remove("access_token");
     }
-    let secret = replacement(&app, &current, edited.credentials.as_ref()).await?;
-
-    let mut tx = app.db.begin(tenant).await?;
+    let (mut tx, secret) = match &edited.credentials {
+        Some(fields) => {
+            let (tx, key) = app.keys.begin(tenant).await?;
+            (tx, Some(replacement(&key, &current, fields)?))
+        }
+        None => (app.db.begin(tenant).await?, None),
+    };
     let edit = Edit {
         name: &edited.name,
         meta: &Value::Object(edited.meta.clone()),
@@ -191,14 +195,12 @@ fn same_tokens(before: &Editable, after: &Fields) -> bool {
     })
 }
 
-async fn replacement(
-    app: &App,
+fn replacement(
+    key: &TenantKey,
     current: &Credential,
-    fields: Option<&Fields>,
-) -> Result<Option<Replacement>, Error> {
-    let Some(fields) = fields else { return Ok(None) };
-    let key = app.keys.active(current.tenant_id).await?;
+    fields: &Fields,
+) -> Result<Replacement, Error> {
     let whose = Whose { version: current.version + 1, ..current.whose() };
     let sealed = key.seal(&whose, &fields.to_bytes()?)?;
-    Ok(Some(Replacement { sealed, mask: fields.mask() }))
+    Ok(Replacement { sealed, mask: fields.mask() })
 }

@@ -236,10 +236,9 @@ impl Renewer {
         connection: &Connection,
     ) -> Result<Outcome, Error> {
         let from = &held.from;
-        let key = self.keys.active(from.tenant_id).await?;
+        let (mut tx, key) = self.keys.begin(from.tenant_id).await?;
         let whose = Whose { version: from.version + 1, ..from.whose() };
         let sealed = key.seal(&whose, &fields.to_bytes()?)?;
-        let mut tx = self.db.begin(from.tenant_id).await?;
         let how = Settled::Renewed;
         if store::refresh::settle(&mut tx, from, &sealed, &fields.mask(), connection, how).await? {
             let entry = Entry::own(Action::Refresh, "access token renewed").about(from.id);
@@ -252,7 +251,7 @@ impl Renewer {
             None => Ok(Outcome::Gone),
             Some(now) if now.version > from.version => Ok(Outcome::Renewed),
             Some(now) if now.health == Health::Revoked => Ok(Outcome::Revoked),
-            // The tenant's key was retired between sealing and storing.
+            // Deleted when it was to be stored, and restored since.
             Some(_) => Err(Error::Changed),
         }
     }

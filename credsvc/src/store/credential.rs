@@ -106,21 +106,17 @@ pub(crate) struct NewCredential<'a> {
     pub(crate) connection: Option<&'a Connection>,
 }
 
-/// Adds a credential; its name must be new among the tenant's live ones of that environment. Says `Changed` when the
-/// tenant's key was retired meanwhile: seal it again.
+/// Adds a credential; its name must be new among the tenant's live ones of that environment. For a transaction of
+/// [`crate::keys::Keys::begin`].
 pub(crate) async fn insert(tx: &mut TenantTx, new: &NewCredential<'_>) -> Result<(), Error> {
     let (tenant, nothing) = (tx.tenant(), Connection::default());
     let connection = new.connection.unwrap_or(&nothing);
-    let done = sqlx::query!(
-        "with key as (
-             select version from credsvc.tenant_key
-             where tenant_id = $2 and version = $10 and state <> 'retired' for share)
-         insert into credsvc.credential (credential_id, tenant_id, user_id, name, type, environment, meta, mask,
+    sqlx::query!(
+        "insert into credsvc.credential (credential_id, tenant_id, user_id, name, type, environment, meta, mask,
              version, revision, tenant_key_version, data_key, sealed, created_by, expires_at, allowed_hosts, honey,
              provider_config_id, account, scopes, token_expires_at, refresh_due_at, begun_at)
-         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $9, key.version, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-             now() + make_interval(secs => $20), now() + make_interval(secs => $21), $22
-         from key",
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+             now() + make_interval(secs => $20), now() + make_interval(secs => $21), $22)",
         new.whose.credential as _,
         tenant as _,
         new.whose.user as _,
@@ -146,8 +142,8 @@ pub(crate) async fn insert(tx: &mut TenantTx, new: &NewCredential<'_>) -> Result
     )
     .execute(&mut **tx)
     .await
-    .on_constraint("credential_name_key", || Error::NameTaken(new.name.to_owned()))?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Changed) }
+    .map(drop)
+    .on_constraint("credential_name_key", || Error::NameTaken(new.name.to_owned()))
 }
 
 /// A live credential.
@@ -265,7 +261,8 @@ pub(crate) struct Edit<'a> {
     pub(crate) renew: bool,
 }
 
-/// Changes a credential if it is still at `from.revision`. Gives the new state, or nothing when it is not.
+/// Changes a credential if it is still at `from.revision`. Gives the new state, or nothing when it is not. With a new
+/// secret it is for a transaction of [`crate::keys::Keys::begin`].
 pub(crate) async fn update(
     tx: &mut TenantTx,
     from: &Credential,
@@ -295,8 +292,6 @@ pub(crate) async fn update(
                        then null
                    else health_reason end
            where tenant_id = $1 and credential_id = $2 and revision = $3 and deleted_at is null
-             and ($8::int is null or $8 in (select k.version from credsvc.tenant_key k
-                 where k.tenant_id = $1 and k.version = $8 and k.state <> 'retired' for share))
            returning credential_id as "id: CredentialId", tenant_id as "tenant_id: TenantId",
                user_id as "user_id: UserId", name, type as kind, environment as "environment: Environment",
                meta, mask, version, revision, tenant_key_version, data_key, sealed,

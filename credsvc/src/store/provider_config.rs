@@ -64,17 +64,14 @@ pub(crate) struct NewConfig<'a> {
     pub(crate) by: UserId,
 }
 
-/// Adds a client. Says `Changed` when the tenant's key was retired meanwhile.
+/// Adds a client. For a transaction of [`crate::keys::Keys::begin`].
 pub(crate) async fn insert(tx: &mut TenantTx, new: &NewConfig<'_>) -> Result<(), Error> {
     let tenant = tx.tenant();
     let taken = || Error::ConfigTaken(new.name.to_owned());
     let done = sqlx::query!(
-        "with key as (
-             select version from credsvc.tenant_key
-             where tenant_id = $2 and version = $8 and state <> 'retired' for share)
-         insert into credsvc.provider_config (provider_config_id, tenant_id, platform, name, provider, client_id,
+        "insert into credsvc.provider_config (provider_config_id, tenant_id, platform, name, provider, client_id,
              settings, version, tenant_key_version, data_key, sealed, created_by)
-         select $1, $2, $3, $4, $5, $6, $7, 1, key.version, $9, $10, $11 from key",
+         values ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9, $10, $11)",
         new.id as _,
         tenant as _,
         new.platform,
@@ -89,31 +86,21 @@ pub(crate) async fn insert(tx: &mut TenantTx, new: &NewConfig<'_>) -> Result<(),
     )
     .execute(&mut **tx)
     .await;
-    let done = match done {
-        Err(error) => {
-            Err(error).on_constraint("provider_config_name_key", taken).or_else(|error| match error
-            {
-                Error::Db(error) => Err(error).on_constraint("provider_config_platform_key", taken),
-                error => Err(error),
-            })
-        }
-        Ok(done) => Ok(done),
-    }?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(Error::Changed) }
+    match done.map(drop).on_constraint("provider_config_name_key", taken) {
+        Err(Error::Db(error)) => Err(error).on_constraint("provider_config_platform_key", taken),
+        done => done,
+    }
 }
 
-/// Replaces a client of the tenant's; its version rises. Says whether it was at that version.
+/// Replaces a client of the tenant's; its version rises. Says whether it was at that version. For a transaction of
+/// [`crate::keys::Keys::begin`].
 pub(crate) async fn update(tx: &mut TenantTx, new: &NewConfig<'_>) -> Result<bool, sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(
-        "with key as (
-             select version from credsvc.tenant_key
-             where tenant_id = $2 and version = $6 and state <> 'retired' for share)
-         update credsvc.provider_config as c
-         set client_id = $4, settings = $5, version = c.version + 1, tenant_key_version = key.version,
+        "update credsvc.provider_config
+         set client_id = $4, settings = $5, version = version + 1, tenant_key_version = $6,
              data_key = $7, sealed = $8, updated_at = now()
-         from key
-         where c.tenant_id = $2 and c.provider_config_id = $1 and c.version = $3",
+         where tenant_id = $2 and provider_config_id = $1 and version = $3",
         new.id as _,
         tenant as _,
         new.version,

@@ -75,7 +75,8 @@ pub(crate) enum Settled {
 }
 
 /// Stores a renewed secret, if nobody has stored another since `from`; says whether it did. Asks for no fence: whoever
-/// has a good token has the newest there is, and dropping it would lose the connection.
+/// has a good token has the newest there is, and dropping it would lose the connection. For a transaction of
+/// [`crate::keys::Keys::begin`].
 pub(crate) async fn settle(
     tx: &mut TenantTx,
     from: &Credential,
@@ -86,10 +87,7 @@ pub(crate) async fn settle(
 ) -> Result<bool, sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(
-        "with key as (
-             select version as kept from credsvc.tenant_key
-             where tenant_id = $1 and version = $6 and state <> 'retired' for share)
-         update credsvc.credential
+        "update credsvc.credential
          set version = version + 1, revision = revision + 1, updated_at = now(), refreshed_at = now(),
              sealed = $4, data_key = $5, tenant_key_version = $6, mask = $7,
              token_expires_at = now() + make_interval(secs => $8),
@@ -100,7 +98,6 @@ pub(crate) async fn settle(
              health = case when health in ('needs_reconnect', 'failed_test', 'revoked') then 'ok' else health end,
              health_reason = null, begun_at = coalesce($14, begun_at),
              tell_due_at = case when $13 then null else tell_due_at end
-         from key
          where tenant_id = $1 and credential_id = $2 and version = $3 and deleted_at is null
            and (health <> 'revoked' or $13)",
         tenant as _,

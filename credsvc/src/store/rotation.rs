@@ -148,8 +148,8 @@ pub(crate) struct DataKey {
     pub(crate) wrapped: String,
 }
 
-/// Data keys of the tenant that are not under its key of this version; of deleted credentials too.
-pub(crate) async fn under_other_keys(
+/// Data keys of the tenant that are under older keys than this version; of deleted credentials too.
+pub(crate) async fn under_older_keys(
     tx: &mut TenantTx,
     active: i32,
     limit: i64,
@@ -158,7 +158,7 @@ pub(crate) async fn under_other_keys(
     let rows = sqlx::query!(
         r#"select credential_id as "id: CredentialId", user_id as "user_id: UserId", version, tenant_key_version,
                data_key
-           from credsvc.credential where tenant_id = $1 and tenant_key_version <> $2
+           from credsvc.credential where tenant_id = $1 and tenant_key_version < $2
            order by tenant_key_version, credential_id limit $3"#,
         tenant as _,
         active,
@@ -177,7 +177,7 @@ pub(crate) async fn under_other_keys(
         .collect())
 }
 
-/// Puts data keys under another of the tenant's keys, those that nobody has changed meanwhile; says how many.
+/// Puts data keys under a newer one of the tenant's keys, those that nobody has changed meanwhile; says how many.
 pub(crate) async fn rewrap_data_keys(
     tx: &mut TenantTx,
     to: i32,
@@ -199,15 +199,15 @@ pub(crate) async fn rewrap_data_keys(
     .map(|done| done.rows_affected())
 }
 
-/// The secrets of registered clients that are not under the tenant's key of this version.
-pub(crate) async fn clients_under_other_keys(
+/// The secrets of registered clients that are under older keys than this version.
+pub(crate) async fn clients_under_older_keys(
     tx: &mut TenantTx,
     active: i32,
 ) -> Result<Vec<DataKey>, sqlx::Error> {
     let tenant = tx.tenant();
     let rows = sqlx::query!(
         r#"select provider_config_id as "id: ProviderConfigId", version, tenant_key_version, data_key
-           from credsvc.provider_config where tenant_id = $1 and tenant_key_version <> $2 limit 500"#,
+           from credsvc.provider_config where tenant_id = $1 and tenant_key_version < $2 limit 500"#,
         tenant as _,
         active,
     )
@@ -245,8 +245,8 @@ pub(crate) async fn rewrap_client(
     .map(|done| done.rows_affected())
 }
 
-/// Retires the tenant's keys that nothing is under any more, and takes their bytes; says which. Locks them first: who
-/// stores something under one holds it shared, and is seen by the look that follows.
+/// Retires the tenant's keys that nothing is under any more, and takes their bytes; says which. Locks them first: the
+/// foreign key of whatever is being put under one holds it, and is seen by the look that follows.
 pub(crate) async fn retire_unused(tx: &mut TenantTx) -> Result<Vec<i32>, sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(

@@ -18,6 +18,20 @@ pub(crate) async fn find_active(tx: &mut TenantTx) -> Result<Option<WrappedKey>,
     .await
 }
 
+/// Keeps a key the tenant's active one until the transaction ends; says whether it still was.
+pub(crate) async fn hold_active(tx: &mut TenantTx, version: i32) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        "select version from credsvc.tenant_key
+         where tenant_id = $1 and version = $2 and state = 'active' for share",
+        tenant as _,
+        version,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+    .map(|held| held.is_some())
+}
+
 /// One of the tenant's keys by its version, unless it was retired.
 pub(crate) async fn find(
     tx: &mut TenantTx,

@@ -7,11 +7,11 @@ use credsvc::{
 use futures::future::join_all;
 use serde_json::json;
 use shared_models::AgentId;
-use testkit::{Api, Person};
+use testkit::{Api, Person, eventually};
 
 use crate::{
     connect::Connected,
-    harness::{SECRET, TestApp, ask, config, of, resolve_path},
+    harness::{SECRET, TestApp, ask, at, config, of, resolve_path},
 };
 
 async fn keyring(app: &TestApp, roots: &str) -> anyhow::Result<Keyring> {
@@ -94,6 +94,48 @@ async fn a_tenant_key_is_exchanged_under_load_and_every_secret_stays_readable() 
     assert_eq!(app.peek(bytes).await.as_deref(), Some(""));
     let verdict = verify(&app.store, owner.tenant).await.unwrap();
     assert!(matches!(verdict, Verdict::Intact { .. }), "{verdict:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_while_a_key_is_exchanged_goes_under_the_newer_one() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    app.own(&owner).await;
+    // With nothing to put under it, a rotation is over at once.
+    app.tamper("delete from credsvc.credential").await;
+    let keyring = keyring(&app, &format!("1=file:{}", app.root_key())).await.unwrap();
+    let mut admin = app.db.admin().await;
+    let held = "begin; select from credsvc.tenant_key for update";
+    sqlx::raw_sql(held).execute(&mut admin).await.unwrap();
+    let waiting = async |count: &str| {
+        eventually("them to wait", async || {
+            let waiting = "select count(*)::text from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock'";
+            (app.peek(waiting).await.as_deref() == Some(count)).then_some(())
+        })
+        .await;
+    };
+
+    // The rotation comes first, so whoever stores has seen the older key as the active one and gets its turn after.
+    let (app, owner) = (&app, &owner);
+    let (rotated, id, ()) = tokio::join!(
+        keyring.rotate_tenant(owner.tenant),
+        async {
+            waiting("1").await;
+            app.own(owner).await
+        },
+        async {
+            waiting("2").await;
+            sqlx::raw_sql("commit").execute(&mut admin).await.unwrap();
+        }
+    );
+
+    assert_eq!(rotated.unwrap().retired, 1);
+    let versions = "select string_agg(tenant_key_version::text, ',') from credsvc.credential";
+    assert_eq!(app.peek(versions).await.as_deref(), Some("2"));
+    let path = format!("{}?user_id={}", at(owner, &id), owner.user);
+    app.person(owner).get(&path).await.expect(200);
+    assert_eq!(keyring.verify().await.unwrap().opened, 1);
 }
 
 #[tokio::test]

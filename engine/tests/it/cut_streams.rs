@@ -13,7 +13,7 @@ use crate::scene;
 /// What comes through of an answer at most, headers included: a run's records are several times as long.
 const MOST: u64 = 2500;
 /// Runs that are watched at the same time.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 16;
 
 type Record = (i64, String, Value);
 

@@ -9,6 +9,7 @@ use std::{
 use async_nats::jetstream::AckKind;
 use axum::Router;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::{DateTime, Utc};
 use eventsvc::{
     App, Apps, Config, Limits, Providers,
     intake::{Pace, System},
@@ -159,7 +160,8 @@ impl World {
                 ..Verify::default()
             }),
             google_keys_url: google.url().parse().unwrap(),
-            limits,
+            // Tests that need it done do it themselves, and count what they did.
+            limits: Limits { housekeeping_seconds: 24 * 60 * 60, ..limits },
         };
         let life = Lifecycle::new();
         let app = eventsvc::open(&config, trust.verifier(Service::Eventsvc), &life).await.unwrap();
@@ -340,12 +342,22 @@ impl FakeEngine {
 
     /// Publishes an event of a run.
     pub(crate) async fn tell<E: Event + Clone>(&self, tenant: TenantId, event: &E) {
+        self.tell_of(tenant, event, std::time::SystemTime::now().into()).await;
+    }
+
+    /// Publishes one that happened at this moment.
+    pub(crate) async fn tell_of<E: Event + Clone>(
+        &self,
+        tenant: TenantId,
+        event: &E,
+        occurred_at: DateTime<Utc>,
+    ) {
         let envelope = Envelope {
             id: MessageId::mint(),
             kind: E::NAME.to_owned(),
             version: E::VERSION,
             tenant,
-            occurred_at: std::time::SystemTime::now().into(),
+            occurred_at,
             traceparent: None,
             data: event.clone(),
         };

@@ -229,8 +229,8 @@ async fn a_listener_moves_when_its_replica_dies_and_what_that_one_still_finds_is
     run(&world, "update eventsvc.source_lease set owner = gen_random_uuid(), until_at = now() + interval '1 hour', due_at = now()").await;
     let other = ListenerWorker::new(&world.app);
     assert_eq!(other.look_all().await.unwrap(), 0, "it is held");
-    run(&world, "update eventsvc.source_lease set until_at = now() - interval '1 second'").await;
     shelf.put(1);
+    run(&world, "update eventsvc.source_lease set until_at = now() - interval '1 second'").await;
 
     let moved = until(&world, id, "it to move", |l| l["found"] == 1).await;
 

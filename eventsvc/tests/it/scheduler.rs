@@ -107,7 +107,7 @@ async fn what_dies_before_its_commit_has_fired_nothing_and_the_slot_fires_once()
         .execute(&mut admin)
         .await
         .unwrap();
-    let id = timer(&world, json!({ "at": in_seconds(1) })).await;
+    let id = timer(&world, json!({ "at": in_seconds(5) })).await;
     eventually("a scheduler to be within its transaction", async || {
         let killed = "select count(pg_terminate_backend(pid)) from pg_stat_activity
              where application_name = 'eventsvc-timers' and datname = current_database() and wait_event_type = 'Lock'";

@@ -22,11 +22,13 @@ impl Clock {
         host() + Duration::microseconds(self.ahead_micros.load(Ordering::Relaxed))
     }
 
-    /// Learns what the database said in answer to a question asked at `asked` (by [`Clock::host`]).
+    /// Learns what the database said in answer to a question asked at `asked` (by [`Clock::host`]). It was said at some time
+    /// since: a difference that fits this stays, so that an answer that took long does not put the clock forward or back.
     pub fn learn(&self, asked: DateTime<Utc>, said: DateTime<Utc>) {
-        let middle = asked + (host() - asked) / 2;
-        let ahead = (said - middle).num_microseconds().unwrap_or_default();
-        self.ahead_micros.store(ahead, Ordering::Relaxed);
+        let micros = |ahead: Duration| ahead.num_microseconds().unwrap_or_default();
+        let (most, least) = (micros(said - asked), micros(said - host()));
+        let present = self.ahead_micros.load(Ordering::Relaxed);
+        self.ahead_micros.store(present.min(most).max(least), Ordering::Relaxed);
     }
 
     /// The host's own clock, to measure with.
@@ -51,5 +53,15 @@ mod tests {
 
         let ahead = clock.now() - host();
         assert!((ahead - Duration::hours(2)).abs() < Duration::seconds(1), "{ahead}");
+    }
+
+    #[test]
+    fn an_answer_that_took_long_does_not_put_the_clock_forward_or_back() {
+        let clock = Clock::default();
+
+        clock.learn(host() - Duration::seconds(8), host());
+        clock.learn(host() - Duration::seconds(8), host() - Duration::seconds(8));
+
+        assert_eq!(clock.ahead_micros.load(Ordering::Relaxed), 0);
     }
 }

@@ -2,7 +2,13 @@
 //!
 //! An edit through this process is seen at once; one through another replica within the cache's life.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use dbutil::Db;
 use moka::future::Cache;
@@ -79,19 +85,22 @@ pub(crate) struct HookTrigger {
 #[derive(Clone, Debug)]
 pub(crate) struct Hooks {
     db: Db,
-    cache: Cache<Uuid, Option<Arc<Hook>>>,
+    /// By how many edits there had been, too: what was asked for before one, and is answered after it, is not for who asks then.
+    cache: Cache<(u64, Uuid), Option<Arc<Hook>>>,
+    edits: Arc<AtomicU64>,
 }
 
 impl Hooks {
     /// An empty cache.
     pub(crate) fn new(db: Db) -> Self {
         let cache = Cache::builder().max_capacity(50_000).time_to_live(LIFE).build();
-        Self { db, cache }
+        Self { db, cache, edits: Arc::default() }
     }
 
     /// What listens at the hook with this id, of a trigger or of a source.
     pub(crate) async fn find(&self, id: Uuid) -> Result<Option<Arc<Hook>>, Problem> {
-        self.cache.try_get_with(id, self.load(id)).await.map_err(|error| {
+        let key = (self.edits.load(Ordering::Acquire), id);
+        self.cache.try_get_with(key, self.load(id)).await.map_err(|error| {
             tracing::warn!(%error, "a hook could not be looked up");
             Problem::new(&servicekit::codes::UNAVAILABLE, "the hook cannot be looked up right now")
                 .retry_after(1)
@@ -100,6 +109,7 @@ impl Hooks {
 
     /// Forgets everything: an edit may change what several hooks share, and reading back is cheap.
     pub(crate) fn forget(&self) {
+        self.edits.fetch_add(1, Ordering::AcqRel);
         self.cache.invalidate_all();
     }
 

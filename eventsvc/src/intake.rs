@@ -120,12 +120,21 @@ pub struct DedupeKey {
     pub key: String,
     /// The provider's own id, as far as it has one.
     pub provider_id: Option<String>,
-    /// For bodies counted as the same within a window: the key of the stretch of time before, and since when it counts.
-    pub before: Option<(String, DateTime<Utc>)>,
+    /// For bodies counted as the same within a window.
+    pub window: Option<Window>,
     /// What it tells of, unique within the source as well: the same thing told of in another way is a repetition.
     pub about: Option<String>,
     /// What is taken as the same as that, though it reads differently.
     pub nearby: Option<[String; 2]>,
+}
+
+/// Within which the same body is the same delivery, when its own stretch of time has it not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The key of the stretch before, and since when it counts.
+    pub before: (String, DateTime<Utc>),
+    /// The key of the stretch after, which somebody may have come to who was faster, and until when it counts.
+    pub after: (String, DateTime<Utc>),
 }
 
 /// A trigger's answer to a delivery.

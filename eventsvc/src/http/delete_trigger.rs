@@ -20,6 +20,7 @@ pub(crate) async fn delete_trigger(
 ) -> Result<StatusCode, Problem> {
     let viewer = Viewer::of(&caller);
     let mut tx = app.db.begin(caller.tenant).await?;
+    store::trigger::lock(&mut tx, id).await?;
     let row = store::trigger::find(&mut tx, &viewer, id).await?;
     let row = row.ok_or_else(|| Error::NotFound(format!("trigger {id}")))?;
     may_change(&viewer, &row)?;

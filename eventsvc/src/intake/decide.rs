@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use shared_models::{DeliveryId, EventId, SourceId, TenantId, events::trigger::TargetKind};
 
-use super::{DedupeKey, NewFiring, ReasonClass, Received, System, Verdict};
+use super::{DedupeKey, NewFiring, ReasonClass, Received, System, Verdict, Window};
 use crate::{
     error::Error,
     event,
@@ -174,10 +174,15 @@ pub(crate) fn dedupe_key(
     // came less than a window ago.
     let window = dedupe.window();
     let stretch = now.timestamp().div_euclid(window);
+    let key = |stretch: i64| format!("body:{hash}:{stretch}");
+    let length = Duration::seconds(window);
     Some(DedupeKey {
-        key: format!("body:{hash}:{stretch}"),
+        key: key(stretch),
         provider_id: None,
-        before: Some((format!("body:{hash}:{}", stretch - 1), now - Duration::seconds(window))),
+        window: Some(Window {
+            before: (key(stretch - 1), now - length),
+            after: (key(stretch + 1), now + length),
+        }),
         about: None,
         nearby: None,
     })
@@ -191,7 +196,7 @@ impl DedupeKey {
         } else {
             id.clone()
         };
-        Self { key, provider_id: Some(id), before: None, about: None, nearby: None }
+        Self { key, provider_id: Some(id), window: None, about: None, nearby: None }
     }
 
     /// The same, and what it tells of.

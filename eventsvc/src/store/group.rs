@@ -45,12 +45,14 @@ pub(crate) fn order(
 /// Stores a group; a statement is a transaction of its own here, unless it is a part of the caller's.
 ///
 /// A unique key keeps what is told in the same words from being stored twice, whoever is first. What may be told in others is
-/// looked for, and a statement sees nothing of one that has not ended: of a source, those go one after another.
+/// looked for, and a statement sees nothing of one that has not ended, nor of itself: of a source, those go one after another.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     group: &[&Received],
 ) -> Result<Stored, sqlx::Error> {
-    let near = |row: &&&Received| row.dedupe.as_ref().is_some_and(|key| key.nearby.is_some());
+    let near = |row: &&&Received| {
+        row.dedupe.as_ref().is_some_and(|key| key.nearby.is_some() || key.window.is_some())
+    };
     let sources: BTreeSet<String> =
         group.iter().filter(near).map(|row| row.source_id.to_string()).collect();
     if sources.is_empty() {
@@ -63,9 +65,29 @@ pub(crate) async fn insert(
     )
     .execute(&mut *tx)
     .await?;
-    let stored = write(&mut tx, group).await?;
+    let mut stored = Stored { new: HashSet::new(), now: None };
+    let mut rest = group.to_vec();
+    while !rest.is_empty() {
+        let (later, first): (Vec<_>, Vec<_>) =
+            rest.iter().copied().partition(|row| is_after(row, &rest));
+        let written = write(&mut tx, &first).await?;
+        stored.new.extend(written.new);
+        stored.now = written.now.or(stored.now);
+        rest = later;
+    }
     tx.commit().await?;
     Ok(stored)
+}
+
+/// Whether what may be the same body, in the stretch of time before, is in the group as well.
+fn is_after(row: &Received, group: &[&Received]) -> bool {
+    let Some(window) = row.dedupe.as_ref().and_then(|key| key.window.as_ref()) else {
+        return false;
+    };
+    group.iter().any(|other| {
+        other.source_id == row.source_id
+            && other.dedupe.as_ref().is_some_and(|key| key.key == window.before.0)
+    })
 }
 
 async fn write(connection: &mut PgConnection, group: &[&Received]) -> Result<Stored, sqlx::Error> {
@@ -81,14 +103,18 @@ async fn write(connection: &mut PgConnection, group: &[&Received]) -> Result<Sto
                       n.about_key
                from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
                            $9::text[], $10::jsonb[], $11::bytea[], $12::timestamptz[], $13::timestamptz[], $14::text[],
-                           $15::timestamptz[], $32::text[], $33::text[], $34::text[])
+                           $15::timestamptz[], $32::text[], $33::text[], $34::text[], $35::text[], $36::timestamptz[])
                     as n(delivery_id, tenant_id, source_id, dedupe_key, status, reason_class, reason, verified_by,
                          content_type, headers, body, occurred_at, received_at, before_key, before_since, about_key,
-                         near_before, near_after)
+                         near_before, near_after, after_key, after_until)
                where (n.before_key is null or not exists (
                    select from eventsvc.delivery p
                    where p.tenant_id = n.tenant_id and p.source_id = n.source_id and p.dedupe_key = n.before_key
                      and p.received_at > n.before_since))
+                 and (n.after_key is null or not exists (
+                   select from eventsvc.delivery p
+                   where p.tenant_id = n.tenant_id and p.source_id = n.source_id and p.dedupe_key = n.after_key
+                     and p.received_at < n.after_until))
                  and (n.near_before is null or not exists (
                    select from eventsvc.delivery p
                    where p.tenant_id = n.tenant_id and p.source_id = n.source_id and p.about_key is not null
@@ -146,6 +172,8 @@ async fn write(connection: &mut PgConnection, group: &[&Received]) -> Result<Sto
         &deliveries.about as _,
         &deliveries.near_before as _,
         &deliveries.near_after as _,
+        &deliveries.after as _,
+        &deliveries.until as _,
     )
     .fetch_all(connection)
     .await?;
@@ -187,6 +215,8 @@ struct Deliveries<'a> {
     received: Vec<DateTime<Utc>>,
     before: Vec<Option<&'a str>>,
     since: Vec<Option<DateTime<Utc>>>,
+    after: Vec<Option<&'a str>>,
+    until: Vec<Option<DateTime<Utc>>>,
     about: Vec<Option<&'a str>>,
     near_before: Vec<Option<&'a str>>,
     near_after: Vec<Option<&'a str>>,
@@ -198,7 +228,7 @@ impl<'a> Deliveries<'a> {
         for row in group {
             let verdict = row.verdict();
             let dedupe = row.dedupe.as_ref();
-            let before = dedupe.and_then(|dedupe| dedupe.before.as_ref());
+            let window = dedupe.and_then(|dedupe| dedupe.window.as_ref());
             columns.ids.push(row.delivery_id.uuid());
             columns.tenants.push(row.tenant_id.uuid());
             columns.sources.push(row.source_id.uuid());
@@ -212,8 +242,10 @@ impl<'a> Deliveries<'a> {
             columns.bodies.push(row.body.to_vec());
             columns.occurred.push(row.occurred_at);
             columns.received.push(row.received_at);
-            columns.before.push(before.map(|(key, _)| key.as_str()));
-            columns.since.push(before.map(|(_, since)| *since));
+            columns.before.push(window.map(|window| window.before.0.as_str()));
+            columns.since.push(window.map(|window| window.before.1));
+            columns.after.push(window.map(|window| window.after.0.as_str()));
+            columns.until.push(window.map(|window| window.after.1));
             let nearby = dedupe.and_then(|dedupe| dedupe.nearby.as_ref());
             columns.near_before.push(nearby.map(|[before, _]| before.as_str()));
             columns.near_after.push(nearby.map(|[_, after]| after.as_str()));

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use shared_models::{EventId, MessageId, RunId, RunStatus, TenantId};
+use shared_models::{EventId, MessageId, RunId, RunStatus, TenantId, TriggerId};
 use sqlx::PgConnection;
 
 use crate::intake::ReasonClass;
@@ -58,17 +58,18 @@ impl Word {
     }
 }
 
-/// Takes the words in; those heard before are dropped, and so are those about firings that are not ours.
+/// Takes the words in; those heard before are dropped, and so are those about firings that are not ours. Gives the trigger of
+/// each firing that has failed with that.
 pub(crate) async fn take(
     connection: &mut PgConnection,
     consumer: &str,
     words: &[&Word],
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<(TenantId, TriggerId)>, sqlx::Error> {
     let failures: Vec<_> = words.iter().map(|word| word.failure()).collect();
     if failures.iter().any(Option::is_some) {
         one_by_one(&mut *connection, words).await?;
     }
-    sqlx::query_file!(
+    let failed = sqlx::query_file!(
         "src/store/heard.sql",
         consumer,
         &words.iter().map(|word| word.message_id.uuid()).collect::<Vec<_>>(),
@@ -87,27 +88,32 @@ pub(crate) async fn take(
             .map(|found| found.map(|(class, _)| class.as_str().to_owned()))
             .collect::<Vec<_>>() as _,
     )
-    .execute(connection)
-    .await
-    .map(drop)
+    .fetch_all(connection)
+    .await?;
+    Ok(failed.into_iter().map(|row| (row.tenant, row.trigger)).collect())
 }
 
 /// Whether a delivery has failed is told by all of its firings, of which two groups may each hear of one: whoever comes second
-/// waits here, and its next statement sees what the first has written. Firings before deliveries, as everybody locks them.
+/// waits here, and its next statement sees what the first has written. Firings before deliveries, as everybody locks them, and
+/// all firings of the group: what else of it was locked only afterwards would be so in another order.
 async fn one_by_one(connection: &mut PgConnection, words: &[&Word]) -> Result<(), sqlx::Error> {
     let failed = words.iter().filter(|word| word.failure().is_some());
+    let failed: Vec<_> = failed.map(|word| word.event_id.uuid()).collect();
     let (tenants, events): (Vec<_>, Vec<_>) =
-        failed.map(|word| (word.tenant.uuid(), word.event_id.uuid())).unzip();
-    let deliveries = sqlx::query_scalar!(
-        "select f.delivery_id from eventsvc.firing f
+        words.iter().map(|word| (word.tenant.uuid(), word.event_id.uuid())).unzip();
+    let firings = sqlx::query!(
+        r#"select f.delivery_id, f.event_id = any($3) as "failed!" from eventsvc.firing f
          where f.tenant_id = any($1) and f.event_id = any($2)
          order by f.event_id
-         for no key update",
+         for no key update"#,
         &tenants,
         &events,
+        &failed,
     )
     .fetch_all(&mut *connection)
     .await?;
+    let deliveries: Vec<_> =
+        firings.into_iter().filter(|firing| firing.failed).map(|one| one.delivery_id).collect();
     sqlx::query!(
         "select from eventsvc.delivery d
          where d.tenant_id = any($1) and d.delivery_id = any($2)

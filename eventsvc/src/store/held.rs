@@ -21,7 +21,7 @@ pub(crate) async fn of_system(
         Claimed,
         r#"select l.source_id as "source_id: SourceId", l.tenant_id as "tenant_id: TenantId", l.epoch, s.system, s.options,
                   s.credential_id as "credential_id: CredentialId", null::jsonb as "position?", l.failures,
-                  false as "rung!"
+                  false as "rung!", null::timestamptz as "looking_since?"
            from eventsvc.source_lease l join eventsvc.source s on s.source_id = l.source_id
            where l.owner = $1 and l.until_at >= eventsvc.db_now() and s.system = $2
              and s.options->>'idle' is distinct from 'false'

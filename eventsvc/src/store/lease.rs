@@ -18,6 +18,8 @@ pub(crate) struct Claimed {
     pub position: Option<Value>,
     pub failures: i32,
     pub rung: bool,
+    /// Since when it is looked at, which tells this look from any other.
+    pub looking_since: Option<DateTime<Utc>>,
 }
 
 /// A listener as people see it.
@@ -159,7 +161,8 @@ pub(crate) async fn claim(
            where l.source_id = due.source_id
            returning l.source_id as "source_id: SourceId", l.tenant_id as "tenant_id: TenantId", l.epoch, s.system,
                      s.options, s.credential_id as "credential_id: CredentialId", c.position as "position?", l.failures,
-                     (l.rung_at is not null and (l.last_polled_at is null or l.rung_at >= l.last_polled_at)) as "rung!""#,
+                     (l.rung_at is not null and (l.last_polled_at is null or l.rung_at >= l.last_polled_at)) as "rung!",
+                     l.looking_since"#,
         replica,
         seconds,
     )
@@ -211,7 +214,8 @@ pub(crate) async fn release(tx: &mut SystemTx, replica: Uuid) -> Result<(), sqlx
     .map(drop)
 }
 
-/// Locks the lease if it is still this replica's, under this epoch, and the source is still what was looked at.
+/// Locks the lease if it is still this replica's, under this epoch, for this look, and the source is still what was looked
+/// at. A source that was left and is listened to again has another lease, whose epochs begin anew: the look tells them apart.
 ///
 /// The source is locked first, as an edit does it: what it is now is read once an edit's commit was waited for.
 pub(crate) async fn confirm(
@@ -230,11 +234,12 @@ pub(crate) async fn confirm(
     .await?;
     let lease = sqlx::query_scalar!(
         "select epoch from eventsvc.source_lease
-         where tenant_id = $1 and source_id = $2 and owner = $3 and epoch = $4 for update",
+         where tenant_id = $1 and source_id = $2 and owner = $3 and epoch = $4 and looking_since = $5 for update",
         tenant as _,
         claimed.source_id as _,
         replica,
         claimed.epoch,
+        claimed.looking_since,
     )
     .fetch_optional(&mut **tx)
     .await?;
@@ -296,7 +301,7 @@ pub(crate) async fn done(
              note = coalesce($8, note), renew_at = coalesce($9, renew_at),
              failures = case when $10::text is null then 0 else failures + 1 end,
              last_error = $10, last_error_at = case when $10 is null then last_error_at else eventsvc.db_now() end
-         where tenant_id = $1 and source_id = $2 and owner = $3 and epoch = $4",
+         where tenant_id = $1 and source_id = $2 and owner = $3 and epoch = $4 and looking_since = $11",
         tenant as _,
         claimed.source_id as _,
         replica,
@@ -307,6 +312,7 @@ pub(crate) async fn done(
         done.note,
         done.renew_at,
         done.error,
+        claimed.looking_since,
     )
     .execute(&mut **tx)
     .await

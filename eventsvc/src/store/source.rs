@@ -12,8 +12,26 @@ pub(crate) struct Key<'a> {
     pub options_key: &'a str,
 }
 
+/// Any number will do, as long as it is this one alone.
+const LOCK: i32 = 0x0053_5243;
+
+/// Makes the other saves of the tenant wait until this transaction ends: which source there is decides which one is made or
+/// changed, and who leaves one for another may meet somebody who goes the other way.
+async fn hold(tx: &mut TenantTx) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "select pg_advisory_xact_lock($1, hashtext($2::text))::text as held",
+        LOCK,
+        tenant.to_string(),
+    )
+    .fetch_one(&mut **tx)
+    .await
+    .map(drop)
+}
+
 /// The source with this key; made when there is none.
 pub(crate) async fn join(tx: &mut TenantTx, key: &Key<'_>) -> Result<SourceId, sqlx::Error> {
+    hold(tx).await?;
     let tenant = tx.tenant();
     sqlx::query_scalar!(
         r#"insert into eventsvc.source (source_id, tenant_id, system, credential_id, options, options_key)
@@ -41,6 +59,7 @@ pub(crate) async fn change(
     only: TriggerId,
     key: &Key<'_>,
 ) -> Result<bool, sqlx::Error> {
+    hold(tx).await?;
     let tenant = tx.tenant();
     sqlx::query_scalar!(
         "select source_id from eventsvc.source where tenant_id = $1 and source_id = $2 for update",

@@ -46,10 +46,23 @@ pub(crate) async fn insert(
 }
 
 /// Ends a pause; says whether there was one. Timers whose slot has waited are due again.
+///
+/// They are locked first, so that what is asked next sees that a scheduler, which still knew of the pause and whose commit
+/// was waited for, has held one back.
 pub(crate) async fn delete(tx: &mut TenantTx, system: &str) -> Result<bool, sqlx::Error> {
     let tenant = tx.tenant();
     let done = sqlx::query!(
         "delete from eventsvc.system_pause where tenant_id = $1 and system = $2",
+        tenant as _,
+        system,
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "select from eventsvc.timer m join eventsvc.trigger t on t.trigger_id = m.trigger_id
+         where m.tenant_id = $1 and t.tenant_id = $1 and t.system = $2 and m.ended_at is null
+         order by m.trigger_id
+         for no key update of m",
         tenant as _,
         system,
     )

@@ -43,6 +43,7 @@ pub(crate) struct Trigger {
     pub filtered: i64,
     pub skipped: i64,
     pub failed: i64,
+    pub failed_later: i64,
     pub duplicate: i64,
     pub refused: i64,
     pub last_delivery_at: Option<DateTime<Utc>>,
@@ -118,6 +119,7 @@ macro_rules! triggers {
                   t.created_at, t.updated_at,
                   coalesce(s.fired, 0) as "fired!", coalesce(s.filtered, 0) as "filtered!",
                   coalesce(s.skipped, 0) as "skipped!", coalesce(s.failed, 0) as "failed!",
+                  coalesce(s.failed_later, 0) as "failed_later!",
                   coalesce(s.duplicate, 0) as "duplicate!", coalesce(s.refused, 0) as "refused!",
                   s.last_delivery_at as "last_delivery_at?", s.last_refused_at as "last_refused_at?",
                   m.next_slot_at as "next_slot_at?", m.next_due_at as "next_due_at?",
@@ -318,6 +320,19 @@ pub(crate) async fn pause_of_swarm(
     .execute(&mut **tx)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// Locks a trigger, so that it is looked at as whoever changed it at the same moment has left it.
+pub(crate) async fn lock(tx: &mut TenantTx, id: TriggerId) -> Result<(), sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query!(
+        "select from eventsvc.trigger where tenant_id = $1 and trigger_id = $2 for no key update",
+        tenant as _,
+        id as _,
+    )
+    .execute(&mut **tx)
+    .await
+    .map(drop)
 }
 
 /// Deletes a trigger as far as people see; says whether there was one.

@@ -5,7 +5,10 @@ use serde_json::json;
 use shared_models::events::{Event as _, run::RunCreated};
 use testkit::eventually;
 
-use crate::harness::{World, run_of};
+use crate::{
+    harness::{World, run_of},
+    losses::PATIENCE,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_are_taken_while_nats_is_away_and_published_when_it_is_back() {
@@ -145,6 +148,26 @@ async fn old_deliveries_are_forgotten_with_what_they_fired() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_old_delivery_that_is_fired_again_while_old_ones_are_forgotten_stays() {
+    let world = World::start().await;
+    let hook = world.open_trigger(json!({})).await;
+    let old = world.send(hook, &json!({})).await.expect(202);
+    let mut admin = world.db.admin().await;
+    let again = "update eventsvc.delivery set received_at = now() - interval '31 days';
+        update eventsvc.firing set arrived_at = now();
+        begin;
+        update eventsvc.firing set attempt = 2, fired_at = now(), arrived_at = null";
+    sqlx::raw_sql(again).execute(&mut admin).await.unwrap();
+
+    let forgotten = tokio::time::timeout(PATIENCE, eventsvc::forget_old(&world.app)).await;
+    assert_eq!(forgotten.expect("it waits for nobody").unwrap(), 0);
+    sqlx::raw_sql("commit").execute(&mut admin).await.unwrap();
+    assert_eq!(eventsvc::forget_old(&world.app).await.unwrap(), 0, "the engine has yet to take it");
+
+    assert_eq!(world.delivery(&old).await["firings"][0]["attempt"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_that_is_held_or_that_the_engine_has_yet_to_take_keeps_its_payload() {
     let world = World::start().await;
     let (hook, paused) =
@@ -182,7 +205,7 @@ async fn a_delivery_that_is_held_or_that_the_engine_has_yet_to_take_keeps_its_pa
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_hours_backlog_nothing_is_published_again_while_it_waits_or_is_worked_off() {
     const COPIES: usize = 2_000;
-    let world = World::with(Limits { unheard_minutes: 1, ..Limits::default() }).await;
+    let world = World::with(Limits { unheard_minutes: 60, ..Limits::default() }).await;
     let hook = world.open_trigger(json!({})).await;
     world.send(hook, &json!({})).await.expect(202);
     let mut rows = Vec::with_capacity(COPIES);

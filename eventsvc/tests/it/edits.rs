@@ -231,3 +231,32 @@ async fn a_secret_that_an_agent_was_given_as_well_stays_the_agents() {
         assert!(!vault.grants.contains(&triggers), "{way}: it was taken back from the trigger");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_is_seen_at_once_also_where_the_trigger_was_being_looked_up() {
+    let world = World::start().await;
+    let id = world.open_trigger(json!({})).await;
+    let mut admin = world.db.admin().await;
+    // What looks a hook up stops here, with what it sees already decided.
+    let stop = "insert into eventsvc.system_pause (tenant_id, system, paused_by)
+            select tenant_id, system, 'test' from eventsvc.trigger;
+        alter policy system on eventsvc.system_pause using (pg_advisory_xact_lock(7) is not null);
+        select pg_advisory_lock(7)";
+    sqlx::raw_sql(stop).execute(&mut admin).await.unwrap();
+
+    let (api, path, payload) = (world.mine(), format!("/v1/triggers/{id}"), json!({}));
+    let edit = async {
+        eventually("the look-up to stop", async || {
+            let stopped = "select count(*) from pg_stat_activity where datname = current_database()
+                 and query like '%from eventsvc.source s%' and wait_event_type = 'Lock'";
+            (world.count(stopped).await > 0).then_some(())
+        })
+        .await;
+        api.patch(&path, &json!({ "active": false })).await.expect(200);
+        sqlx::raw_sql("select pg_advisory_unlock(7)").execute(&mut admin).await.unwrap();
+    };
+    let (before, ()) = tokio::join!(world.send(id, &payload), edit);
+
+    assert_eq!(before.expect(202)["outcome"], "held");
+    assert_eq!(world.send(id, &payload).await.expect(202)["outcome"], "skipped");
+}

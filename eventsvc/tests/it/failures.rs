@@ -3,11 +3,17 @@
 use serde_json::{Value, json};
 use shared_models::{
     RunStatus, Usage,
-    events::{run::RunFinished, trigger::TriggerFired},
+    events::{
+        run::{RunFinished, RunStarted},
+        trigger::TriggerFired,
+    },
 };
 use testkit::{Api, eventually};
 
-use crate::harness::{World, run_of};
+use crate::{
+    harness::{World, run_of},
+    leaving::waiting,
+};
 
 fn failed(fired: &TriggerFired) -> RunFinished {
     RunFinished {
@@ -88,4 +94,53 @@ async fn a_delivery_has_not_failed_while_one_of_its_triggers_waits_for_its_turn(
     })
     .await;
     assert_ne!(delivery["status"], "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_fires_a_delivery_again_while_a_failure_of_it_is_heard_need_not_fear_a_deadlock() {
+    let world = World::start().await;
+    let hook = two_at_one_hook(&world, &json!({})).await;
+    let (sender, engine) = (Api::router(world.router.clone()).token("key"), world.engine().await);
+    let send = async || {
+        sender.post(&hook, &json!({})).await.expect(202);
+        let mut fired = engine.take(2).await;
+        fired.sort_by_key(|event| event.data.event_id);
+        fired.into_iter().map(|event| event.data).collect::<Vec<_>>()
+    };
+    let (before, both) = (send().await, send().await);
+    let (mut earlier, mut again) = (world.db.admin().await, world.db.admin().await);
+    let hold = async |admin: &mut sqlx::PgConnection, fired: &TriggerFired, how: &'static str| {
+        let id = fired.event_id.uuid();
+        sqlx::query(how).bind(id).execute(admin).await.unwrap();
+    };
+    let lock = "select from eventsvc.firing where event_id = $1 for update";
+    for admin in [&mut earlier, &mut again] {
+        sqlx::raw_sql("begin").execute(admin).await.unwrap();
+    }
+    hold(&mut earlier, &before[0], lock).await;
+    hold(&mut again, &both[0], lock).await;
+
+    // What comes while one word waits is heard together.
+    let started = |fired: &TriggerFired| RunStarted { run: run_of(fired) };
+    let tenant = world.owner.tenant;
+    engine.tell(tenant, &started(&before[0])).await;
+    waiting(&world, 1).await;
+    engine.tell(tenant, &failed(&both[1])).await;
+    engine.tell(tenant, &started(&both[0])).await;
+    sqlx::raw_sql("commit").execute(&mut earlier).await.unwrap();
+    eventually("the first word to be heard", async || {
+        let heard = "select count(*) from eventsvc.firing where run_status = 'running'";
+        (world.count(heard).await == 1).then_some(())
+    })
+    .await;
+    waiting(&world, 1).await;
+
+    hold(&mut again, &both[1], "select from eventsvc.firing where event_id = $1 for update nowait")
+        .await;
+    sqlx::raw_sql("commit").execute(&mut again).await.unwrap();
+    eventually("both to be heard of", async || {
+        let heard = "select count(*) from eventsvc.firing where run_status is not null";
+        (world.count(heard).await == 3).then_some(())
+    })
+    .await;
 }

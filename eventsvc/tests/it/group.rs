@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use eventsvc::intake::{NewFiring, Outcome, Received, System, Verdict};
+use chrono::{DateTime, TimeDelta};
+use eventsvc::intake::{DedupeKey, NewFiring, Outcome, Received, System, Verdict, Window};
 use serde_json::{Value, json};
 use shared_models::{DeliveryId, EventId, SourceId, TenantId, TriggerId};
 use testkit::eventually;
@@ -117,4 +118,54 @@ async fn deliveries_of_many_tenants_are_stored_together() {
 
     assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Stored), "{outcomes:?}");
     assert_eq!(world.count("select count(distinct tenant_id) from eventsvc.delivery").await, 100);
+}
+
+/// The same body as all others of its kind, in a stretch of a minute each.
+fn told(one: &Received, minute: i64, seconds: i64) -> Received {
+    let at = DateTime::from_timestamp(1_800_000_000 + minute * 60 + seconds, 0).unwrap();
+    let (key, length) = (|minute: i64| format!("body:x:{minute}"), TimeDelta::minutes(1));
+    Received {
+        tenant_id: one.tenant_id,
+        source_id: one.source_id,
+        received_at: at,
+        dedupe: Some(DedupeKey {
+            key: key(minute),
+            provider_id: None,
+            window: Some(Window {
+                before: (key(minute - 1), at - length),
+                after: (key(minute + 1), at + length),
+            }),
+            about: None,
+            nearby: None,
+        }),
+        ..row(json!({}))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_body_around_the_end_of_a_stretch_of_time_is_told_also_within_a_group() {
+    let world = World::start().await;
+    let (committer, source) = (world.app.committer(), row(json!({})));
+    let mut admin = world.db.admin().await;
+    let held = "begin; lock table eventsvc.delivery in access exclusive mode";
+    sqlx::raw_sql(held).execute(&mut admin).await.unwrap();
+    let first = committer.submit(row(json!({})));
+
+    // While the first is on its way the others become a group: one body at the end of a minute and after it, and once more
+    // when that is long ago.
+    let group = async {
+        eventually("the first to wait", async || (waiting(&world).await == 1).then_some(())).await;
+        let rows = [(0, 59), (1, 0), (2, 30)];
+        let rows = rows.map(|(minute, seconds)| committer.submit(told(&source, minute, seconds)));
+        let release = async { sqlx::raw_sql("commit").execute(&mut admin).await.unwrap() };
+        tokio::join!(futures::future::join_all(rows), release).0
+    };
+    let (_, outcomes) = tokio::join!(first, group);
+
+    let [stored, again] = [Outcome::Stored, Outcome::Duplicate];
+    assert_eq!(outcomes, [stored.clone(), again.clone(), stored]);
+    // Who was slower than what came after it is told as well.
+    let other = row(json!({}));
+    assert_eq!(committer.submit(told(&other, 5, 0)).await, Outcome::Stored);
+    assert_eq!(committer.submit(told(&other, 4, 59)).await, again);
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared_models::TriggerId;
 use testkit::eventually;
 
-use crate::harness::World;
+use crate::{harness::World, leaving::waiting};
 
 pub(crate) fn now() -> DateTime<Utc> {
     std::time::SystemTime::now().into()
@@ -70,7 +70,7 @@ async fn a_new_timer_says_when_it_fires_and_has_no_hook() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_one_shot_fires_once_becomes_a_run_and_says_that_it_is_done() {
     let world = World::start().await;
-    let at = in_seconds(1);
+    let at = in_seconds(5);
     let payload = json!({ "task": "report", "at": "{{slot_at}}" });
 
     let id = timer(&world, json!({ "at": at, "payload": payload })).await;
@@ -222,7 +222,7 @@ async fn an_edit_goes_by_the_new_schedule_from_now() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_one_shot_that_is_done_can_be_renamed_and_given_another_time() {
     let world = World::start().await;
-    let id = timer(&world, json!({ "at": in_seconds(1) })).await;
+    let id = timer(&world, json!({ "at": in_seconds(5) })).await;
     delivered(&world, id).await;
 
     let renamed = patch(&world, id, json!({ "name": "Done" })).await;
@@ -230,7 +230,7 @@ async fn a_one_shot_that_is_done_can_be_renamed_and_given_another_time() {
     let past = json!({ "options": { "at": "2020-01-01T00:00:00Z" } });
     let refused = world.mine().patch(&format!("/v1/triggers/{id}"), &past).await;
     assert_eq!(refused.body["errors"][0]["pointer"], "/options/at");
-    let again = patch(&world, id, json!({ "options": { "at": in_seconds(2) } })).await;
+    let again = patch(&world, id, json!({ "options": { "at": in_seconds(5) } })).await;
     assert_eq!(again["status"]["state"], "scheduled");
     assert_eq!(world.engine().await.take(2).await.len(), 2);
 }
@@ -286,4 +286,29 @@ async fn what_would_have_fired_is_told_slot_by_slot() {
         json!({ "options": { "at": "2099-12-24T12:00:00Z", "blackout": ["2099-12-24"] } });
     let refused = world.mine().post("/v1/triggers/preview", &refused).await;
     assert_eq!(refused.body["errors"][0]["pointer"], "/options/blackout");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_that_is_held_back_while_its_system_is_resumed_is_due_again() {
+    let world = World::start().await;
+    let hourly = json!({ "system": "timer", "options": { "interval_seconds": 3600 } });
+    world.trigger(hourly).await;
+    let switch = |paused: bool| json!({ "system": "timer", "paused": paused });
+    let (api, path) = (world.mine(), "/v1/triggers/systems");
+    api.put(path, &switch(true)).await.expect(200);
+    let mut admin = world.db.admin().await;
+    // As a scheduler does that has read of the pause.
+    let hold = "begin; update eventsvc.timer set next_due_at = null";
+    sqlx::raw_sql(hold).execute(&mut admin).await.unwrap();
+
+    let resume = switch(false);
+    let release = async {
+        waiting(&world, 1).await;
+        sqlx::raw_sql("commit").execute(&mut admin).await.unwrap();
+    };
+    let (resumed, ()) = tokio::join!(api.put(path, &resume), release);
+
+    resumed.expect(200);
+    let due = "select count(*) from eventsvc.timer where next_due_at = next_slot_at";
+    assert_eq!(world.count(due).await, 1);
 }

@@ -225,6 +225,7 @@ mod tests {
             position: None,
             failures: 0,
             rung: false,
+            looking_since: None,
         }
     }
 

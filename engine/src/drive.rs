@@ -41,6 +41,7 @@ use crate::catalogue::Pinned;
 use crate::clients::credsvc::Needed;
 use crate::committer::AppendError;
 use crate::error::Error;
+use crate::going_on;
 use crate::journal::Journal;
 use crate::live::Active;
 use crate::record::{ContentRef, Record};
@@ -255,6 +256,8 @@ async fn begin<'a>(
     let (worker, epoch) = (app.worker, claimed.epoch);
     if loaded.started {
         journal.note(Record::Resumed { worker, epoch });
+        let announced = loaded.rested.map(|rest| going_on::announce(&journal, claimed, rest));
+        announced.transpose().map_err(anyhow::Error::from)?;
     } else {
         journal.note(Record::Started { worker, epoch });
         journal.emit(&RunStarted { run: claimed.reference() }).map_err(anyhow::Error::from)?;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use shared_models::events::Event;
 use shared_models::{MessageId, RunId};
+use sqlx::types::Uuid;
 use tokio::sync::oneshot;
 
 use crate::app::App;
@@ -22,6 +23,7 @@ use crate::committer::{
     Append, AppendError, Change, Committed, Committer, EffectChange, Noted, Spent,
 };
 use crate::crash_points::CrashPoints;
+use crate::going_on;
 use crate::live::Stage;
 use crate::record::{ContentRef, Record};
 use crate::store::queue::Claimed;
@@ -39,6 +41,8 @@ struct Shared {
     committer: Committer,
     stage: Stage,
     noted: Mutex<Append>,
+    /// What is told once the run goes on.
+    kept_back: Mutex<Option<OutboxRow>>,
     /// The signals that have been taken in since we own the run.
     heard: Mutex<HashSet<i64>>,
     /// Held while a commit is under way. A commit whose caller went away is waited for by the next one.
@@ -59,8 +63,9 @@ impl Journal {
         let noted = Mutex::new(Append::new(tenant, run, epoch, next_seq));
         let sending = tokio::sync::Mutex::default();
         let claimed = claimed.clone();
-        let heard = Mutex::default();
-        let shared = Shared { claimed, crash_points, committer, stage, noted, heard, sending };
+        let (heard, kept_back) = (Mutex::default(), Mutex::default());
+        let shared =
+            Shared { claimed, crash_points, committer, stage, noted, kept_back, heard, sending };
         Self { path: "".into(), shared: Arc::new(shared) }
     }
 
@@ -147,7 +152,29 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether anything is kept back.
+    /// Tells the other services when the run goes on, if it does: see [`crate::going_on`].
+    pub(crate) fn keep_back<E: Event>(&self, id: Uuid, event: &E) -> Result<(), serde_json::Error> {
+        let row = OutboxRow::new(self.shared.claimed.tenant, (id, 0), DateTime::UNIX_EPOCH, event)?;
+        *self.kept_back() = Some(row);
+        Ok(())
+    }
+
+    pub(crate) fn forget_kept_back(&self) {
+        self.kept_back().take();
+    }
+
+    /// The run is about to do something that only a run does which goes on.
+    pub(crate) async fn goes_on(&self) -> Result<(), AppendError> {
+        let Some(row) = self.kept_back().take() else { return Ok(()) };
+        self.noted().outbox.push(row);
+        self.commit().await
+    }
+
+    fn kept_back(&self) -> MutexGuard<'_, Option<OutboxRow>> {
+        self.shared.kept_back.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether anything is noted that is not committed.
     pub(crate) fn has_notes(&self) -> bool {
         !self.noted().is_empty()
     }
@@ -174,6 +201,9 @@ impl Journal {
     /// What has been noted, leaving an empty page that goes on behind it.
     fn take(&self) -> Append {
         let mut noted = self.noted();
+        if going_on::is_shown_in(&noted) {
+            noted.outbox.extend(self.kept_back().take());
+        }
         let next = noted.seq + noted.records.len() as i64;
         let Claimed { tenant, run, epoch, .. } = self.shared.claimed;
         std::mem::replace(&mut *noted, Append::new(tenant, run, epoch, next))

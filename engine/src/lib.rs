@@ -27,6 +27,7 @@ mod drive;
 mod error;
 mod evaluations;
 mod fork;
+mod going_on;
 mod grants;
 mod hooks;
 mod http;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::call_key;
 use crate::error::Error;
 use crate::fork::{Decision, Unmatched};
+use crate::going_on;
 use crate::live::RunEvent;
 use crate::probe;
 use crate::record::{ContentRef, Record};
@@ -34,6 +35,8 @@ pub(crate) struct Transcript {
     pub(crate) cost: Option<MicroUsd>,
     /// What the replies took that it has of another run, and neither used nor paid for.
     pub(crate) copied: Copied,
+    /// The rest that it ends in.
+    pub(crate) rested: Option<going_on::Rested>,
 }
 
 /// What was used up elsewhere.
@@ -179,6 +182,7 @@ pub(crate) fn fold(
         started: false,
         cost: Some(MicroUsd::default()),
         copied: Copied { usage: Usage::default(), cost: Some(MicroUsd::default()) },
+        rested: going_on::rested(records),
     };
     let mut input = Vec::new();
     let mut copies = 0;

@@ -125,8 +125,8 @@ pub fn run(app: &App, life: &Lifecycle) {
     life.spawn("eventsvc hearing", workers::hearing(app.clone(), life.soft()));
     life.spawn("eventsvc forgetting", workers::forgetting(app.clone(), life.soft()));
     life.spawn("eventsvc counting", workers::counting(app.clone(), life.soft()));
-    let (flow, patience) = (app.flow.clone(), app.patience.clone());
-    let heard = Arc::new(RunLifecycle { db: app.db.clone(), flow, patience });
+    let (flow, patience, stats) = (app.flow.clone(), app.patience.clone(), app.stats.clone());
+    let heard = Arc::new(RunLifecycle { db: app.db.clone(), flow, patience, stats });
     let runs = pubsub::listen_batch(app.db.clone(), app.bus.clone(), heard, life.soft());
     life.spawn("eventsvc run lifecycle", runs);
     let told = Arc::new(BusEvents { app: app.clone() });

@@ -26,6 +26,8 @@ pub struct Counts {
     pub skipped: i64,
     /// Deliveries that could not fire it.
     pub failed: i64,
+    /// What failed after it was counted as fired.
+    pub failed_later: i64,
     /// Repetitions.
     pub duplicate: i64,
     /// Deliveries that could not prove where they come from.
@@ -78,6 +80,12 @@ impl Stats {
         }
     }
 
+    /// Counts a firing of a trigger that failed after it was counted as fired.
+    pub fn count_failure(&self, tenant: TenantId, trigger: TriggerId) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.entry(trigger).or_insert_with(|| Counts::none(tenant, trigger)).failed_later += 1;
+    }
+
     /// Takes everything counted so far.
     pub fn take(&self) -> Vec<Counts> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,6 +103,7 @@ impl Stats {
             kept.filtered += old.filtered;
             kept.skipped += old.skipped;
             kept.failed += old.failed;
+            kept.failed_later += old.failed_later;
             kept.duplicate += old.duplicate;
             kept.refused += old.refused;
             kept.last_delivery_at = kept.last_delivery_at.max(old.last_delivery_at);
@@ -112,6 +121,7 @@ impl Counts {
             filtered: 0,
             skipped: 0,
             failed: 0,
+            failed_later: 0,
             duplicate: 0,
             refused: 0,
             last_delivery_at: None,

@@ -235,7 +235,7 @@ pub(crate) struct TriggerStatus {
     pub filtered: i64,
     /// Deliveries that came while it was not active.
     pub skipped: i64,
-    /// Deliveries that could not fire.
+    /// Deliveries that could not fire, and runs that failed or ran out of time, each attempt by itself.
     pub failed: i64,
     /// Repetitions.
     pub duplicate: i64,
@@ -312,7 +312,7 @@ impl From<stored::Trigger> for Trigger {
             fired: row.fired,
             filtered: row.filtered,
             skipped: row.skipped,
-            failed: row.failed,
+            failed: row.failed + row.failed_later,
             duplicate: row.duplicate,
             refused: row.refused,
         };

@@ -100,6 +100,7 @@ impl Append {
             && self.change.status.is_none()
             && self.drained.is_empty()
             && self.timer.is_none()
+            && self.outbox.is_empty()
     }
 }
 

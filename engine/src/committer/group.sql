@@ -38,9 +38,11 @@ with asked as (
     returning r.run_id, r.tenant_id, r.root_run_id, r.epoch, a.finish_reason is not null as ended,
               r.held_at is not null as held, r.parent_run_id, r.parent_call_id
 ), said as (
+    -- In one order: runs of one tree may say the same in groups of several committers, which wait for each other then.
     insert into engine.content (root_run_id, hash, tenant_id, body)
     select m.root_run_id, c.hash, m.tenant_id, c.body
     from unnest($16::uuid[], $17::bytea[], $18::bytea[]) as c (run_id, hash, body) join moved m using (run_id)
+    order by m.root_run_id, c.hash
     on conflict do nothing
 ), written as (
     insert into engine.journal (run_id, seq, tenant_id, epoch, path, kind, v, data)
@@ -96,12 +98,14 @@ with asked as (
           where p.run_id = any (array(select o.parent_run_id from moved o where o.ended and o.parent_call_id is not null))
             and p.finish_reason is null)
 ), told as (
+    -- What has an id of its own making may have been told before.
     insert into engine.outbox (message_id, tenant_id, event_id, attempt, subject, envelope)
     select o.message_id, m.tenant_id, o.event_id, o.attempt, o.subject,
            o.envelope::jsonb || jsonb_build_object('occurred_at', now())
     from unnest($36::uuid[], $37::uuid[], $38::uuid[], $39::int[], $40::text[], $41::text[])
         as o (run_id, message_id, event_id, attempt, subject, envelope)
     join moved m using (run_id)
+    on conflict do nothing
 ), spent as (
     -- Rows of this committer's slot: of this process nobody else writes to them. Committers of other processes may have the same
     -- one, and wait for each other, but never in a circle: all take their rows in this order.

@@ -47,8 +47,18 @@ impl Meter {
     }
 }
 
-/// Sets aside what a model may take, and has it say no more than that.
+/// Sets aside what a model may take, and has it say no more than that. It is asked next: a run that has waited goes on.
 pub(super) async fn for_model(
+    cx: &Cx<'_>,
+    bound: &Bound,
+    request: &mut ModelRequest,
+) -> Result<Grant, Refused> {
+    let grant = set_aside(cx, bound, request).await?;
+    cx.journal.goes_on().await.map_err(Error::from)?;
+    Ok(grant)
+}
+
+async fn set_aside(
     cx: &Cx<'_>,
     bound: &Bound,
     request: &mut ModelRequest,

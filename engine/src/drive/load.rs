@@ -11,6 +11,7 @@ use crate::app::App;
 use crate::call_key;
 use crate::catalogue::Pinned;
 use crate::error::Error;
+use crate::going_on::Rested;
 use crate::store::queue::Claimed;
 use crate::store::{clock, effect};
 use crate::transcript::{self, Told};
@@ -20,6 +21,8 @@ pub(super) struct Loaded {
     pub(super) driven: Driven,
     /// A worker has had it before.
     pub(super) started: bool,
+    /// It has waited, and nobody was told that it goes on.
+    pub(super) rested: Option<Rested>,
     /// What the replies cost so far.
     pub(super) cost: Option<MicroUsd>,
 }
@@ -35,7 +38,13 @@ pub(super) fn fresh(Fresh { pinned, input }: Fresh) -> Loaded {
     let mut state = transcript::opening(&pinned);
     step(&mut state, Happened::Started { input: vec![input] });
     let driven = Driven::Alone(Box::new(Run::new(state)));
-    Loaded { snapshot: pinned, driven, started: false, cost: Some(MicroUsd::default()) }
+    Loaded {
+        snapshot: pinned,
+        driven,
+        started: false,
+        rested: None,
+        cost: Some(MicroUsd::default()),
+    }
 }
 
 pub(super) async fn load(app: &App, claimed: &Claimed) -> Result<Loaded, Error> {
@@ -47,7 +56,7 @@ pub(super) async fn load(app: &App, claimed: &Claimed) -> Result<Loaded, Error> 
         told.members.values_mut().for_each(|told| told.naps = naps::of(told, now));
     }
     drop(tx);
-    let (started, cost) = (told.started, told.cost);
+    let (started, rested, cost) = (told.started, told.rested, told.cost);
     let driven = if let Some(swarm) = &snapshot.swarm {
         Driven::Tree(Box::new(Tree::new(told, &swarm.members, effects)))
     } else {
@@ -58,7 +67,7 @@ pub(super) async fn load(app: &App, claimed: &Claimed) -> Result<Loaded, Error> 
         Driven::Alone(Box::new(run))
     };
     let snapshot = Arc::new(Pinned::new(snapshot, 0));
-    Ok(Loaded { snapshot, driven, started, cost })
+    Ok(Loaded { snapshot, driven, started, rested, cost })
 }
 
 impl Run {

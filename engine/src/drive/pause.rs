@@ -38,7 +38,9 @@ pub(super) async fn resume_children(cx: &Cx<'_>, by: Option<UserId>) -> Result<(
 /// Writes down that the run goes on, and tells of it.
 pub(super) fn note_end(cx: &Cx<'_>, by: Option<UserId>) -> Result<(), Error> {
     cx.journal.note(Record::Unpaused { by });
-    let event = RunResumed { run: cx.claimed.reference(), by };
+    // Which is all that there is to tell of its going on.
+    cx.journal.forget_kept_back();
+    let event = RunResumed { run: cx.claimed.reference(), by, after: None };
     Ok(cx.journal.emit(&event).map_err(anyhow::Error::from)?)
 }
 

@@ -1,7 +1,7 @@
 //! The life of runs, written into the timeline of the delivery that started them.
 //!
-//! Any word about a run proves that its firing arrived. Events may come out of order: an ended run stays ended. Runs that
-//! no firing started are none of ours.
+//! Any word about a run proves that its firing arrived. Events may come out of order: an ended run stays ended, and of the
+//! others what happened last counts. Runs that no firing started are none of ours.
 
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ use sqlx::AssertSqlSafe;
 use crate::{
     flow::Bell,
     intake::{Patience, ReasonClass},
+    stats::Stats,
     store::heard::{self, News, Word},
 };
 
@@ -34,6 +35,8 @@ pub(crate) struct RunLifecycle {
     pub(crate) flow: Arc<Bell>,
     /// Senders that wait for an end.
     pub(crate) patience: Patience,
+    /// What fails is counted.
+    pub(crate) stats: Stats,
 }
 
 /// What an event says about a run.
@@ -85,8 +88,11 @@ impl RunLifecycle {
             tenants_setting(&tenants)
         );
         let mut tx = self.db.app_pool().begin_with(AssertSqlSafe(begin)).await?;
-        heard::take(&mut tx, Self::CONSUMER.durable, words).await?;
+        let failed = heard::take(&mut tx, Self::CONSUMER.durable, words).await?;
         tx.commit().await?;
+        for (tenant, trigger) in failed {
+            self.stats.count_failure(tenant, trigger);
+        }
         self.flow.heard();
         let ended = words.iter().filter(|word| word.is_the_end());
         self.patience.heard(ended.map(|word| word.event_id));
@@ -143,7 +149,10 @@ fn read(event: &Envelope<RawEvent>) -> Result<Option<Told>, serde_json::Error> {
         // It says anew when it waits again.
         RunResumed::NAME => match RawEvent::read::<RunResumed>(event)? {
             Some(heard) => Told {
-                detail: json!({ "by": heard.by }),
+                detail: match heard.after {
+                    Some(after) => json!({ "after": after }),
+                    None => json!({ "by": heard.by }),
+                },
                 ..told(heard.run, "run_resumed", RunStatus::Running)
             },
             None => return Ok(None),

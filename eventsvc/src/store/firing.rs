@@ -210,7 +210,7 @@ pub(crate) async fn fire(
     sqlx::query!(
         "update eventsvc.firing
          set attempt = $3, status = 'fired', reason_class = null, reason = null, fired_at = now(),
-             run_id = null, run_status = null, arrived_at = null
+             run_id = null, run_status = null, arrived_at = null, heard_at = null
          where tenant_id = $1 and event_id = $2",
         tenant as _,
         event as _,
@@ -249,7 +249,7 @@ pub(crate) async fn queue(tx: &mut TenantTx, event: EventId) -> Result<(), sqlx:
     .map(drop)
 }
 
-/// A firing cannot fire, and why.
+/// A firing that waited cannot fire, and why. Its trigger has it among what fired, and counts it among what failed too.
 pub(crate) async fn fail(
     tx: &mut TenantTx,
     event: EventId,
@@ -261,7 +261,11 @@ pub(crate) async fn fail(
         "with failed as (
              update eventsvc.firing set status = 'failed', reason_class = $3, reason = $4
              where tenant_id = $1 and event_id = $2
-             returning delivery_id
+             returning delivery_id, trigger_id
+         ), counted as (
+             insert into eventsvc.trigger_stat as s (trigger_id, tenant_id, failed_later)
+             select failed.trigger_id, $1, 1 from failed
+             on conflict (trigger_id) do update set failed_later = s.failed_later + 1
          )
          update eventsvc.delivery d set status = 'failed', reason_class = $3, reason = $4
          from failed where d.tenant_id = $1 and d.delivery_id = failed.delivery_id and d.status in ('queued', 'held')",

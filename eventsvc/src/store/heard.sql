@@ -13,19 +13,22 @@ with asked as (
     on conflict do nothing
     returning message_id
 ), due as materialized (
-    select a.*, f.delivery_id
+    select a.*, f.delivery_id, f.trigger_id, f.status as was
     from asked a join new using (message_id)
          join eventsvc.firing f on f.event_id = any ($4::uuid[]) and f.tenant_id = a.tenant_id and f.event_id = a.event_id
 ), last as (
-    -- One word for each firing: an ended run stays ended, and of the others the beginning says least.
-    select distinct on (d.event_id, d.attempt) d.tenant_id, d.event_id, d.attempt, d.run_id, d.run_status, d.failure, d.class
+    -- One word for each firing: an ended run stays ended, and of the others the beginning says least. What is told at one moment,
+    -- as it is of a run that goes on and at once waits again, ends in that it rests.
+    select distinct on (d.event_id, d.attempt) d.tenant_id, d.event_id, d.attempt, d.run_id, d.run_status, d.failure, d.class, d.at,
+           d.was
     from due d
     where d.run_status is not null
     order by d.event_id, d.attempt, d.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') desc,
-             d.run_status = 'queued', d.at desc, d.n desc
+             d.run_status = 'queued', d.at desc, d.run_status = 'running', d.n desc
 ), present as (
     update eventsvc.firing f
     set arrived_at = coalesce(f.arrived_at, now()), run_id = l.run_id,
+        heard_at = case when l.run_status = 'queued' then f.heard_at else greatest(f.heard_at, l.at) end,
         run_status = case
             when f.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out') then f.run_status
             when l.run_status = 'queued' then coalesce(f.run_status, l.run_status)
@@ -44,13 +47,17 @@ with asked as (
             else l.failure end
     from last l
     where f.event_id = any ($4::uuid[]) and f.tenant_id = l.tenant_id and f.event_id = l.event_id and f.attempt = l.attempt
-    returning f.tenant_id, f.delivery_id, f.status, f.reason_class, f.reason
+      -- Old news say nothing of how it is now, unless they are of the end.
+      and (f.heard_at is null or l.at > f.heard_at or l.at = f.heard_at and l.run_status <> 'running'
+           or l.run_status in ('succeeded', 'failed', 'cancelled', 'timed_out'))
+    returning f.tenant_id, f.delivery_id, f.trigger_id, f.status, f.reason_class, f.reason,
+              l.run_status in ('failed', 'timed_out') and l.was <> 'failed' as anew
 ), refused as (
     update eventsvc.firing f
     set arrived_at = coalesce(f.arrived_at, now()), status = 'failed', reason_class = d.class, reason = d.failure
     from due d
     where d.failure is not null and d.run_status is null and f.event_id = any ($4::uuid[]) and f.tenant_id = d.tenant_id and f.event_id = d.event_id and f.attempt = d.attempt
-    returning f.tenant_id, f.delivery_id, f.status, f.reason_class, f.reason
+    returning f.tenant_id, f.delivery_id, f.trigger_id, f.status, f.reason_class, f.reason, d.was <> 'failed' as anew
 ), failed as (
     select * from present where status = 'failed'
     union all
@@ -66,8 +73,11 @@ with asked as (
           select from eventsvc.firing o
           where o.delivery_id = any (array(select x.delivery_id from failed x)) and o.tenant_id = d.tenant_id and o.delivery_id = d.delivery_id and o.status in ('fired', 'queued', 'held', 'parked')
             and not exists (select from due x where x.failure is not null and x.run_status is distinct from 'waiting' and x.event_id = o.event_id and x.attempt = o.attempt))
+), told as (
+    insert into eventsvc.delivery_step (delivery_id, tenant_id, event_id, attempt, step, run_id, detail, at)
+    select d.delivery_id, d.tenant_id, d.event_id, d.attempt, d.step, d.run_id, d.detail, d.at
+    from due d
+    order by d.n
 )
-insert into eventsvc.delivery_step (delivery_id, tenant_id, event_id, attempt, step, run_id, detail, at)
-select d.delivery_id, d.tenant_id, d.event_id, d.attempt, d.step, d.run_id, d.detail, d.at
-from due d
-order by d.n
+-- What failed just now, for the counters of its triggers.
+select f.tenant_id as "tenant!: TenantId", f.trigger_id as "trigger!: TriggerId" from failed f where f.anew

@@ -170,7 +170,7 @@ async fn a_run_that_is_stopped_for_a_while_is_heard_of() {
     let (run, by) = (by_hand(world.agent).run, Some(world.owner.user));
 
     engine.tell(world.owner.tenant, &RunPaused { run, by }).await;
-    engine.tell(world.owner.tenant, &RunResumed { run, by }).await;
+    engine.tell(world.owner.tenant, &RunResumed { run, by, after: None }).await;
 
     let fired = engine.take(2).await.into_iter().map(|event| event.data.payload.unwrap());
     let mut heard: Vec<Value> = fired.map(|payload| payload["event"].clone()).collect();

@@ -81,12 +81,15 @@ run_event! {
     }
 }
 run_event! {
-    /// Somebody has let a paused run go on.
+    /// A run goes on that was paused or has waited.
     /// Sent by `engine`; heard by `eventsvc` (timeline).
     RunResumed = "run.resumed" {
-        /// Who.
+        /// Who has let a paused one go on.
         #[serde(default)]
         by: Option<UserId>,
+        /// What it has waited for; absent when it was paused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<WaitReason>,
     }
 }
 run_event! {

@@ -94,6 +94,7 @@ async fn may_leave(
     tool: &SnapshotTool,
     flight: &Flight,
 ) -> Result<(), AppendError> {
+    cx.journal.goes_on().await?;
     if tool.effect == Effect::Unsafe {
         // From here on a dropped call counts as sent: the commit cannot be called back.
         flight.sent.store(true, Ordering::Release);

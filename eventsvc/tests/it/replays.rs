@@ -1,7 +1,7 @@
 //! Firing again what was stored: one delivery, or many after a dry run.
 
 use serde_json::{Value, json};
-use shared_models::Role;
+use shared_models::{Role, TriggerId};
 use testkit::{Api, Reply};
 
 use crate::{harness::World, ledger::steps};
@@ -101,10 +101,8 @@ async fn many_deliveries_are_replayed_after_a_dry_run_has_shown_what_would_fire(
     assert_eq!(seen["deliveries"], 0, "nobody replays what they do not see");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_a_delivery_only_what_was_asked_for_is_fired_again_and_by_two_at_once_only_once() {
-    let world = World::start().await;
-    // Two triggers at one hook: one fires, the other cannot.
+/// Two triggers at one hook: one fires, the other cannot. Gives them, and a delivery that came for both.
+async fn one_that_fires_and_one_that_cannot(world: &World) -> (TriggerId, TriggerId, Value) {
     let credential = world.credential(json!({ "secret": "key" }));
     let options = json!({ "verify": { "scheme": "bearer" } });
     let body = json!({ "credential_id": credential, "options": options });
@@ -114,6 +112,13 @@ async fn of_a_delivery_only_what_was_asked_for_is_fired_again_and_by_two_at_once
     let (other, _) = world.trigger(broken).await;
     let sender = Api::router(world.router.clone()).token("key");
     let accepted = sender.post(&format!("/v1/hooks/{hook}"), &json!({})).await.expect(202);
+    (hook, other, accepted)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_delivery_only_what_was_asked_for_is_fired_again_and_by_two_at_once_only_once() {
+    let world = World::start().await;
+    let (hook, other, accepted) = one_that_fires_and_one_that_cannot(&world).await;
     let fired = world.engine().await.take(1).await.remove(0).data;
     assert_eq!(fired.trigger_id, hook);
     let delivery = world.delivery(&accepted).await;
@@ -139,4 +144,48 @@ async fn of_a_delivery_only_what_was_asked_for_is_fired_again_and_by_two_at_once
     }
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!((&events[0]["trigger_id"], &events[0]["attempt"]), (&json!(other), &json!(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_fired_again_for_one_of_its_triggers_or_for_all() {
+    let world = World::start().await;
+    let (hook, other, accepted) = one_that_fires_and_one_that_cannot(&world).await;
+    let elsewhere = world.open_trigger(json!({})).await;
+    let only = |trigger: TriggerId| format!("{}?trigger_id={trigger}", path(&accepted));
+    let once = world.mine().header("idempotency-key", "k");
+    let firings = world.delivery(&accepted).await["firings"].take();
+    let event = |trigger: TriggerId| {
+        let mut all = firings.as_array().unwrap().iter();
+        all.find(|firing| firing["trigger_id"] == json!(trigger)).unwrap()["event_id"].clone()
+    };
+
+    let first = once.post(&only(other), &json!({})).await.expect(202);
+    let again = once.post(&only(other), &json!({})).await.expect(202);
+    let reused = once.post(&only(hook), &json!({})).await;
+    let all = replay(&world, &accepted).await.expect(202);
+
+    assert_eq!(first["events"], json!([{ "event_id": event(other), "attempt": 1 }]));
+    assert_eq!(again, first, "the same key replays once");
+    assert_eq!(reused.refusal(), (422, "idempotency_key_reused"));
+    let mut attempts: Vec<_> = all["events"].as_array().unwrap().iter().collect();
+    attempts.sort_by_key(|fired| fired["attempt"].as_i64());
+    let both = [(event(hook), 2), (event(other), 2)];
+    for (event_id, attempt) in both {
+        assert!(attempts.contains(&&json!({ "event_id": event_id, "attempt": attempt })), "{all}");
+    }
+    let fired = world.engine().await.take(4).await;
+    let of_other = fired.iter().filter(|event| event.data.trigger_id == other).count();
+    assert_eq!(of_other, 2);
+    // Refused, and nothing is fired.
+    let nobody = world.mine().post(&only(TriggerId::mint()), &json!({})).await;
+    assert_eq!(nobody.refusal(), (404, "not_found"));
+    let unconcerned = world.mine().post(&only(elsewhere), &json!({})).await;
+    assert_eq!(unconcerned.refusal(), (409, "not_replayable"));
+    assert!(unconcerned.text.contains("did not come for"), "{}", unconcerned.text);
+    let odd = world.mine().post(&format!("{}?trigger=x", path(&accepted)), &json!({})).await;
+    assert_eq!(odd.refusal(), (422, "validation_failed"));
+    let stranger = world.api(&world.owner.colleague(Role::Member));
+    assert_eq!(stranger.post(&only(other), &json!({})).await.refusal(), (404, "not_found"));
+    let done = steps(&world.delivery(&accepted).await);
+    assert_eq!(done.iter().filter(|step| *step == "replayed").count(), 3);
 }

@@ -1,6 +1,12 @@
 //! The connection to NATS.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{
     Client, ConnectOptions, Event as Happening,
@@ -64,6 +70,7 @@ pub struct Bus {
     client: Client,
     jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
+    changes: Arc<AtomicU64>,
 }
 
 impl Bus {
@@ -71,6 +78,8 @@ impl Bus {
     /// connection is made again without end.
     pub async fn connect(service: Service, config: &NatsConfig) -> Result<Self, BusError> {
         let (connected, mut connects) = watch::channel(0);
+        let changes = Arc::new(AtomicU64::new(0));
+        let changed = changes.clone();
         let options = ConnectOptions::new()
             .name(service.name())
             .user_and_password(config.user.clone(), config.password.expose_secret().to_owned())
@@ -84,6 +93,9 @@ impl Bus {
             })
             .event_callback(move |happening| {
                 tell(service, &happening);
+                if matches!(happening, Happening::Connected | Happening::Disconnected) {
+                    changed.fetch_add(1, Ordering::SeqCst);
+                }
                 if matches!(happening, Happening::Connected) {
                     connected.send_modify(|count| *count += 1);
                 }
@@ -101,7 +113,7 @@ impl Bus {
             .ack_timeout(TIMEOUT)
             .max_ack_inflight(MAX_ACK_INFLIGHT)
             .build(client.clone());
-        Ok(Self { service, client, jetstream, connects })
+        Ok(Self { service, client, jetstream, connects, changes })
     }
 
     /// As which service it is connected.
@@ -173,6 +185,12 @@ impl Bus {
             }
         }
         Ok(heard)
+    }
+
+    /// How often the connection came or went. It is counted a moment after it can be used again, but when it was lost long
+    /// before that.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::SeqCst)
     }
 
     /// Changes each time a connection is made.

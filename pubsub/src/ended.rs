@@ -41,7 +41,8 @@ pub struct Hearing {
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     at: Instant,
-    connection: u64,
+    /// How often the connection had come or gone.
+    changes: u64,
 }
 
 /// As much of an event as matters here.
@@ -68,7 +69,7 @@ impl Ended {
 
     /// To be taken right before a secret is asked for.
     pub fn asked(&self) -> Asked {
-        Asked { at: Instant::now(), connection: *self.bus.connects().borrow() }
+        Asked { at: Instant::now(), changes: self.bus.changes() }
     }
 
     /// Whether the end of a lease would be heard. While not, nothing may be kept.
@@ -80,7 +81,7 @@ impl Ended {
     pub fn holds(&self, credential: CredentialId, asked: &Asked) -> bool {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let since = ended.get(&credential).is_none_or(|at| *at < asked.at);
-        since && self.is_heard() && asked.connection == *self.bus.connects().borrow()
+        since && self.is_heard() && asked.changes == self.bus.changes()
     }
 
     fn end(&self, credential: CredentialId) {

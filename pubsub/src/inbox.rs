@@ -81,6 +81,25 @@ pub(crate) async fn park(
     .map(drop)
 }
 
+/// Sets an event aside again whose replay failed; not one that another replica has taken, or somebody dropped, meanwhile.
+pub(crate) async fn park_again(
+    db: &Db,
+    consumer: &str,
+    kept: &Kept,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update parked set reason = $3, deliveries = deliveries + 1, replay_requested_at = null
+         where consumer = $1 and message_id = $2 and replay_requested_at is not null",
+    )
+    .bind(consumer)
+    .bind(kept.id)
+    .bind(reason)
+    .execute(db.system_pool())
+    .await
+    .map(drop)
+}
+
 /// Events whose replay was asked for, oldest first.
 pub(crate) async fn replays(db: &Db, consumer: &str) -> Result<Vec<Kept>, sqlx::Error> {
     let rows: Vec<(MessageId, TenantId, String, String)> = sqlx::query_as(

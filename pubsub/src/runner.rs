@@ -188,14 +188,21 @@ impl Runner {
         Ok(())
     }
 
+    async fn park_again(&self, kept: &Kept, error: &anyhow::Error) -> anyhow::Result<()> {
+        let reason = told(error);
+        inbox::park_again(&self.db, self.consumer.durable, kept, &reason).await?;
+        tracing::error!(consumer = %self, tenant.id = %kept.tenant, message.id = %kept.id, reason, "a parked event failed again");
+        Ok(())
+    }
+
     /// What becomes of a parked event that was tried once more and is still in the table.
     pub(crate) async fn settle_replay(&self, kept: &Kept, verdict: Verdict) -> Health {
         self.count(&verdict);
         let answer = match verdict {
             Verdict::Done | Verdict::Known => Ok(()),
-            Verdict::Never(error) => self.park(kept, &error).await,
+            Verdict::Never(error) => self.park_again(kept, &error).await,
             Verdict::Later(error) => match self.db.ping().await {
-                Ok(()) => self.park(kept, &error).await,
+                Ok(()) => self.park_again(kept, &error).await,
                 Err(down) => Err(down.into()),
             },
             Verdict::Down(error) => Err(error),

@@ -47,7 +47,10 @@ pub async fn listen_with<L: Listener>(
     let mut replays = interval(runner.options.replay_poll);
     replays.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut gate = Gate::new(&runner.options);
-    let mut flying: FuturesUnordered<BoxFuture<'static, Option<Health>>> = FuturesUnordered::new();
+    let mut flying: FuturesUnordered<BoxFuture<'static, Health>> = FuturesUnordered::new();
+    // At most one: another would find the same events, and wait for each with a connection of its own.
+    let mut replaying: FuturesUnordered<BoxFuture<'static, Option<Health>>> =
+        FuturesUnordered::new();
 
     while !token.is_cancelled() {
         let free = gate.limit(runner.consumer.concurrency).saturating_sub(flying.len());
@@ -56,7 +59,8 @@ pub async fn listen_with<L: Listener>(
         }
         tokio::select! {
             () = token.cancelled() => {}
-            Some(health) = flying.next() => if let Some(health) = health {
+            Some(health) = flying.next() => gate.note(health),
+            Some(health) = replaying.next() => if let Some(health) = health {
                 gate.note(health);
             },
             next = puller.next(), if free > 0 || puller.is_open() => match next {
@@ -66,12 +70,15 @@ pub async fn listen_with<L: Listener>(
             },
             // The server has forgotten the pull.
             Ok(()) = connects.changed() => puller.close().await,
-            _ = replays.tick(), if free > 0 => flying.push(one.clone().replay().boxed()),
+            _ = replays.tick(), if free > 0 && replaying.is_empty() => {
+                replaying.push(one.clone().replay().boxed());
+            }
             () = gate.reopen(&runner.db), if gate.is_closed() => {}
         }
     }
     puller.close().await;
     while flying.next().await.is_some() {}
+    while replaying.next().await.is_some() {}
     Ok(())
 }
 
@@ -87,13 +94,13 @@ enum From {
 }
 
 impl<L: Listener> One<L> {
-    async fn deliver(self: Arc<Self>, message: Message) -> Option<Health> {
+    async fn deliver(self: Arc<Self>, message: Message) -> Health {
         let decoded = decode(self.runner.consumer, &message.subject, &message.payload);
         let verdict = match decoded {
             Err(error) => Verdict::Never(error),
             Ok(envelope) => with_progress(&message, self.attempt(&envelope, From::Stream)).await,
         };
-        Some(self.runner.settle(&message, &keep(&message), verdict).await)
+        self.runner.settle(&message, &keep(&message), verdict).await
     }
 
     /// Tries the parked events somebody asked for; says nothing when there are none.

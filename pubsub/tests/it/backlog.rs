@@ -88,7 +88,9 @@ async fn what_the_stream_lets_go_before_it_is_heard_is_published_again_and_only_
     .await;
     world.until_count("all to be published", PUBLISHED, BACKLOG as i64).await;
 
-    assert_eq!((lost, again), (100, BACKLOG as u64 + 100));
+    // The relay looks too, once as it starts, and may have been first.
+    assert!(lost == 100 || lost == 0, "{lost}");
+    assert_eq!(again, BACKLOG as u64 + 100);
     assert_eq!(republish_lost(&world.sender, &sender).await.unwrap(), 0);
     world.listen(nats.bus(HEARER).await, &Taker::obliging(), 6);
     let limit = Duration::from_secs(60);

@@ -122,6 +122,8 @@ async fn an_event_whose_effect_was_lost_is_published_again_on_request() {
     let id = world.emit(TenantId::mint()).await;
     relay.ring();
     world.until_effect(id).await;
+    let marked = "select count(*) from eventsvc.outbox where published_at is not null";
+    world.until_count("the mark", marked, 1).await;
 
     // The hearer's database is restored from an old copy, say; the broker still remembers the message's id.
     sqlx::raw_sql("delete from engine.effect; delete from engine.inbox")

@@ -4,7 +4,7 @@ use dbutil::TenantTx;
 use secrecy::SecretString;
 use shared_models::{
     CredentialId,
-    events::credential::{CredentialCreated, CredentialHealthChanged, CredentialUpdated},
+    events::credential::{CredentialCreated, CredentialUpdated},
 };
 use tokio::time::Instant;
 
@@ -18,12 +18,13 @@ use crate::{
         connect,
         provider::Provider,
         question::{endpoint, put_tokens, renew_in},
+        renew::well_again,
     },
     origin::Origin,
     store::{
         self,
         connect_session::ConnectSession,
-        credential::{Connection, Credential, Health, NewCredential, Terms},
+        credential::{Connection, Credential, NewCredential, Terms},
         provider_config::ProviderConfig,
         refresh::Settled,
     },
@@ -226,19 +227,12 @@ async fn again(
     let whose = Whose { version: from.version + 1, ..from.whose() };
     let sealed = key.seal(&whose, &fields.to_bytes()?)?;
     let (mask, how) = (fields.mask(), Settled::Reconnected);
-    if !store::refresh::settle(&mut tx, &from, &sealed, &mask, connection, how).await? {
-        return Err(Error::Changed);
-    }
+    let settled = store::refresh::settle(&mut tx, &from, &sealed, &mask, connection, how).await?;
+    let before = settled.ok_or(Error::Changed)?;
     let (user_id, version) = (from.user_id, from.version + 1);
     pubsub::emit(&mut tx, &CredentialUpdated { credential_id: id, user_id, version }).await?;
-    if from.health != Health::Ok {
-        let event = CredentialHealthChanged {
-            credential_id: id,
-            user_id,
-            health: Health::Ok.as_str().into(),
-            reason: Some("reconnected".into()),
-        };
-        pubsub::emit(&mut tx, &event).await?;
+    if how.heals(before) {
+        pubsub::emit(&mut tx, &well_again(&from, "reconnected")).await?;
     }
     store::connect_session::end(&mut tx, session.id, Ok(id)).await?;
     audit::append(&mut tx, entry.about(id)).await?;

@@ -79,17 +79,38 @@ pub(crate) async fn update_credential(
     if_match: IfMatch,
     Body(mut patch): Body<Value>,
 ) -> Result<Response, Problem> {
+    // Merged again into what it is now: it also changes without anybody's doing, when a token is renewed.
+    const ATTEMPTS: u32 = 5;
     check_tenant(&caller, tenant)?;
     let entry = Entry::new(&caller, &origin, Action::Update).about(id);
-    let current = match find_changeable(&app, &caller, id).await {
+    let mut changed = Ok(None);
+    for _ in 0..ATTEMPTS {
+        changed = change(&app, &caller, id, (&if_match, &patch), entry.clone()).await;
+        if !matches!(changed, Ok(None)) {
+            break;
+        }
+    }
+    wipe(&mut patch);
+    let changed = changed?.ok_or(Error::Changed)?;
+    Ok(Tagged(changed.revision, CredentialView::masked(changed)).into_response())
+}
+
+/// One attempt; nothing when it was changed at the same time.
+async fn change(
+    app: &App,
+    caller: &Caller<CredentialsWrite>,
+    id: CredentialId,
+    (if_match, patch): (&IfMatch, &Value),
+    entry: Entry,
+) -> Result<Option<Credential>, Problem> {
+    let tenant = caller.tenant;
+    let current = match find_changeable(app, caller, id).await {
         Ok(current) => current,
         Err(error) => return Err(app.ledger.refused(tenant, entry, error).await.into()),
     };
     if_match.check(current.revision)?;
-    let edited = edited(&app, &current, &patch).await;
-    wipe(&mut patch);
-    let mut edited = edited?;
-    if edited.honey != current.honey && !Person::of(&caller)?.is(Role::Admin) {
+    let mut edited = edited(app, &current, patch).await?;
+    if edited.honey != current.honey && !Person::of(caller)?.is(Role::Admin) {
         return Err(app.ledger.refused(tenant, entry, Error::AdminsOnly).await.into());
     }
     let renew = current.is_connection()
@@ -116,8 +137,9 @@ pub(crate) async fn update_credential(
         },
         renew,
     };
-    let changed =
-        store::credential::update(&mut tx, &current, &edit).await?.ok_or(Error::Changed)?;
+    let Some(changed) = store::credential::update(&mut tx, &current, &edit).await? else {
+        return Ok(None);
+    };
     if changed.health != current.health {
         pubsub::emit(&mut tx, &changed.health_changed()).await?;
     }
@@ -127,7 +149,7 @@ pub(crate) async fn update_credential(
     pubsub::emit(&mut tx, &event).await?;
     audit::append(&mut tx, entry).await?;
     tx.commit().await?;
-    Ok(Tagged(changed.revision, CredentialView::masked(changed)).into_response())
+    Ok(Some(changed))
 }
 
 async fn find_changeable(

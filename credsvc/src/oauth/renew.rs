@@ -240,7 +240,13 @@ impl Renewer {
         let whose = Whose { version: from.version + 1, ..from.whose() };
         let sealed = key.seal(&whose, &fields.to_bytes()?)?;
         let how = Settled::Renewed;
-        if store::refresh::settle(&mut tx, from, &sealed, &fields.mask(), connection, how).await? {
+        let settled =
+            store::refresh::settle(&mut tx, from, &sealed, &fields.mask(), connection, how).await?;
+        if let Some(before) = settled {
+            if how.heals(before) {
+                let event = well_again(from, "renewed");
+                pubsub::emit(&mut tx, &event).await?;
+            }
             let entry = Entry::own(Action::Refresh, "access token renewed").about(from.id);
             audit::append(&mut tx, entry).await?;
             tx.commit().await?;
@@ -294,5 +300,15 @@ impl Renewer {
             tx.commit().await?;
         }
         Ok(())
+    }
+}
+
+/// What is told of a connection that did not work, and does.
+pub(crate) fn well_again(credential: &Credential, reason: &str) -> CredentialHealthChanged {
+    CredentialHealthChanged {
+        credential_id: credential.id,
+        user_id: credential.user_id,
+        health: Health::Ok.as_str().into(),
+        reason: Some(reason.to_owned()),
     }
 }

@@ -74,9 +74,20 @@ pub(crate) enum Settled {
     Reconnected,
 }
 
-/// Stores a renewed secret, if nobody has stored another since `from`; says whether it did. Asks for no fence: whoever
-/// has a good token has the newest there is, and dropping it would lose the connection. For a transaction of
-/// [`crate::keys::Keys::begin`].
+impl Settled {
+    /// Whether a connection that was like this is well again.
+    pub(crate) fn heals(self, before: Health) -> bool {
+        match before {
+            Health::NeedsReconnect | Health::FailedTest => true,
+            Health::Revoked => self == Self::Reconnected,
+            Health::Ok | Health::Expiring | Health::Expired => false,
+        }
+    }
+}
+
+/// Stores a renewed secret, if nobody has stored another since `from`; says how it was until now if it did. Asks for no
+/// fence: whoever has a good token has the newest there is, and dropping it would lose the connection. For a transaction
+/// of [`crate::keys::Keys::begin`].
 pub(crate) async fn settle(
     tx: &mut TenantTx,
     from: &Credential,
@@ -84,9 +95,18 @@ pub(crate) async fn settle(
     mask: &Value,
     connection: &Connection,
     how: Settled,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Option<Health>, sqlx::Error> {
     let tenant = tx.tenant();
-    sqlx::query!(
+    // Somebody may have given it up since `from` was read.
+    let before = sqlx::query_scalar!(
+        r#"select health as "health: Health" from credsvc.credential
+           where tenant_id = $1 and credential_id = $2 and deleted_at is null for no key update"#,
+        tenant as _,
+        from.id as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    let done = sqlx::query!(
         "update credsvc.credential
          set version = version + 1, revision = revision + 1, updated_at = now(), refreshed_at = now(),
              sealed = $4, data_key = $5, tenant_key_version = $6, mask = $7,
@@ -116,8 +136,8 @@ pub(crate) async fn settle(
         connection.begun_at,
     )
     .execute(&mut **tx)
-    .await
-    .map(|done| done.rows_affected() == 1)
+    .await?;
+    Ok(before.filter(|_| done.rows_affected() == 1))
 }
 
 /// Notes that the provider did not answer well, and keeps everybody off it for a while. Counts nothing for a holder whose

@@ -72,6 +72,11 @@ impl Types {
             .map_err(|why| anyhow::anyhow!("the stored type {name}: {why}"))?;
         Ok(Some(kind))
     }
+
+    /// Keeps a type from being removed until the transaction ends; says whether it is there.
+    pub(crate) async fn hold(&self, tx: &mut TenantTx, name: &str) -> Result<bool, sqlx::Error> {
+        Ok(self.get(name).is_some() || store::credential_type::hold(tx, name).await?)
+    }
 }
 
 impl Kind {

@@ -27,6 +27,19 @@ pub(crate) async fn find(tx: &mut TenantTx, name: &str) -> Result<Option<StoredT
     Ok(row.map(|definition| StoredType { definition: definition.0 }))
 }
 
+/// Keeps one of the tenant's own from being removed until the transaction ends; says whether it is there.
+pub(crate) async fn hold(tx: &mut TenantTx, name: &str) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    let found = sqlx::query!(
+        "select name from credsvc.credential_type where tenant_id = $1 and name = $2 for key share",
+        tenant as _,
+        name,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(found.is_some())
+}
+
 /// All of the tenant's own, by name. There are few: a tenant may have [`MOST`].
 pub(crate) async fn list(tx: &mut TenantTx) -> Result<Vec<CredentialType>, sqlx::Error> {
     let tenant = tx.tenant();
@@ -99,7 +112,7 @@ pub(crate) async fn delete(tx: &mut TenantTx, name: &str) -> Result<bool, Error>
     )
     .execute(&mut **tx)
     .await?;
-    // Asked after the row is ours; whoever stores one of it now does not find the type any more.
+    // Asked after the row is ours: whoever stores one of it holds it, and has stored it by now or does not find it any more.
     let used = sqlx::query_scalar!(
         r#"select count(*) as "count!" from credsvc.credential
            where tenant_id = $1 and type = $2 and deleted_at is null"#,

@@ -181,6 +181,10 @@ pub(crate) async fn list_page(
     let origins = filter.origins.as_ref();
     let origins: Option<Vec<String>> =
         origins.map(|origins| origins.iter().copied().map(String::from).collect());
+    if origins.is_some() || filter.mode.is_some() {
+        // These have indexes that a plan for just any values cannot use.
+        sqlx::query("set local plan_cache_mode = force_custom_plan").execute(&mut **tx).await?;
+    }
     sqlx::query_file_as!(
         Row,
         "src/store/run_list.sql",

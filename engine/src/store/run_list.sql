@@ -27,6 +27,13 @@ where tenant_id = $1
   and ($15::uuid is null or evaluation_id = $15)
   and ($16::text is null or mode = $16)
   and ($17::text[] is null or o.origin = any ($17))
+  -- Of one origin alone, said again as its index says it: a plan for these values reads no other runs.
+  and ($17::text[] is null or not 'evaluation' = all ($17) or evaluation_id is not null)
+  and ($17::text[] is null or not 'run' = all ($17) or (parent_run_id is not null and evaluation_id is null))
+  and ($17::text[] is null or not 'trigger' = all ($17)
+       or (trigger_id is not null and parent_run_id is null and evaluation_id is null))
+  and ($17::text[] is null or not $17 <@ '{retry,fork}' or run_id = any (array(
+      select l.run_id from engine.run_link l where l.tenant_id = $1 and l.kind = any ($17))))
   and ($10::timestamptz is null or (created_at, run_id) < ($10, $11::uuid))
 order by created_at desc, run_id desc
 limit $12

@@ -15,6 +15,7 @@ const SIGNALLED: &str = include_str!("../../src/store/requeue_signalled.sql");
 const DUE: &str = include_str!("../../src/store/requeue_due.sql");
 const CONTENT: &str = include_str!("../../src/store/forget_content.sql");
 const RUNS: &str = include_str!("../../src/store/forget_runs.sql");
+const LIST: &str = include_str!("../../src/store/run_list.sql");
 
 /// Parameters of an append group.
 const APPEND: usize = 61;
@@ -84,6 +85,51 @@ async fn claims_sweeps_and_pruning_never_read_all_runs() {
     check("the journal's group", &group, &["run_pkey", "run_signal_open_idx", "run_timer_pkey"]);
     assert!(!group.contains("Nested Loop"), "lists are joined by nested loops:\n{group}");
 }
+
+/// Among many that somebody has asked for.
+#[tokio::test]
+async fn a_list_of_runs_of_one_origin_reads_no_others() {
+    let app = TestApp::without_workers().await;
+    let owner = app.trust.owner();
+    let api = app.person(&owner);
+    let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
+    scene::start(&api, &agent).await;
+    let mut admin = app.db.admin().await;
+    sqlx::raw_sql(MANY).execute(&mut admin).await.unwrap();
+    sqlx::raw_sql(OTHERS).execute(&mut admin).await.unwrap();
+    let db = app.db.db("engine").await;
+
+    for (origins, index) in [
+        ("trigger", "run_trigger_idx"),
+        ("run", "run_work_idx"),
+        ("evaluation", "run_tried_idx"),
+        ("retry", "run_link_kind_idx"),
+        ("fork,retry", "run_link_kind_idx"),
+    ] {
+        let mut tx = db.begin(owner.tenant).await.unwrap();
+        let page = format!(
+            "'{}', true, null, '{{}}', null, null, null, null, null, now(), gen_random_uuid(), 51, null, null, null, null, \
+             '{{{origins}}}'",
+            owner.tenant.uuid()
+        );
+        let plan = plan_of(&mut tx, LIST, &page).await;
+        assert!(plan.contains(index), "{origins} does not use {index}:\n{plan}");
+        assert!(!plan.contains("run_page_idx"), "{origins}:\n{plan}");
+        assert!(!plan.contains("Seq Scan on run r"), "{origins}:\n{plan}");
+    }
+}
+
+/// Some of [`MANY`] come of something else.
+const OTHERS: &str = "
+    with other as (select run_id, row_number() over () as n from engine.run limit 8000)
+    update engine.run r set trigger_id = case when n % 4 = 0 then gen_random_uuid() end,
+        parent_run_id = case when n % 4 = 1 then gen_random_uuid() end,
+        evaluation_id = case when n % 4 = 2 then gen_random_uuid() end
+    from other o where o.run_id = r.run_id;
+    insert into engine.run_link (run_id, tenant_id, of_run_id, kind)
+    select run_id, tenant_id, run_id, (array['retry', 'fork'])[1 + random()::int] from engine.run
+    where trigger_id is null and parent_run_id is null and evaluation_id is null limit 100;
+    analyze engine.run, engine.run_link";
 
 /// Copies of one run: 60,000 have ended, 20,000 wait, 20,000 are queued.
 const MANY: &str = "

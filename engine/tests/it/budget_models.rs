@@ -268,8 +268,16 @@ async fn many_at_once_keep_to_a_budget_between_them() {
     let replies = futures::future::join_all((0..60).map(|_| ask(&api, "sim:script", &asked))).await;
 
     let answered = replies.iter().filter(|reply| reply.status == 200).count() as i64;
-    // A busy machine may have no connection for one.
-    assert!(replies.iter().all(|reply| matches!(reply.status, 200 | 429 | 500..)));
+    for reply in replies.iter().filter(|reply| reply.status != 200) {
+        let (soon, never) = (reply.header("retry-after"), reply.header("x-should-retry"));
+        match reply.refusal() {
+            // What others have set aside may come back; what is spent does not.
+            (429, "budget_exhausted") => assert_ne!(soon.is_some(), never == Some("false")),
+            // It got no connection to the database in time. No model was asked, or more would have been spent.
+            (503, "unavailable") => assert_eq!(soon, Some("1")),
+            _ => panic!("{}", reply.text),
+        }
+    }
     let line = settled(&api, &tenant).await;
     assert_eq!((&line["spent"], &line["overshoot"]), (&json!(answered * 80), &json!(0)));
     assert!(answered > 0 && answered * 80 <= cap, "{answered}");

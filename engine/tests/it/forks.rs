@@ -61,22 +61,24 @@ pub(crate) async fn journal(db: &TestDb, run: &str) -> Vec<(i64, String, Value)>
     .unwrap()
 }
 
-/// What its records say of the conversation, whoever carried it out and whether a tool was called or answered for.
+/// Records that say who carried it out and when, and whether a tool was called or answered for: not what was said.
+pub(crate) const ABOUT_THE_RUN: [&str; 10] = [
+    "created",
+    "forked",
+    "started",
+    "resumed",
+    "waiting",
+    "tool_intended",
+    "tool_repeated",
+    "tool_replayed",
+    "model_retried",
+    "finished",
+];
+
+/// What its records say of the conversation.
 async fn said(db: &TestDb, run: &str) -> Vec<(String, Value)> {
-    let about_the_run = [
-        "created",
-        "forked",
-        "started",
-        "resumed",
-        "waiting",
-        "tool_intended",
-        "tool_repeated",
-        "tool_replayed",
-        "model_retried",
-        "finished",
-    ];
     let mut said: Vec<(i64, String, Value)> = journal(db, run).await;
-    said.retain(|(_, kind, _)| !about_the_run.contains(&kind.as_str()));
+    said.retain(|(_, kind, _)| !ABOUT_THE_RUN.contains(&kind.as_str()));
     // Calls of one turn are answered in any order.
     let mut said: Vec<(String, Value)> =
         said.into_iter().map(|(_, kind, data)| (kind, data)).collect();

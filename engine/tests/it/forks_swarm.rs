@@ -91,22 +91,10 @@ pub(crate) async fn journal(db: &TestDb, run: &str) -> Vec<(i64, String, String,
     .unwrap()
 }
 
-/// What they say of the conversations, whoever carried it out and whether a tool was called or answered for. Members that
-/// work at the same time say it in any order.
+/// What they say of the conversations. Members that work at the same time say it in any order.
 async fn said(db: &TestDb, run: &str) -> Vec<(String, String, String)> {
-    let about_the_run = [
-        "created",
-        "forked",
-        "started",
-        "resumed",
-        "waiting",
-        "tool_intended",
-        "tool_repeated",
-        "tool_replayed",
-        "finished",
-    ];
     let mut said = journal(db, run).await;
-    said.retain(|(_, _, kind, _)| !about_the_run.contains(&kind.as_str()));
+    said.retain(|(_, _, kind, _)| !forks::ABOUT_THE_RUN.contains(&kind.as_str()));
     let mut said: Vec<(String, String, String)> =
         said.into_iter().map(|(_, path, kind, data)| (path, kind, data.to_string())).collect();
     said.sort();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::{Answer, Api, Stub, eventually, eventually_within};
 
-use crate::harness::TestApp;
+use crate::harness::{Node, TestApp};
 use crate::scene;
 
 /// An agent that pays, without ever learning how that ended, and whose probe looks at `url`. Gives the agent.
@@ -303,6 +303,28 @@ async fn a_process_that_dies_while_the_probe_is_asked_leaves_it_to_be_asked_agai
     node.drain().await;
 }
 
+/// Kills the process that drives the run when it has sent the payment. Gives the one by which the run has ended then, told that
+/// it did not happen.
+pub(crate) async fn killed(
+    (app, api): (&TestApp, &Api),
+    first: Node,
+    run: &str,
+    pay: &Stub,
+) -> Node {
+    eventually("the payment to be sent", async || (pay.requests().len() == 1).then_some(())).await;
+    first.kill();
+    let second = app.node().await;
+    let limit = Duration::from_secs(60);
+    let ended = eventually_within(limit, "the run to end", async || {
+        let run = scene::get(api, run).await;
+        (run["status"] == "succeeded").then_some(run)
+    })
+    .await;
+    assert!(ended["output"].as_str().unwrap().contains("did not happen"), "{ended}");
+    assert_eq!(pay.requests().len(), 1);
+    second
+}
+
 #[tokio::test]
 async fn a_doubt_that_a_crash_has_left_is_probed_too() {
     let app = TestApp::without_workers().await;
@@ -312,20 +334,7 @@ async fn a_doubt_that_a_crash_has_left_is_probed_too() {
     let agent = payer(&api, &pay.url(), &look.url(), &json!({})).await;
     let first = app.node().await;
     let run = scene::start(&api, &agent).await;
-    eventually("the payment to be sent", async || (pay.requests().len() == 1).then_some(())).await;
-
-    first.kill();
-    let second = app.node().await;
-    let limit = Duration::from_secs(60);
-    let ended = eventually_within(limit, "the run to end", async || {
-        let run = scene::get(&api, &run).await;
-        (run["status"] == "succeeded").then_some(run)
-    })
-    .await;
-
-    assert!(ended["output"].as_str().unwrap().contains("did not happen"), "{ended}");
-    assert_eq!(pay.requests().len(), 1);
-    second.drain().await;
+    killed((&app, &api), first, &run, &pay).await.drain().await;
 }
 
 #[tokio::test]

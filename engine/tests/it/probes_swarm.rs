@@ -1,13 +1,12 @@
 //! Probes of tools that members of swarms call.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{Answer, Api, Stub, eventually, eventually_within};
+use testkit::{Answer, Api, Stub};
 
 use crate::harness::TestApp;
-use crate::probes::{after, broken, of_doubt, payer, steady};
+use crate::probes::{after, broken, killed, of_doubt, payer, steady};
 use crate::scene;
 use crate::swarm_runs::{paths, start};
 use crate::swarms::{echo, member, swarm};
@@ -77,19 +76,8 @@ async fn a_doubt_that_a_crash_has_left_with_a_member_is_probed_and_nobody_is_ask
     let office = office(&api, &pay.url(), &look.url()).await;
     let first = app.node().await;
     let run = start(&api, &office).await;
-    eventually("the payment to be sent", async || (pay.requests().len() == 1).then_some(())).await;
+    let second = killed((&app, &api), first, &run, &pay).await;
 
-    first.kill();
-    let second = app.node().await;
-    let limit = Duration::from_secs(60);
-    let ended = eventually_within(limit, "the run to end", async || {
-        let run = scene::get(&api, &run).await;
-        (run["status"] == "succeeded").then_some(run)
-    })
-    .await;
-
-    assert!(ended["output"].as_str().unwrap().contains("did not happen"), "{ended}");
-    assert_eq!(pay.requests().len(), 1);
     let kinds = of_doubt(&app, &run).await;
     assert_eq!(kinds.last().unwrap(), "doubt_answered", "{kinds:?}");
     assert!(!asked_at(&app, &run).await.is_empty(), "{kinds:?}");

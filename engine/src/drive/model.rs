@@ -1,28 +1,26 @@
 //! Asking the model. A model call changes nothing in the world, so whoever takes a run over simply asks again.
 
 mod deltas;
+mod listen;
+mod summarise;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use agentcore::{
     Command, Failure, FailureCode, Happened, Message, Model, ModelError, ModelErrorKind,
-    ModelEvent, ModelRequest, OutputForm, Progress, Reply, ReplyFinish, RetryPolicy,
-    complete_with_retries,
+    ModelRequest, OutputForm, Reply, ReplyFinish, RetryPolicy,
 };
-use futures::StreamExt as _;
-use futures::stream::BoxStream;
 use shared_models::{MicroUsd, Usage};
-use tokio::time::Instant;
 
-use self::deltas::Deltas;
+use self::listen::{Heard, listen};
+use self::summarise::summarise;
 use super::budget::{self, Grant, Refused, broke_off};
 use super::{Cx, Run, deferral, reconnect};
 use crate::budgets::Short;
 use crate::clients::credsvc::Needed;
 use crate::committer::Spent;
 use crate::error::Error;
-use crate::live::{Part, Stage};
 use crate::models::{self, Bound};
 use crate::prices::Rates;
 use crate::record::Record;
@@ -34,53 +32,6 @@ pub(super) async fn carry_out(cx: &Cx<'_>, run: &mut Run, command: &Command) -> 
         Command::Summarise { upto } => summarise(cx, run, *upto).await,
         Command::CallModel | Command::CallTools(_) | Command::Finish(_) => call(cx, run).await,
     }
-}
-
-/// Has the oldest messages summarised. Without a summary the run goes on with all of them.
-async fn summarise(cx: &Cx<'_>, run: &mut Run, upto: usize) -> Result<(), Error> {
-    let messages = run.state.summary_prompt(upto);
-    match summary(cx, messages).await {
-        Err(Unanswered::Short(short)) => {
-            run.short.insert(reconnect::MODEL.to_owned(), short);
-        }
-        Err(Unanswered::Broken(error)) => return Err(error),
-        Ok((reply, bound, grant)) if !reply.content.trim().is_empty() => {
-            let cost = spend(cx, &bound, &reply, &grant).await;
-            let Reply { content: text, usage, .. } = reply;
-            let kept = cx.journal.keep(&Message::assistant(&text)).map_err(anyhow::Error::from)?;
-            cx.journal.note(Record::Summarised { upto, message: kept, usage, cost });
-            run.step(Happened::Summarised { upto, text, usage });
-        }
-        other => {
-            let error = other.err().map_or_else(|| "it is empty".into(), |error| error.to_string());
-            cx.journal.note(Record::NotSummarised { error });
-            run.step(Happened::NotSummarised);
-        }
-    }
-    Ok(())
-}
-
-async fn summary(cx: &Cx<'_>, messages: Vec<Message>) -> Result<Said, Unanswered> {
-    let (model, bound) = resolve(cx, &cx.snapshot.model).await?;
-    let name = bound.model.clone();
-    let mut request = ModelRequest { model: name, messages, ..ModelRequest::default() };
-    let mut grant = budget::for_model(cx, &bound, &mut request).await?;
-    let failed = |error: &ModelError| {
-        if broke_off(error.kind) {
-            grant.charge_broken(cx, 0);
-        }
-    };
-    let heard = |progress: Progress| {
-        if let Progress::Retrying { error, .. } = &progress {
-            failed(error);
-        }
-    };
-    let reply = complete_with_retries(&*model, &request, RetryPolicy::default(), heard).await;
-    if let Err(error) = &reply {
-        failed(error);
-    }
-    grant.charge_time(cx);
-    Ok((reply?, bound, grant))
 }
 
 /// Counts what a reply took, and says what it cost. A price book that cannot be read for long leaves that open, as the reply is
@@ -282,74 +233,6 @@ async fn once(cx: &Cx<'_>, run: &Run, name: &str, block: i64) -> Result<Said, Un
             Err(error)
         }
         Ok(reply) => Ok((reply, bound, grant)),
-    }
-}
-
-/// What was said before there is a whole reply.
-#[derive(Default)]
-struct Heard {
-    text: String,
-    /// With what it thought and which tools it wants to call.
-    bytes: usize,
-}
-
-impl Heard {
-    /// A reply that was ended because there is no more time for it: the model is asked to go on once there is.
-    fn cut_short(&mut self, grant: &Grant) -> Reply {
-        let (content, usage) = (std::mem::take(&mut self.text), grant.usage(self.bytes));
-        Reply { content, usage, finish: ReplyFinish::Pause, ..Reply::default() }
-    }
-}
-
-async fn listen(
-    cx: &Cx<'_>,
-    mut events: BoxStream<'_, Result<ModelEvent, ModelError>>,
-    grant: &mut Grant,
-    (block, heard): (i64, &mut Heard),
-) -> Result<Reply, Unanswered> {
-    let started = Instant::now();
-    Stage::open_block(cx.active, cx.journal.path(), block);
-    let mut deltas = Deltas::new(cx.app.runs.coalesce);
-    loop {
-        let event = tokio::select! {
-            biased;
-            () = deltas.due() => {
-                deltas.show(cx).await;
-                continue;
-            }
-            event = events.next() => event,
-            () = grant.time_is_over() => {
-                match grant.prolong(cx).await {
-                    Err(Refused::Short(_)) if !heard.text.is_empty() => {
-                        deltas.show(cx).await;
-                        return Ok(heard.cut_short(grant));
-                    }
-                    prolonged => prolonged?,
-                }
-                continue;
-            }
-        };
-        match event.transpose()? {
-            Some(ModelEvent::TextDelta(text)) => {
-                heard.bytes += text.len();
-                heard.text.push_str(&text);
-                deltas.push(cx, Part::Text, &text).await;
-            }
-            Some(ModelEvent::ReasoningDelta(text)) => {
-                heard.bytes += text.len();
-                deltas.push(cx, Part::Reasoning, &text).await;
-            }
-            Some(ModelEvent::ToolCallDelta { arguments, .. }) => heard.bytes += arguments.len(),
-            Some(ModelEvent::Done(reply)) => {
-                deltas.show(cx).await;
-                metrics::histogram!("engine_model_seconds").record(started.elapsed().as_secs_f64());
-                return Ok(reply);
-            }
-            None => {
-                let why = "the stream ended without a reply";
-                return Err(ModelError::new(ModelErrorKind::Cut, why).into());
-            }
-        }
     }
 }
 

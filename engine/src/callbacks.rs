@@ -54,11 +54,7 @@ pub(crate) async fn sweep(app: &App) -> Result<(), sqlx::Error> {
 async fn expire(app: &App, tenant: TenantId, run: RunId, key: &str) -> Result<(), Error> {
     let mut tx = app.db.begin(tenant).await?;
     let ended = run::hold(&mut tx, run).await?.is_none_or(RunStatus::terminal);
-    let open = callback::find(&mut tx, run, key).await?.is_some_and(|row| !row.answered);
-    if open {
-        callback::expire(&mut tx, run, key).await?;
-    }
-    if open && !ended {
+    if callback::expire(&mut tx, run, key).await? && !ended {
         signal::insert(&mut tx, run, &Signal::CalledBack { call_id: key.to_owned() }).await?;
         queue::wake(&mut tx, run).await?;
     }

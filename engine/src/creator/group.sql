@@ -18,8 +18,11 @@ with asked as (
     from asked a left join engine.catalogue c on c.tenant_id = any ($1::uuid[]) and c.tenant_id = a.tenant_id
     where coalesce(c.revision, 0) = a.revision
 ), heard as (
+    -- In one order, as what is delivered again may be in another process's group as well: neither then waits for what the other
+    -- one has while that one waits for it.
     insert into engine.inbox (consumer, message_id, tenant_id)
     select $24, f.message_id, f.tenant_id from fresh f where f.message_id is not null
+    order by f.message_id
     on conflict do nothing
     returning message_id
 ), due as materialized (

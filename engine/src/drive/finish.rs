@@ -18,6 +18,10 @@ use crate::store::queue::Claimed;
 
 /// The loop has come to its own end.
 pub(super) async fn ended(cx: &Cx<'_>, run: &Run, outcome: &Outcome) -> Result<(), Error> {
+    // A hook may end it while calls go on outside.
+    if run.waiting.values().any(|waited| waited.child.is_some()) {
+        waits::cancel_children(cx.app, cx.claimed, "it has ended").await?;
+    }
     let status = status(outcome);
     write(cx, &Sum::of(run), outcome, status).await
 }

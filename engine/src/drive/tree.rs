@@ -7,6 +7,7 @@
 //! Invariant: nothing here waits for a commit but inside a job. A job that is in the middle of a commit of its own must go
 //! on, or both would wait for each other.
 
+mod below;
 mod end;
 mod hear;
 mod job;
@@ -23,6 +24,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use self::below::Below;
 use self::hear::{Heard, Pausing};
 use self::job::{Done, Flight};
 use self::member::Member;
@@ -74,6 +76,8 @@ struct Drive<'a> {
     committing: bool,
     /// A job reads what the run was told.
     hearing: bool,
+    /// What works for members that have ended.
+    below: Below,
     /// What members wait for that others work beside.
     needs: Needs,
     /// Something was told that a member at work is to take in when it is done.
@@ -97,6 +101,7 @@ pub(super) async fn go(cx: &Cx<'_>, tree: Tree) -> Result<(), Error> {
     }
     let mut drive = Drive::new(cx, tree);
     drive.enter_sleepers()?;
+    drive.look_below();
     loop {
         drive.pass_time()?;
         drive.hear();
@@ -142,6 +147,7 @@ impl<'a> Drive<'a> {
             flights: HashMap::new(),
             committing: false,
             hearing: false,
+            below: Below::default(),
             needs: Needs::of(cx.claimed.epoch),
             deferred: false,
             look_again: false,
@@ -211,10 +217,11 @@ impl<'a> Drive<'a> {
     fn done(&mut self, done: Done) -> Result<Option<Stop>, Error> {
         match done {
             Done::Member(path, done) => {
-                self.flights.remove(&path);
+                let flight = self.flights.remove(&path);
                 self.look_again |= std::mem::take(&mut self.deferred);
-                if let Some(done) = done {
-                    done?;
+                match done {
+                    Some(done) => done?,
+                    None => self.interrupted(&path, flight.as_ref()),
                 }
                 self.tell(&path)?;
             }
@@ -222,7 +229,10 @@ impl<'a> Drive<'a> {
                 self.committing = false;
                 done?;
             }
-            Done::Aside(done) => done?,
+            Done::Stopped(done) => {
+                self.below.stopped();
+                done?;
+            }
             Done::Remembered(done) => self.remembered(done),
             Done::Heard(heard) => {
                 self.hearing = false;

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{Cx, Run, dry, tools};
 use crate::app::App;
+use crate::call_key;
 use crate::error::Error;
 use crate::record::Record;
 use crate::store::queue::Claimed;
@@ -128,19 +129,36 @@ pub(super) async fn cancel_children(
     claimed: &Claimed,
     reason: &str,
 ) -> Result<(), Error> {
-    let mut tx = app.db.begin(claimed.tenant).await?;
-    let children = child::under_way(&mut tx, claimed.run).await?;
-    drop(tx);
-    if children.is_empty() { Ok(()) } else { cancel(app, claimed, children, reason).await }
+    cancel_those(app, claimed, reason, |_| true).await
 }
 
-/// Cancels these, of the runs that work for a run.
-pub(super) async fn cancel(
+/// The same for those of them that work for calls of the conversations at these paths.
+pub(super) async fn cancel_children_at(
     app: &App,
     claimed: &Claimed,
-    children: Vec<RunId>,
+    paths: &[String],
     reason: &str,
 ) -> Result<(), Error> {
+    cancel_those(app, claimed, reason, |call| {
+        paths.iter().any(|path| path == call_key::split(call).0)
+    })
+    .await
+}
+
+async fn cancel_those(
+    app: &App,
+    claimed: &Claimed,
+    reason: &str,
+    of: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let mut tx = app.db.begin(claimed.tenant).await?;
+    let children = child::all_under_way(&mut tx, claimed.run).await?;
+    tx.commit().await?;
+    let children: Vec<RunId> =
+        children.into_iter().filter(|(_, call)| of(call)).map(|(run, _)| run).collect();
+    if children.is_empty() {
+        return Ok(());
+    }
     let reason = format!("the run it works for was stopped: {reason}");
     tell_many::cancel(app, claimed.tenant, &children, (None, &reason)).await?;
     Ok(())

@@ -111,19 +111,20 @@ pub(crate) async fn answer(
     .map(drop)
 }
 
-/// Its time is over. The run is held.
-pub(crate) async fn expire(tx: &mut TenantTx, run: RunId, key: &str) -> Result<(), sqlx::Error> {
+/// Its time is over; says whether it is, as the call may have been made again meanwhile. The run is held.
+pub(crate) async fn expire(tx: &mut TenantTx, run: RunId, key: &str) -> Result<bool, sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(
         "update engine.callback set expired_at = now()
-         where tenant_id = $1 and run_id = $2 and call_key = $3 and answered_at is null",
+         where tenant_id = $1 and run_id = $2 and call_key = $3
+           and answered_at is null and expired_at is null and expires_at <= now()",
         tenant as _,
         run as _,
         key,
     )
     .execute(&mut **tx)
     .await
-    .map(drop)
+    .map(|done| done.rows_affected() > 0)
 }
 
 /// Calls that nobody has answered in time, the oldest first.

@@ -4,9 +4,10 @@ use agentcore::Answer;
 use chrono::{DateTime, Utc};
 use dbutil::TenantTx;
 use serde_json::Value;
-use shared_models::{AgentId, EvaluationId, RunId, RunStatus, SwarmId, UserId};
+use shared_models::{AgentId, EvaluationId, RunId, RunStatus, SwarmId, UserId, WorkerId};
 use sqlx::types::Json;
 
+use crate::store::run;
 use crate::template::Variables;
 
 /// One run of a tree, as it stands.
@@ -159,4 +160,44 @@ pub(crate) async fn under_way(tx: &mut TenantTx, run: RunId) -> Result<Vec<RunId
     )
     .fetch_all(&mut **tx)
     .await
+}
+
+/// The same, each with the call that it works for. The run above is held first: of runs that are
+/// just being made for it, none is missed.
+pub(crate) async fn all_under_way(
+    tx: &mut TenantTx,
+    run: RunId,
+) -> Result<Vec<(RunId, String)>, sqlx::Error> {
+    let tenant = tx.tenant();
+    run::hold(tx, run).await?;
+    let rows = sqlx::query!(
+        r#"select run_id as "run: RunId", parent_call_id as "call!" from engine.run
+           where tenant_id = $1 and parent_run_id = $2 and parent_call_id is not null and finish_reason is null
+           order by run_id"#,
+        tenant as _,
+        run as _,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.run, row.call)).collect())
+}
+
+/// Holds a run that is about to have another one work for it: it does not end before that one is there, and [`all_under_way`]
+/// waits for it. False when the run is no longer this worker's.
+pub(crate) async fn hold_above(
+    tx: &mut TenantTx,
+    run: RunId,
+    worker: WorkerId,
+) -> Result<bool, sqlx::Error> {
+    let tenant = tx.tenant();
+    let held = sqlx::query_scalar!(
+        "select run_id from engine.run
+         where tenant_id = $1 and run_id = $2 and worker_id = $3 and status = 'running' for share",
+        tenant as _,
+        run as _,
+        worker as _,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(held.is_some())
 }

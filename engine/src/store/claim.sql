@@ -76,14 +76,15 @@ with recursive tenants as (
     select e.run_id, 0, null::timestamptz from ending e
 ), locked as (
     -- A deadline's clock stood still while the run waited for somebody, or only for runs below it that did or still do:
-    -- those began with its deadline, and have a later one by now or will have it with their next claim.
+    -- those began with its deadline, and have a later one by now or will have it with their next claim. Nobody's clock goes
+    -- back: who has waited for the lock of claims has begun before what has come to rest since.
     select r.run_id, greatest(
-               r.deadline_at + coalesce(now() - r.held_at, interval '0'),
+               r.deadline_at + greatest(now() - r.held_at, interval '0'),
                (with recursive below as (
-                    select c.run_id, c.deadline_at + coalesce(now() - c.held_at, interval '0') as deadline_at
+                    select c.run_id, c.deadline_at + greatest(now() - c.held_at, interval '0') as deadline_at
                     from engine.run c where c.parent_run_id = r.run_id
                     union all
-                    select c.run_id, c.deadline_at + coalesce(now() - c.held_at, interval '0')
+                    select c.run_id, c.deadline_at + greatest(now() - c.held_at, interval '0')
                     from engine.run c join below b on c.parent_run_id = b.run_id)
                 select max(b.deadline_at) from below b)) as deadline_at
     from engine.run r

@@ -94,13 +94,21 @@ pub(crate) async fn begin(
     .map(drop)
 }
 
-/// Conversations that have not taken up a run that has ended, because whoever drove it has died since.
+/// Conversations that have not taken up a run that has ended, or in which a run waits whose turn it is, because whoever drove
+/// it has died since.
 pub(crate) async fn left_behind(db: &Db) -> Result<Vec<(TenantId, ConversationId)>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select distinct tenant_id as "tenant: TenantId", conversation_id as "conversation!: ConversationId"
-           from engine.run
-           where conversation_id is not null and not remembered and finished_at is not null
-           limit 100"#,
+        r#"(select distinct tenant_id as "tenant!: TenantId", conversation_id as "conversation!: ConversationId"
+            from engine.run
+            where conversation_id is not null and not remembered and finished_at is not null
+            limit 100)
+           union
+           (select w.tenant_id, w.conversation_id
+            from engine.run w
+            where w.conversation_id is not null and w.wait_reason = 'turn' and not exists (
+                select from engine.run b
+                where b.conversation_id = w.conversation_id and not b.remembered and b.conversation_turn < w.conversation_turn)
+            limit 100)"#,
     )
     .fetch_all(db.system_pool())
     .await?;

@@ -147,6 +147,10 @@ async fn begin(
         call_id: printable(&cx.call_id),
         depth: above.depth + 1,
     };
+    // Whoever stops the run above stops those below it, too: this one is there by then, or is not made.
+    if !child::hold_above(&mut tx, cx.run, app.worker).await? {
+        return Ok(Outcome::Refused("not begun: this worker no longer owns the run".into()));
+    }
     if !create::create_under(&mut tx, &app.runs, (&new, &snapshot), Some(&parent)).await?
         && let Some(end) = child::end(&mut tx, run).await?
     {

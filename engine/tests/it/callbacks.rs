@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use testkit::{Answer, Api, Stub, eventually};
 
 use crate::harness::TestApp;
-use crate::pausing::{calls, gated_by};
+use crate::pausing::{calls, gated_by, swept};
 use crate::scene;
 
 /// A server that takes every call.
@@ -145,6 +145,32 @@ async fn a_call_that_is_made_again_has_all_its_time_again() {
     let _node = app.node().await;
     calls(&server, 2).await;
     waiting(&api, &run).await;
+
+    assert_eq!(app.api.post(&path(&server), &json!({ "result": "now" })).await.status, 202);
+    assert_eq!(scene::until(&api, &run, "succeeded").await["output"], "told: now");
+}
+
+#[tokio::test]
+async fn a_call_that_is_made_again_just_as_its_time_is_found_to_be_over_has_all_its_time() {
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let server = takes().await;
+    let agent = agent(&api, "a", &server.url(), "read").await;
+    let run = scene::start(&api, &agent).await;
+    waiting(&api, &run).await;
+    let mut holder = app.db.admin().await;
+    sqlx::query("begin").execute(&mut holder).await.unwrap();
+    scene::lock(&mut holder, &run).await;
+    expire(&app).await;
+    scene::somebody_waits_for(&app.db, scene::pid(&mut holder).await).await;
+
+    // As whoever makes it again does.
+    sqlx::query("update engine.callback set expires_at = now() + interval '1 hour'")
+        .execute(&mut app.db.admin().await)
+        .await
+        .unwrap();
+    sqlx::query("commit").execute(&mut holder).await.unwrap();
+    swept(&app).await;
 
     assert_eq!(app.api.post(&path(&server), &json!({ "result": "now" })).await.status, 202);
     assert_eq!(scene::until(&api, &run, "succeeded").await["output"], "told: now");

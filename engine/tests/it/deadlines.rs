@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use testkit::{Answer, Api, Stub};
 
 use crate::harness::TestApp;
-use crate::pausing::{asking, swept};
+use crate::pausing::{asking, calls, gated, pause, resume, swept};
 use crate::scene;
 
 /// Lets two hours pass for all runs and their timers; a deadline is one hour after the start.
@@ -187,4 +187,36 @@ async fn a_run_whose_child_works_too_long_ends_at_its_deadline_with_it() {
     let run = made["run_id"].as_str().unwrap();
 
     assert_eq!(scene::until(&api, run, "timed_out").await["error"]["code"], "deadline");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadline_is_no_earlier_for_a_claim_that_began_before_the_run_came_to_rest() {
+    /// What claims hold, so that there is one at a time.
+    const CLAIMING: i64 = 0x5359_434c_4149_4d00;
+    let app = TestApp::start().await;
+    let api = app.person(&app.trust.owner());
+    let (server, gate) = gated(0).await;
+    let agent = scene::scripted(&api, "a", &scene::calls(&["look"])).await;
+    scene::tool_within(&api, &agent, "look", &server.url(), ("read", 60_000)).await;
+    let run = scene::start(&api, &agent).await;
+    calls(&server, 1).await;
+    let before = scene::get(&api, &run).await;
+    let mut holder = app.db.admin().await;
+    sqlx::query("select pg_advisory_lock($1)").bind(CLAIMING).execute(&mut holder).await.unwrap();
+
+    pause(&api, &run).await;
+    testkit::eventually("a claim to begin", async || {
+        let waits = "select exists (select from pg_stat_activity
+            where datname = current_database() and wait_event = 'advisory')";
+        let waits = sqlx::query_scalar::<_, bool>(waits);
+        waits.fetch_one(&mut app.db.admin().await).await.unwrap().then_some(())
+    })
+    .await;
+    gate.0.open();
+    scene::until(&api, &run, "paused").await;
+    resume(&api, &run).await;
+    sqlx::query("select pg_advisory_unlock($1)").bind(CLAIMING).execute(&mut holder).await.unwrap();
+
+    let ended = scene::until(&api, &run, "succeeded").await;
+    assert!(deadline(&ended) >= deadline(&before), "{ended}");
 }

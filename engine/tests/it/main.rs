@@ -10,6 +10,7 @@ mod approval_model;
 mod approval_runs;
 mod approvals;
 mod artifacts;
+mod below;
 mod budget_models;
 mod budget_proofs;
 mod budget_raises;

@@ -66,3 +66,29 @@ async fn runs_that_wait_hold_no_task_no_connection_and_no_message() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_run_whose_turn_has_come_while_the_process_that_had_it_died_is_found_by_a_sweep() {
+    let app = TestApp::without_workers().await;
+    let api = app.person(&app.trust.owner());
+    scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
+    let held = api.post("/v1/conversations", &json!({ "agent": "a" })).await.expect(201);
+    let say = json!({ "conversation_id": held["conversation_id"], "input": "well?" });
+    let first = api.post("/v1/runs", &say).await.expect(201);
+    let second = api.post("/v1/runs", &say).await.expect(201);
+    assert_eq!(second["wait_reason"], "turn", "{second}");
+
+    // The first has ended while a process had the second one, and that has died as it put it to rest.
+    sqlx::query(
+        "update engine.run set status = 'cancelled', finish_reason = 'cancelled', finished_at = now(), remembered = true
+         where run_id = $1::uuid",
+    )
+    .bind(scene::bare(first["run_id"].as_str().unwrap()))
+    .execute(&mut app.db.admin().await)
+    .await
+    .unwrap();
+    let _node = app.node().await;
+
+    let ended = scene::until(&api, second["run_id"].as_str().unwrap(), "succeeded").await;
+    assert_eq!(ended["output"], "well?");
+}

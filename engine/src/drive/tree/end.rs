@@ -56,7 +56,7 @@ impl Drive<'_> {
     /// The tree has come to its own end: at the end of its work, or because a member has failed. Whoever is still at work
     /// is taken from it.
     pub(super) async fn ended(mut self, outcome: &Outcome) -> Result<(), Error> {
-        if self.give_up("the swarm has ended") {
+        if self.give_up("the swarm has ended") | self.below.is_open() {
             waits::cancel_children(self.cx.app, self.cx.claimed, "it has ended").await?;
         }
         self.write(outcome, finish::status(outcome)).await
@@ -79,13 +79,15 @@ impl Drive<'_> {
     /// Takes everybody from their work; says whether runs may be left that work for them.
     fn give_up(&mut self, reason: &str) -> bool {
         self.jobs = FuturesUnordered::new();
-        self.flights.clear();
+        for (path, flight) in std::mem::take(&mut self.flights) {
+            self.interrupted(&path, Some(&flight));
+        }
         let paths: Vec<Path> = self.members.keys().cloned().collect();
         let mut children = false;
         for path in paths {
             let Some(member) = self.members.get_mut(&path) else { continue };
             if !member.is_closed() {
-                children |= !member.close(reason).is_empty();
+                children |= member.close(reason);
             }
             // What has been written down of it has happened, whether the tree still wants to hear it or not.
             if let Err(error) = self.tell(&path) {

@@ -22,8 +22,8 @@ pub(super) enum Done {
     Closed(Path, Result<Option<Failure>, Error>),
     /// What members wait for is written down.
     Remembered(Result<(), Error>),
-    /// Something nobody waits for.
-    Aside(Result<(), Error>),
+    /// The runs that worked for members which have ended have been told to stop.
+    Stopped(Result<(), Error>),
 }
 
 /// A member at work.

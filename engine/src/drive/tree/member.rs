@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use agentcore::swarm::Path;
 use anyhow::Context as _;
-use futures::FutureExt as _;
-use shared_models::RunId;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::Drive;
-use super::job::Done;
+use super::job::Flight;
 use crate::catalogue::Pinned;
-use crate::drive::{Cx, Run, doubt, finish, naps, waits};
+use crate::drive::{Cx, Run, doubt, finish, naps};
 use crate::error::Error;
 use crate::record::Record;
 
@@ -22,6 +20,8 @@ pub(super) struct Member<'a> {
     run: Arc<Mutex<Run>>,
     /// It is done, or was told to stop, and nothing of it is open.
     closed: bool,
+    /// It was taken from its work while it made calls.
+    interrupted: bool,
 }
 
 impl Member<'_> {
@@ -32,7 +32,7 @@ impl Member<'_> {
     }
 }
 
-const OVER: &str = "the work it belongs to has ended";
+pub(super) const OVER: &str = "the work it belongs to has ended";
 
 impl Drive<'_> {
     /// Makes sure that the member at a path is there to be driven.
@@ -57,7 +57,7 @@ impl Drive<'_> {
             cx.journal.note(Record::HandedOver { from: from.to_string() });
         }
         let run = Arc::new(Mutex::new(run));
-        self.members.insert(path.clone(), Member { cx, run, closed: false });
+        self.members.insert(path.clone(), Member { cx, run, closed: false, interrupted: false });
         Ok(())
     }
 
@@ -99,7 +99,6 @@ impl Drive<'_> {
     /// Sees to members whose conversation the tree has ended: whoever is at work is taken from it, and what is open of
     /// the others is given up.
     pub(super) fn close_ended(&mut self) {
-        let mut children = Vec::new();
         for (path, member) in &mut self.members {
             let ended = |state: &agentcore::Conversation| state.outcome().is_some();
             let closing = self.closing.contains(path);
@@ -108,30 +107,33 @@ impl Drive<'_> {
             }
             match self.flights.get(path) {
                 Some(flight) => flight.give_up(),
-                None => children.extend(member.close(OVER)),
+                None if member.close(OVER) => self.below.leave(path),
+                None => {}
             }
         }
-        if !children.is_empty() {
-            let cx = self.cx;
-            let cancel =
-                async move { Done::Aside(waits::cancel(cx.app, cx.claimed, children, OVER).await) };
-            self.jobs.push(cancel.boxed());
+        self.stop_below();
+    }
+
+    /// A member was taken from its work.
+    pub(super) fn interrupted(&mut self, path: &Path, flight: Option<&Flight>) {
+        if let Some(member) = self.members.get_mut(path) {
+            member.interrupted |= flight.is_some_and(|flight| !flight.asks_model);
         }
     }
 }
 
 impl Member<'_> {
-    /// Gives up what is open of a member without a job; gives the runs that worked for it.
-    pub(super) fn close(&mut self, reason: &str) -> Vec<RunId> {
+    /// Gives up what is open of a member without a job; says whether runs may be left that work for it.
+    pub(super) fn close(&mut self, reason: &str) -> bool {
         self.closed = true;
-        let Ok(mut run) = self.take() else { return Vec::new() };
+        let Ok(mut run) = self.take() else { return true };
         // Not in step with the tree on purpose: there the calls are closed already.
         if run.state.outcome().is_none() {
             finish::settle_calls(&self.cx, &mut run, reason);
         }
         run.naps.clear();
         let waiting = std::mem::take(&mut run.waiting);
-        waiting.into_values().filter_map(|waited| waited.child).collect()
+        self.interrupted || waiting.values().any(|waited| waited.child.is_some())
     }
 
     pub(super) fn is_closed(&self) -> bool {

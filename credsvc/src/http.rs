@@ -23,10 +23,10 @@ pub(crate) mod update_credential;
 mod view;
 
 use serde_json::{Map, Value};
-use servicekit::{Caller, FieldError, Problem, egress::HostPattern};
+use servicekit::{Caller, FieldError, Once, Problem, egress::HostPattern};
 use shared_models::{CredentialId, Role, TenantId, UserId};
 
-use crate::{Error, store::credential::Credential};
+use crate::{App, Error, store::credential::Credential};
 
 /// A path names a tenant; anybody else's is not there.
 fn check_tenant<S>(caller: &Caller<S>, tenant: TenantId) -> Result<(), Problem> {
@@ -116,6 +116,15 @@ fn check_note(pointer: &str, text: &str, errors: &mut Vec<FieldError>) {
 /// Whether a text names one of these.
 fn is_one<T: serde::de::DeserializeOwned>(text: &str) -> bool {
     serde_json::from_value::<T>(Value::String(text.to_owned())).is_ok()
+}
+
+/// What a repetition of a request that carries a secret is known by, if it may be repeated. To be asked before a
+/// transaction is begun.
+async fn seen(app: &App, tenant: TenantId, once: &Once, said: &[u8]) -> Result<String, Error> {
+    if !once.is_asked() {
+        return Ok(String::new());
+    }
+    Ok(hex::encode(app.keys.print_key(tenant).await?.fingerprint(said)))
 }
 
 /// All that was found wrong, or nothing.

@@ -10,8 +10,11 @@ use crate::{
     Error,
     fields::Fields,
     store::{self, credential::Credential, provider_config::ProviderConfig},
-    vault::{Sealed, TenantKey, Vault, VaultError, Whose, WrappedKey},
+    vault::{PrintKey, Sealed, TenantKey, Vault, VaultError, Whose, WrappedKey},
 };
+
+/// Each time the active key is another, a whole one was made meanwhile.
+const ATTEMPTS: u32 = 5;
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,8 +43,6 @@ impl Keys {
     /// A transaction to store secrets in, and the key to seal them under: it stays the active one until the transaction
     /// ends, so that a rotation, which makes another first, finds what was stored under this one.
     pub(crate) async fn begin(&self, tenant: TenantId) -> Result<(TenantTx, TenantKey), Error> {
-        // Each time it is another, a whole key was made meanwhile.
-        const ATTEMPTS: u32 = 5;
         for _ in 0..ATTEMPTS {
             let key = self.active(tenant).await?;
             let mut tx = self.db.begin(tenant).await?;
@@ -58,6 +59,24 @@ impl Keys {
     pub(crate) async fn hold(&self, tx: &mut TenantTx, key: &TenantKey) -> Result<(), Error> {
         let held = store::tenant_key::hold_active(tx, key.version()).await?;
         if held { Ok(()) } else { Err(Error::Changed) }
+    }
+
+    /// What secrets are compared by, whichever key of the tenant is the active one.
+    pub(crate) async fn print_key(&self, tenant: TenantId) -> Result<PrintKey, Error> {
+        for _ in 0..ATTEMPTS {
+            let key = self.active(tenant).await?;
+            let mut tx = self.db.begin(tenant).await?;
+            let mut stored = store::tenant_key::find_print_key(&mut tx, key.version()).await?;
+            if stored.is_none() {
+                let made = key.wrap_print_key(&PrintKey::random(tenant)?)?;
+                stored = store::tenant_key::add_print_key(&mut tx, key.version(), &made).await?;
+                tx.commit().await?;
+            }
+            if let Some(wrapped) = stored {
+                return Ok(key.print_key(&wrapped)?);
+            }
+        }
+        Err(Error::Changed)
     }
 
     /// One of the tenant's keys by its version.
@@ -100,7 +119,7 @@ impl Keys {
 
     /// Of two that make a first key at the same time, one is stored and both use it.
     async fn first(&self, tenant: TenantId) -> Result<WrappedKey, Error> {
-        let made = self.vault.new_tenant_key(tenant, 1).await?;
+        let made = self.vault.new_tenant_key(tenant, 1, &PrintKey::random(tenant)?).await?;
         let mut tx = self.db.begin(tenant).await?;
         store::tenant_key::insert_if_first(&mut tx, &made).await?;
         let stored = store::tenant_key::find_active(&mut tx).await?;

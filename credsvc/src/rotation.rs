@@ -149,10 +149,12 @@ impl Keyring {
         drop(tx);
         let active = active.ok_or(VaultError::NoTenantKey(highest))?;
         if !under_way {
-            let made = self.vault.new_tenant_key(tenant, highest + 1).await?;
+            // The active key has it from here on at the latest, and nobody gives it another.
+            let prints = self.keys.print_key(tenant).await?;
+            let made = self.vault.new_tenant_key(tenant, highest + 1, &prints).await?;
             let mut tx = self.db.begin(tenant).await?;
             if store::rotation::activate(&mut tx, active.version, &made).await? {
-                let purpose = format!("tenant key {} made", made.version);
+                let purpose = format!("tenant key {} made", made.0.version);
                 audit::append(&mut tx, Entry::own(Action::Rotate, &purpose)).await?;
                 tx.commit().await?;
             }

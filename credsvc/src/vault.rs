@@ -9,6 +9,7 @@ mod entry;
 mod key;
 mod kms;
 mod pause;
+mod print;
 mod remote;
 mod ring;
 mod root;
@@ -22,9 +23,7 @@ use std::{
 };
 
 use futures::future::{BoxFuture, FutureExt as _, Shared, WeakShared};
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use moka::sync::Cache;
-use sha2::Sha256;
 use shared_models::{CredentialId, TenantId, UserId};
 use zeroize::Zeroizing;
 
@@ -33,6 +32,7 @@ pub use entry::{SecretSource, TransitEntry, TransitLogin};
 pub(crate) use key::Key;
 pub use kms::KmsConfig;
 pub(crate) use kms::KmsRoot;
+pub(crate) use print::PrintKey;
 pub(crate) use ring::Ring;
 pub(crate) use root::{EnvRoot, FileRoot, IfMissing, RootKey, RootKeyError};
 pub use transit::TransitConfig;
@@ -156,13 +156,16 @@ impl Vault {
         self.root.check().await
     }
 
-    /// Makes and wraps a tenant's next key. It is not stored.
+    /// Makes and wraps a tenant's next key, and has it wrap the tenant's key for fingerprints. Neither is stored.
     pub(crate) async fn new_tenant_key(
         &self,
         tenant: TenantId,
         version: i32,
-    ) -> Result<WrappedKey, VaultError> {
-        self.root.wrap(tenant, version, Key::random()?).await
+        prints: &PrintKey,
+    ) -> Result<(WrappedKey, String), VaultError> {
+        let key = Key::random()?;
+        let print_key = prints.wrapped_by(&key, version)?;
+        Ok((self.root.wrap(tenant, version, key).await?, print_key))
     }
 
     /// The version of the root key that wraps now.
@@ -279,19 +282,6 @@ impl TenantKey {
         let bound = Bound::data_key(whose);
         let key = self.key.unwrap(data_key, self.version, &bound)?;
         to.key.wrap(&key, to.version, &bound)
-    }
-
-    /// A keyed hash, for comparing secrets that must not be stored, not even as a plain hash: a short one could be
-    /// found by trying.
-    pub(crate) fn fingerprint(&self, secret: &[u8]) -> [u8; 32] {
-        // A key shorter than a block is padded with zeros (RFC 2104).
-        let mut block = Zeroizing::new([0; 64]);
-        block[..32].copy_from_slice(self.key.bytes());
-        let mut mac = Hmac::<Sha256>::new((&*block).into());
-        mac.update(b"switchyard/fingerprint\0");
-        mac.update(self.tenant.uuid().as_bytes());
-        mac.update(secret);
-        mac.finalize().into_bytes().into()
     }
 }
 

@@ -27,7 +27,7 @@ fn vault(byte: u8) -> Vault {
 async fn a_tenants_key_is_put_under_a_newer_root_key_and_seals_the_same() {
     let whose = whose();
     let old = vault(1);
-    let stored = old.new_tenant_key(whose.tenant, 1).await.unwrap();
+    let stored = new_key(&old, whose.tenant, 1).await;
     let sealed = old.tenant_key(whose.tenant, &stored).await.unwrap().seal(&whose, SECRET).unwrap();
     let both = Vault::new(Ring::of(root(2, 2)).with(root(1, 1)), Duration::ZERO);
 
@@ -46,8 +46,13 @@ fn whose() -> Whose {
     Whose { tenant, credential, user: Some(UserId::mint()), version: 1 }
 }
 
+async fn new_key(vault: &Vault, tenant: TenantId, version: i32) -> WrappedKey {
+    let prints = PrintKey::random(tenant).unwrap();
+    vault.new_tenant_key(tenant, version, &prints).await.unwrap().0
+}
+
 async fn tenant_key(vault: &Vault, tenant: TenantId) -> TenantKey {
-    let wrapped = vault.new_tenant_key(tenant, 3).await.unwrap();
+    let wrapped = new_key(vault, tenant, 3).await;
     vault.tenant_key(tenant, &wrapped).await.unwrap()
 }
 
@@ -130,7 +135,7 @@ async fn an_edited_or_cut_text_is_refused_and_says_how() {
 #[tokio::test]
 async fn another_root_key_unwraps_nothing() {
     let tenant = TenantId::mint();
-    let wrapped = vault(1).new_tenant_key(tenant, 1).await.unwrap();
+    let wrapped = new_key(&vault(1), tenant, 1).await;
 
     let wrong = vault(2).tenant_key(tenant, &wrapped).await.unwrap_err();
     let newer = Vault::new(Ring::of(root(1, 2)), Duration::ZERO).tenant_key(tenant, &wrapped).await;
@@ -142,7 +147,7 @@ async fn another_root_key_unwraps_nothing() {
 #[tokio::test]
 async fn a_tenants_key_is_no_other_tenants_key() {
     let vault = vault(1);
-    let wrapped = vault.new_tenant_key(TenantId::mint(), 1).await.unwrap();
+    let wrapped = new_key(&vault, TenantId::mint(), 1).await;
 
     let moved = vault.tenant_key(TenantId::mint(), &wrapped).await;
 
@@ -160,6 +165,23 @@ async fn fingerprints_differ_between_tenants() {
 }
 
 #[tokio::test]
+async fn a_lasting_fingerprint_outlives_the_tenants_key_and_is_no_other_tenants() {
+    let (vault, tenant) = (vault(1), TenantId::mint());
+    let prints = PrintKey::random(tenant).unwrap();
+    let older = tenant_key(&vault, tenant).await;
+    let older = older.print_key(&older.wrap_print_key(&prints).unwrap()).unwrap();
+    let (next, wrapped) = vault.new_tenant_key(tenant, 4, &older).await.unwrap();
+
+    let newer = vault.tenant_key(tenant, &next).await.unwrap().print_key(&wrapped).unwrap();
+
+    assert_eq!(newer.fingerprint(SECRET), prints.fingerprint(SECRET));
+    assert_ne!(newer.fingerprint(SECRET), prints.fingerprint(b"another"));
+    let others =
+        TenantKey { tenant: TenantId::mint(), ..vault.tenant_key(tenant, &next).await.unwrap() };
+    assert_eq!(others.print_key(&wrapped).unwrap_err(), VaultError::Refused);
+}
+
+#[tokio::test]
 async fn a_key_file_is_made_once_and_is_private() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deep/root.key");
@@ -168,10 +190,8 @@ async fn a_key_file_is_made_once_and_is_private() {
     let again = FileRoot::load(&path, 1, IfMissing::Refuse).unwrap();
 
     let tenant = TenantId::mint();
-    let wrapped = Vault::new(Ring::of(Arc::new(first)), Duration::ZERO)
-        .new_tenant_key(tenant, 1)
-        .await
-        .unwrap();
+    let first = Vault::new(Ring::of(Arc::new(first)), Duration::ZERO);
+    let wrapped = new_key(&first, tenant, 1).await;
     Vault::new(Ring::of(Arc::new(again)), Duration::ZERO)
         .tenant_key(tenant, &wrapped)
         .await

@@ -14,7 +14,7 @@ use shared_models::{
 };
 use zeroize::Zeroizing;
 
-use super::{Person, all_right, check_hosts, check_meta, check_name, check_tenant};
+use super::{Person, all_right, check_hosts, check_meta, check_name, check_tenant, seen};
 use crate::{
     App, Error,
     audit::{self, Action, Entry},
@@ -169,11 +169,15 @@ async fn create(
         }
     };
     let whose = Whose { user, ..whose };
+    let seen = seen(app, caller.tenant, &once, &new.to_bytes()?).await?;
     let (mut tx, key) = app.keys.begin(caller.tenant).await?;
     let sealed = key.seal(&whose, &new.credentials.to_bytes()?).map_err(Error::from)?;
-    let seen = hex::encode(key.fingerprint(&new.to_bytes()?));
     if let Some(stored) = once.begin(&mut tx, caller, &seen).await? {
         return Ok(stored);
+    }
+    // It was there when the fields were checked.
+    if !app.types.hold(&mut tx, &new.kind).await? {
+        return Err(Error::Invalid(vec![types::unknown("/type")]).into());
     }
     let name = new.name.clone().unwrap_or_else(|| made_up_name(&new.kind, whose.credential));
     let (terms, connection) = (new.terms(), kind.connection());

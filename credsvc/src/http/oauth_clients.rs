@@ -15,8 +15,9 @@ use servicekit::{
     scope::{CredentialsRead, PlatformAdmin, SettingsWrite},
 };
 use shared_models::{ProblemBody, ProviderConfigId, wire_time};
+use zeroize::Zeroizing;
 
-use super::{all_right, check_name};
+use super::{all_right, check_name, seen};
 use crate::{
     App, Error,
     audit::{self, Action, Entry},
@@ -132,11 +133,13 @@ pub(crate) async fn create_client(
     }
     new.check()?;
     let id = ProviderConfigId::mint();
-    let (mut tx, key) = app.keys.begin(caller.tenant).await?;
     let secret = new.client_secret.expose_secret();
+    let NewClient { name, provider, client_id, settings, platform, .. } = &new;
+    let said = format!("{name}\0{provider}\0{client_id}\0{secret}\0{settings}\0{platform}");
+    let said = Zeroizing::new(said);
+    let seen = seen(&app, caller.tenant, &once, said.as_bytes()).await?;
+    let (mut tx, key) = app.keys.begin(caller.tenant).await?;
     let sealed = key.seal(&whose(caller.tenant, id, 1), secret.as_bytes()).map_err(Error::from)?;
-    let said = format!("{}\0{}\0{secret}\0{}", new.name, new.client_id, new.settings);
-    let seen = hex::encode(key.fingerprint(said.as_bytes()));
     if let Some(stored) = once.begin(&mut tx, &caller, &seen).await? {
         return Ok(stored);
     }

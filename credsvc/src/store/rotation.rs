@@ -55,7 +55,7 @@ pub(crate) async fn rewrap(
 pub(crate) async fn activate(
     tx: &mut TenantTx,
     from: i32,
-    to: &WrappedKey,
+    (to, print_key): &(WrappedKey, String),
 ) -> Result<bool, sqlx::Error> {
     let tenant = tx.tenant();
     let retiring = sqlx::query!(
@@ -70,11 +70,13 @@ pub(crate) async fn activate(
         return Ok(false);
     }
     sqlx::query!(
-        "insert into credsvc.tenant_key (tenant_id, version, wrapped, root_version) values ($1, $2, $3, $4)",
+        "insert into credsvc.tenant_key (tenant_id, version, wrapped, root_version, print_key)
+         values ($1, $2, $3, $4, $5)",
         tenant as _,
         to.version,
         to.wrapped,
         to.root_version,
+        print_key,
     )
     .execute(&mut **tx)
     .await
@@ -256,7 +258,7 @@ pub(crate) async fn retire_unused(tx: &mut TenantTx) -> Result<Vec<i32>, sqlx::E
     .fetch_all(&mut **tx)
     .await?;
     sqlx::query_scalar!(
-        "update credsvc.tenant_key as k set state = 'retired', wrapped = ''
+        "update credsvc.tenant_key as k set state = 'retired', wrapped = '', print_key = null
          where k.tenant_id = $1 and k.state = 'retiring'
            and not exists (select from credsvc.credential c
                where c.tenant_id = $1 and c.tenant_key_version = k.version)
@@ -273,7 +275,7 @@ pub(crate) async fn retire_unused(tx: &mut TenantTx) -> Result<Vec<i32>, sqlx::E
 pub(crate) async fn destroy(tx: &mut TenantTx) -> Result<u64, sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(
-        "update credsvc.tenant_key set state = 'retired', wrapped = ''
+        "update credsvc.tenant_key set state = 'retired', wrapped = '', print_key = null
          where tenant_id = $1 and (state <> 'retired' or wrapped <> '')",
         tenant as _,
     )

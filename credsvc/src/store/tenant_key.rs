@@ -49,19 +49,56 @@ pub(crate) async fn find(
     .await
 }
 
+/// The key for fingerprints, as this key of the tenant's wraps it, if it does.
+pub(crate) async fn find_print_key(
+    tx: &mut TenantTx,
+    version: i32,
+) -> Result<Option<String>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        "select print_key from credsvc.tenant_key where tenant_id = $1 and version = $2",
+        tenant as _,
+        version,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+    .map(Option::flatten)
+}
+
+/// Adds a key for fingerprints to the active key unless it wraps one; gives the one it wraps then. None when it is not the
+/// active one any more.
+pub(crate) async fn add_print_key(
+    tx: &mut TenantTx,
+    version: i32,
+    wrapped: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let tenant = tx.tenant();
+    sqlx::query_scalar!(
+        "update credsvc.tenant_key set print_key = coalesce(print_key, $3)
+         where tenant_id = $1 and version = $2 and state = 'active' returning print_key",
+        tenant as _,
+        version,
+        wrapped,
+    )
+    .fetch_optional(&mut **tx)
+    .await
+    .map(Option::flatten)
+}
+
 /// Adds a key unless the tenant already has an active one.
 pub(crate) async fn insert_if_first(
     tx: &mut TenantTx,
-    key: &WrappedKey,
+    (key, print_key): &(WrappedKey, String),
 ) -> Result<(), sqlx::Error> {
     let tenant = tx.tenant();
     sqlx::query!(
-        "insert into credsvc.tenant_key (tenant_id, version, wrapped, root_version)
-         values ($1, $2, $3, $4) on conflict do nothing",
+        "insert into credsvc.tenant_key (tenant_id, version, wrapped, root_version, print_key)
+         values ($1, $2, $3, $4, $5) on conflict do nothing",
         tenant as _,
         key.version,
         key.wrapped,
         key.root_version,
+        print_key,
     )
     .execute(&mut **tx)
     .await

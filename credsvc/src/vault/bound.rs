@@ -28,6 +28,11 @@ impl Bound {
         Self::of_secret("secret", whose)
     }
 
+    /// Of a tenant's key for fingerprints under the tenant's key.
+    pub(super) fn print_key(tenant: TenantId) -> Self {
+        Self::of("print-key", &[tenant.uuid().as_bytes()])
+    }
+
     /// The bytes to authenticate.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0

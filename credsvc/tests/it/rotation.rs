@@ -139,6 +139,54 @@ async fn what_is_stored_while_a_key_is_exchanged_goes_under_the_newer_one() {
 }
 
 #[tokio::test]
+async fn a_repetition_is_known_again_after_the_tenants_key_was_exchanged_and_another_body_is_not() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let keyring = keyring(&app, &format!("1=file:{}", app.root_key())).await.unwrap();
+    let api = app.person(&owner).header("idempotency-key", "k");
+    let credential = json!({ "name": "c", "credentials": { "token": SECRET } });
+    let client =
+        json!({ "name": "c", "provider": "github", "client_id": "id", "client_secret": SECRET });
+    let requests = [
+        (of(&owner), credential, vec![("credentials", json!({ "token": "another" }))]),
+        (
+            "/v1/oauth-clients".to_owned(),
+            client,
+            vec![("client_secret", json!("another")), ("provider", json!("slack"))],
+        ),
+    ];
+    let mut made = Vec::new();
+    for (path, body, _) in &requests {
+        made.push(api.post(path, body).await.expect(201));
+    }
+
+    // One that wraps no key for fingerprints is of before there were any.
+    for after in ["select", "select", "update credsvc.tenant_key set print_key = null"] {
+        keyring.rotate_tenant(owner.tenant).await.unwrap();
+        for ((path, body, others), made) in requests.iter().zip(&made) {
+            let again = api.post(path, body).await;
+            assert_eq!((again.status, &again.body), (201, made));
+            assert_eq!(again.header("idempotency-replayed"), Some("true"));
+            for (field, other) in others {
+                let mut body = body.clone();
+                body[*field] = other.clone();
+                assert_eq!(api.post(path, &body).await.refusal(), (422, "idempotency_key_reused"));
+            }
+        }
+        app.tamper(after).await;
+    }
+    let (anew, too) = (api.header("idempotency-key", "l"), api.header("idempotency-key", "m"));
+    let (path, body) = (of(&owner), json!({ "credentials": { "token": SECRET } }));
+    let (one, two) = tokio::join!(anew.post(&path, &body), too.post(&path, &body));
+    let again = anew.post(&path, &body).await;
+    two.expect(201);
+    assert_eq!((again.status, &again.body), (201, &one.expect(201)));
+    let wrapping =
+        "select string_agg(state, ',') from credsvc.tenant_key where print_key is not null";
+    assert_eq!(app.peek(wrapping).await.as_deref(), Some("active"));
+}
+
+#[tokio::test]
 async fn a_rotation_that_is_killed_anywhere_goes_on_where_it_was() {
     let app = TestApp::start().await;
     let (owner, agent) = (app.trust.owner(), AgentId::mint());

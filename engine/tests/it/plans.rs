@@ -95,7 +95,8 @@ async fn a_list_of_runs_of_one_origin_reads_no_others() {
     let agent = scene::agent(&api, &json!({ "name": "a", "model": "sim:echo" })).await;
     scene::start(&api, &agent).await;
     let mut admin = app.db.admin().await;
-    sqlx::raw_sql(MANY).execute(&mut admin).await.unwrap();
+    let fewer = AssertSqlSafe(MANY.replace("100000", "10000"));
+    sqlx::raw_sql(fewer).execute(&mut admin).await.unwrap();
     sqlx::raw_sql(OTHERS).execute(&mut admin).await.unwrap();
     let db = app.db.db("engine").await;
 
@@ -121,7 +122,7 @@ async fn a_list_of_runs_of_one_origin_reads_no_others() {
 
 /// Some of [`MANY`] come of something else.
 const OTHERS: &str = "
-    with other as (select run_id, row_number() over () as n from engine.run limit 8000)
+    with other as (select run_id, row_number() over () as n from engine.run limit 800)
     update engine.run r set trigger_id = case when n % 4 = 0 then gen_random_uuid() end,
         parent_run_id = case when n % 4 = 1 then gen_random_uuid() end,
         evaluation_id = case when n % 4 = 2 then gen_random_uuid() end

@@ -48,6 +48,7 @@ mod forks_dry;
 mod forks_hooks;
 mod forks_swarm;
 mod forks_swarm_edits;
+mod going_on;
 mod grants;
 mod harness;
 mod hooks;

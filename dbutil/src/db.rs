@@ -21,6 +21,8 @@ pub struct DbConfig {
     pub system_url: SecretString,
     /// Connections of the app pool; the system pool has at most eight.
     pub max_connections: u32,
+    /// How long somebody waits for a connection before the database is said to be away.
+    pub patience: Duration,
 }
 
 /// Why the database cannot be used.
@@ -55,12 +57,18 @@ pub struct Db {
     system: PgPool,
 }
 
+impl DbConfig {
+    /// How long a service waits for a connection: whoever asked it is still there then, and told to come back.
+    pub const PATIENCE: Duration = Duration::from_secs(5);
+}
+
 impl Db {
     /// Opens both pools. Connections have `search_path` set to the service's schema, so that shared code can name
     /// the plumbing tables unqualified; everything else is written qualified.
     pub async fn connect(schema: &'static str, config: &DbConfig) -> Result<Self, DbError> {
-        let app = pool(schema, &config.app_url, config.max_connections).await?;
-        let system = pool(schema, &config.system_url, config.max_connections.min(8)).await?;
+        let app = pool(schema, config, &config.app_url, config.max_connections).await?;
+        let most = config.max_connections.min(8);
+        let system = pool(schema, config, &config.system_url, most).await?;
         Ok(Self { schema, app, system })
     }
 
@@ -123,15 +131,20 @@ async fn opened(
     begun.await.map_err(|_| sqlx::Error::WorkerCrashed)?
 }
 
-async fn pool(schema: &str, url: &SecretString, max: u32) -> Result<PgPool, sqlx::Error> {
+async fn pool(
+    schema: &str,
+    config: &DbConfig,
+    url: &SecretString,
+    most: u32,
+) -> Result<PgPool, sqlx::Error> {
     let options = PgConnectOptions::from_str(url.expose_secret())?
         .application_name(schema)
         // A process that is suspended within a transaction keeps its rows locked; whoever takes its work over must get at
         // them. Nothing of ours thinks that long between two statements.
         .options([("search_path", schema), ("idle_in_transaction_session_timeout", "10s")]);
     PgPoolOptions::new()
-        .max_connections(max)
-        .acquire_timeout(Duration::from_secs(5))
+        .max_connections(most)
+        .acquire_timeout(config.patience)
         // A ping on each checkout is a round trip on each request; connections are dropped early instead, and a
         // broken one costs one failed request.
         .test_before_acquire(false)

@@ -74,7 +74,7 @@ pub(crate) struct Answer {
 /// What this worker has set aside. Shared by all that asks.
 pub(crate) struct Budgets {
     worker: WorkerId,
-    accounts: Mutex<HashMap<TenantId, Arc<Accounts>>>,
+    accounts: Mutex<Known>,
     slabs: Mutex<Slabs>,
     returned: Returned,
     /// Holds that the database may have of us. What it has beyond them is nobody's.
@@ -83,6 +83,14 @@ pub(crate) struct Budgets {
     stripes: [tokio::sync::Mutex<()>; 16],
     /// The same for those who read a tenant's accounts.
     readers: [tokio::sync::Mutex<()>; 16],
+}
+
+/// Accounts that were read a moment ago.
+#[derive(Default)]
+struct Known {
+    /// Rises with each edit through this process.
+    edits: u64,
+    of: HashMap<TenantId, Arc<Accounts>>,
 }
 
 #[derive(Default)]
@@ -121,25 +129,30 @@ impl Budgets {
         if let Some(accounts) = self.known(tenant) {
             return Ok(accounts);
         }
+        let edits = lock(&self.accounts).edits;
         let accounts = Arc::new(Accounts::read(db, tenant).await?);
-        let mut all = lock(&self.accounts);
-        if all.len() >= MOST {
-            all.retain(|_, accounts| accounts.is_fresh());
+        let mut known = lock(&self.accounts);
+        // What was read before an edit is for whoever asked before it, and for nobody else.
+        if known.edits == edits {
+            if known.of.len() >= MOST {
+                known.of.retain(|_, accounts| accounts.is_fresh());
+            }
+            known.of.insert(tenant, accounts.clone());
         }
-        all.insert(tenant, accounts.clone());
         Ok(accounts)
     }
 
     fn known(&self, tenant: TenantId) -> Option<Arc<Accounts>> {
-        lock(&self.accounts).get(&tenant).filter(|accounts| accounts.is_fresh()).cloned()
+        lock(&self.accounts).of.get(&tenant).filter(|accounts| accounts.is_fresh()).cloned()
     }
 
     /// Reads which budgets there are anew the next time: one tenant's, or everybody's after a change of the platform's.
     pub(crate) fn forget(&self, tenant: Option<TenantId>) {
-        let mut all = lock(&self.accounts);
+        let mut known = lock(&self.accounts);
+        known.edits += 1;
         match tenant {
-            Some(tenant) => drop(all.remove(&tenant)),
-            None => all.clear(),
+            Some(tenant) => drop(known.of.remove(&tenant)),
+            None => known.of.clear(),
         }
     }
 

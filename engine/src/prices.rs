@@ -81,7 +81,14 @@ struct Book {
 /// The price books in use. An edit through this process is seen at once, one through another within the books' life.
 #[derive(Default)]
 pub(crate) struct Prices {
-    books: Mutex<HashMap<TenantId, Arc<Book>>>,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    /// Rises with each edit through this process.
+    edits: u64,
+    of: HashMap<TenantId, Arc<Book>>,
 }
 
 const LIFE: Duration = Duration::from_secs(10);
@@ -103,11 +110,16 @@ impl Prices {
 
     /// Reads a tenant's book anew the next time.
     pub(crate) fn forget(&self, tenant: TenantId) {
-        self.lock().remove(&tenant);
+        let mut books = self.lock();
+        books.edits += 1;
+        books.of.remove(&tenant);
     }
 
     async fn book(&self, db: &Db, tenant: TenantId) -> Result<Arc<Book>, sqlx::Error> {
-        let known = self.lock().get(&tenant).cloned();
+        let (known, edits) = {
+            let books = self.lock();
+            (books.of.get(&tenant).cloned(), books.edits)
+        };
         if let Some(book) = known.filter(|book| book.read.elapsed() < LIFE) {
             return Ok(book);
         }
@@ -117,14 +129,17 @@ impl Prices {
         drop(tx);
         let book = Arc::new(Book { read, at, own });
         let mut books = self.lock();
-        if books.len() >= MOST {
-            books.retain(|_, book| book.read.elapsed() < LIFE);
+        // What was read before an edit is for whoever asked before it, and for nobody else.
+        if books.edits == edits {
+            if books.of.len() >= MOST {
+                books.of.retain(|_, book| book.read.elapsed() < LIFE);
+            }
+            books.of.insert(tenant, book.clone());
         }
-        books.insert(tenant, book.clone());
         Ok(book)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TenantId, Arc<Book>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -235,6 +235,7 @@ impl ServiceConfig {
                 app_url: env.secret("SWITCHYARD_DATABASE_URL"),
                 system_url: env.secret("SWITCHYARD_DATABASE_SYSTEM_URL"),
                 max_connections: env.parse("SWITCHYARD_DATABASE_CONNECTIONS", "16"),
+                patience: DbConfig::PATIENCE,
             },
             nats: NatsConfig {
                 url: env.text("SWITCHYARD_NATS_URL", "nats://127.0.0.1:4222"),

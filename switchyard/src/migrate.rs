@@ -135,6 +135,7 @@ pub(crate) async fn gateway_db(places: &Places, secrets: &Secrets) -> anyhow::Re
         app_url: places.database_url(secrets, Service::Gateway, "app")?,
         system_url: places.database_url(secrets, Service::Gateway, "system")?,
         max_connections: 2,
+        patience: DbConfig::PATIENCE,
     };
     Ok(Db::connect(Service::Gateway.name(), &config).await?)
 }

@@ -1,12 +1,19 @@
 //! Calling a service: through its router in memory, or over a socket.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use servicekit::token::{LIFETIME, unix_now};
+use shared_models::Service;
 use tower::ServiceExt as _;
+
+use crate::Person;
 
 #[derive(Clone, Debug)]
 enum Target {
@@ -20,6 +27,25 @@ pub struct Api {
     target: Target,
     headers: HeaderMap,
     peer: Option<SocketAddr>,
+    acting: Option<Arc<Acting>>,
+}
+
+/// Who calls, with a token that is made anew before it ends: a test may take longer than a token lives.
+#[derive(Debug)]
+struct Acting {
+    person: Person,
+    at: Service,
+    token: Mutex<(i64, String)>,
+}
+
+impl Acting {
+    fn header(&self) -> HeaderValue {
+        let (now, mut token) = (unix_now(), self.token.lock().expect("no test failed meanwhile"));
+        if now - token.0 > LIFETIME / 2 {
+            *token = (now, format!("Bearer {}", self.person.token(self.at)));
+        }
+        HeaderValue::from_str(&token.1).expect("a header value")
+    }
 }
 
 /// What came back.
@@ -62,7 +88,7 @@ impl Reply {
 impl Api {
     /// Calls a router in memory.
     pub fn router(router: Router) -> Self {
-        Self { target: Target::Router(router), headers: HeaderMap::new(), peer: None }
+        Self { target: Target::Router(router), headers: HeaderMap::new(), peer: None, acting: None }
     }
 
     /// Calls a server.
@@ -72,6 +98,17 @@ impl Api {
             target: Target::Url(base.into().trim_end_matches('/').to_owned(), http),
             headers: HeaderMap::new(),
             peer: None,
+            acting: None,
+        }
+    }
+
+    /// The same, as somebody who calls this service.
+    #[must_use]
+    pub fn acting(&self, person: &Person, at: Service) -> Self {
+        let token = Mutex::new((i64::MIN / 2, String::new()));
+        Self {
+            acting: Some(Arc::new(Acting { person: person.clone(), at, token })),
+            ..self.clone()
         }
     }
 
@@ -85,7 +122,8 @@ impl Api {
     /// The same with a bearer token.
     #[must_use]
     pub fn token(&self, token: &str) -> Self {
-        self.header("authorization", &format!("Bearer {token}"))
+        let other = Self { acting: None, ..self.clone() };
+        other.header("authorization", &format!("Bearer {token}"))
     }
 
     /// The same with one more header.
@@ -134,6 +172,10 @@ impl Api {
 
     /// Any method and any bytes, with just the headers set so far.
     pub async fn raw(&self, method: Method, path: &str, body: Vec<u8>) -> Reply {
+        let mut headers = self.headers.clone();
+        if let Some(acting) = &self.acting {
+            headers.entry(header::AUTHORIZATION).or_insert_with(|| acting.header());
+        }
         match &self.target {
             Target::Router(router) => {
                 let mut request = Request::builder()
@@ -141,7 +183,7 @@ impl Api {
                     .uri(path)
                     .body(Body::from(body))
                     .expect("a request");
-                *request.headers_mut() = self.headers.clone();
+                *request.headers_mut() = headers;
                 if let Some(peer) = self.peer {
                     request.extensions_mut().insert(ConnectInfo(peer));
                 }
@@ -155,10 +197,8 @@ impl Api {
                 reply(parts.status, parts.headers, &bytes)
             }
             Target::Url(base, http) => {
-                let request = http
-                    .request(method, format!("{base}{path}"))
-                    .headers(self.headers.clone())
-                    .body(body);
+                let request =
+                    http.request(method, format!("{base}{path}")).headers(headers).body(body);
                 let response = request.send().await.expect("the server answers");
                 let (status, headers) = (response.status(), response.headers().clone());
                 let bytes = response.bytes().await.expect("the whole answer");

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use dbutil::{Db, DbConfig, provision::Passwords};
 use secrecy::SecretString;
@@ -43,6 +44,8 @@ impl TestDb {
             app_url: self.url_as(&format!("{schema}_app")),
             system_url: self.url_as(&format!("{schema}_system")),
             max_connections: 8,
+            // A machine that has too much to do is not what is tested.
+            patience: Duration::from_secs(30),
         }
     }
 

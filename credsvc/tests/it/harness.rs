@@ -78,7 +78,7 @@ impl TestApp {
     }
 
     pub(crate) fn person(&self, person: &Person) -> Api {
-        self.api.token(&person.token(Service::Credsvc))
+        self.api.acting(person, Service::Credsvc)
     }
 
     /// A service in its own name.

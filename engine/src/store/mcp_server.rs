@@ -203,7 +203,7 @@ pub(crate) async fn refreshed(
     .map(drop)
 }
 
-/// The tools made of what a server lists.
+/// The tools made of what a server lists, held until the transaction ends: see [`tool::hold_all`].
 pub(crate) async fn tools(
     tx: &mut TenantTx,
     id: McpServerId,
@@ -212,7 +212,7 @@ pub(crate) async fn tools(
     sqlx::query_as!(
         ServerTool,
         r#"select tool_id as "tool_id: ToolId", origin_key as "key!", definition as "fields: Json<ToolFields>"
-           from engine.tool where tenant_id = $1 and server_id = $2 order by origin_key"#,
+           from engine.tool where tenant_id = $1 and server_id = $2 order by tool_id for update"#,
         tenant as _,
         id as _,
     )

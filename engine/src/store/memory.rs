@@ -13,28 +13,37 @@ pub(crate) struct Fact {
     pub(crate) value: String,
 }
 
-/// Under which name the run's memory is kept; none when the run has no such person or conversation.
+/// Under which name the run's memory is kept; none when the run has no such person or conversation. A conversation is held until
+/// the transaction ends: whoever deletes it finds what is remembered about it meanwhile.
 pub(crate) async fn subject(
     tx: &mut TenantTx,
     run: RunId,
     about: About,
 ) -> Result<Option<String>, sqlx::Error> {
-    if about == About::Agent {
-        return Ok(Some(String::new()));
-    }
     let tenant = tx.tenant();
-    let row = sqlx::query!(
-        "select end_user_id, conversation_id from engine.run where tenant_id = $1 and run_id = $2",
-        tenant as _,
-        run as _,
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    Ok(match about {
-        About::Agent => Some(String::new()),
-        About::EndUser => row.end_user_id.map(|id| format!("user:{id}")),
-        About::Conversation => row.conversation_id.map(|id| format!("conversation:{id}")),
-    })
+    match about {
+        About::Agent => Ok(Some(String::new())),
+        About::EndUser => {
+            let end_user = sqlx::query_scalar!(
+                "select end_user_id from engine.run where tenant_id = $1 and run_id = $2",
+                tenant as _,
+                run as _,
+            );
+            let end_user = end_user.fetch_one(&mut **tx).await?;
+            Ok(end_user.map(|id| format!("user:{id}")))
+        }
+        About::Conversation => {
+            let conversation = sqlx::query_scalar!(
+                "select c.conversation_id from engine.run r
+                 join engine.conversation c on c.conversation_id = r.conversation_id and c.tenant_id = r.tenant_id
+                 where r.tenant_id = $1 and r.run_id = $2 for key share of c",
+                tenant as _,
+                run as _,
+            );
+            let conversation = conversation.fetch_optional(&mut **tx).await?;
+            Ok(conversation.map(|id| format!("conversation:{id}")))
+        }
+    }
 }
 
 /// Facts, newest first: one by its key, or those with a text in them.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use dbutil::{Cursor, OnConstraint as _, Page, PageQuery, TenantTx};
 use serde::Serialize;
 use shared_models::{AgentId, Effect, ToolId, UserId};
-use sqlx::types::Json;
+use sqlx::types::{Json, Uuid};
 use utoipa::ToSchema;
 
 use crate::{error::Error, tools::ToolFields};
@@ -124,6 +124,24 @@ pub(crate) async fn find_for_update(tx: &mut TenantTx, tool_id: ToolId) -> Resul
     find(tx, tool_id).await
 }
 
+/// Keeps tools from being changed or taken away until the transaction ends; gives those that there are. Whoever holds several
+/// takes them in this order, and holds them before what agents have of them.
+pub(crate) async fn hold_all(
+    tx: &mut TenantTx,
+    tools: &[ToolId],
+) -> Result<Vec<ToolId>, sqlx::Error> {
+    let tenant = tx.tenant();
+    let tools: Vec<Uuid> = tools.iter().map(|tool| tool.uuid()).collect();
+    sqlx::query_scalar!(
+        r#"select tool_id as "tool: ToolId" from engine.tool where tenant_id = $1 and tool_id = any ($2)
+           order by tool_id for share"#,
+        tenant as _,
+        &tools,
+    )
+    .fetch_all(&mut **tx)
+    .await
+}
+
 /// The tenant's tools, newest first; `q` is part of the name or description, in any case.
 pub(crate) async fn list_page(
     tx: &mut TenantTx,
@@ -149,7 +167,7 @@ pub(crate) async fn list_page(
         name,
         q,
         after.map(|cursor| cursor.at),
-        after.map_or_else(uuid::Uuid::nil, |cursor| cursor.id),
+        after.map_or_else(Uuid::nil, |cursor| cursor.id),
         page.limit() + 1,
     )
     .fetch_all(&mut **tx)
@@ -159,8 +177,8 @@ pub(crate) async fn list_page(
     Ok(Page::new(tools, page.limit(), position))
 }
 
-/// Takes a tool away, from every agent that has it. Running runs keep their snapshot. Gives the agents: after the commit
-/// they are to be handed to [`crate::lost_tools::note`].
+/// Takes a tool that the caller holds away, from every agent that has it. Running runs keep their snapshot. Gives the agents:
+/// after the commit they are to be handed to [`crate::lost_tools::note`].
 #[must_use = "the agents that have lost it get a version"]
 pub(crate) async fn delete(
     tx: &mut TenantTx,

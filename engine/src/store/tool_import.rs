@@ -46,7 +46,7 @@ pub(crate) async fn hold(
     .await
 }
 
-/// The tools of an import.
+/// The tools of an import, held until the transaction ends: see [`tool::hold_all`].
 pub(crate) async fn tools(
     tx: &mut TenantTx,
     import: ToolImportId,
@@ -55,7 +55,7 @@ pub(crate) async fn tools(
     sqlx::query_as!(
         Imported,
         r#"select tool_id as "tool_id: ToolId", origin_key as "key!", definition as "fields: Json<ToolFields>"
-           from engine.tool where tenant_id = $1 and import_id = $2 order by origin_key"#,
+           from engine.tool where tenant_id = $1 and import_id = $2 order by tool_id for update"#,
         tenant as _,
         import as _,
     )

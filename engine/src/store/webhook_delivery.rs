@@ -40,7 +40,8 @@ pub(crate) struct Due {
 }
 
 /// Notes events for the endpoints that there were when they occurred and that want them. For one that is disabled they are
-/// noted as skipped, so that they can be sent after all.
+/// noted as skipped, so that they can be sent after all. Endpoints are held, so that none is disabled meanwhile: whoever does
+/// that skips what is noted.
 pub(crate) async fn insert(
     connection: &mut PgConnection,
     news: &[News],
@@ -52,14 +53,17 @@ pub(crate) async fn insert(
     let bodies: Vec<String> = news.iter().map(|news| news.body.clone()).collect();
     let times: Vec<DateTime<Utc>> = news.iter().map(|news| news.at).collect();
     sqlx::query!(
-        "insert into engine.webhook_delivery (endpoint_id, message_id, tenant_id, event_type, run_id, body, status,
+        "with endpoint as materialized (
+             select endpoint_id, tenant_id, event_types, enabled, created_at from engine.webhook_endpoint
+             where tenant_id = any ($1) order by endpoint_id for share)
+         insert into engine.webhook_delivery (endpoint_id, message_id, tenant_id, event_type, run_id, body, status,
              next_attempt_at, error, ended_at, occurred_at)
          select e.endpoint_id, n.message_id, n.tenant_id, n.kind, n.run_id, n.body,
                 case when e.enabled then 'pending' else 'skipped' end, case when e.enabled then now() end,
                 case when not e.enabled then 'the endpoint was disabled' end, case when not e.enabled then now() end, n.at
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[])
              as n (tenant_id, message_id, kind, run_id, body, at)
-         join engine.webhook_endpoint e on e.tenant_id = n.tenant_id
+         join endpoint e on e.tenant_id = n.tenant_id
          where e.created_at <= n.at and (cardinality(e.event_types) = 0 or n.kind = any (e.event_types))
          on conflict (endpoint_id, message_id) do nothing",
         &tenants,

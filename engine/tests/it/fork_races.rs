@@ -65,7 +65,7 @@ async fn is_whole(api: &Api, run: &str, fork: &str) {
 }
 
 /// From now on whoever does something stands still in the middle of it, while the test holds the lock.
-async fn stand_still(app: &TestApp, how: &str) -> PgConnection {
+pub(crate) async fn stand_still(app: &TestApp, how: &str) -> PgConnection {
     let mut admin = app.db.admin().await;
     let function = "create function engine.stand_still() returns boolean language plpgsql as
         $$ begin perform pg_advisory_xact_lock(7); return true; end $$";
@@ -75,7 +75,7 @@ async fn stand_still(app: &TestApp, how: &str) -> PgConnection {
     admin
 }
 
-async fn go_on(mut admin: PgConnection) {
+pub(crate) async fn go_on(mut admin: PgConnection) {
     sqlx::raw_sql("select pg_advisory_unlock(7)").execute(&mut admin).await.unwrap();
 }
 

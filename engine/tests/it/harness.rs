@@ -72,7 +72,7 @@ impl TestApp {
     }
 
     pub(crate) fn person(&self, person: &Person) -> Api {
-        self.api.token(&person.token(Service::Engine))
+        self.api.acting(person, Service::Engine)
     }
 
     /// A service in its own name.

@@ -58,6 +58,7 @@ mod leases;
 mod loops;
 mod many_runs;
 mod mcp_stub;
+mod meanwhile;
 mod memories;
 mod models;
 mod openai;

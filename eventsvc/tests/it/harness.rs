@@ -212,7 +212,7 @@ impl World {
 
     /// The API as somebody.
     pub(crate) fn api(&self, person: &Person) -> Api {
-        Api::router(self.router.clone()).token(&person.token(Service::Eventsvc))
+        Api::router(self.router.clone()).acting(person, Service::Eventsvc)
     }
 
     /// The API as the owner.

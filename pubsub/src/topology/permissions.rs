@@ -10,6 +10,9 @@ use super::{CONSUMERS, CREDENTIAL_LIFE, STREAMS};
 /// The user that creates streams and consumers; no service knows its password.
 pub const ADMIN: &str = "admin";
 
+/// Seconds that a client has to say who it is; nats-server's own two are few for a machine that has much to do.
+const TIMEOUT: u64 = 10;
+
 /// The `authorization` block of nats-server's configuration: the administrator and a user per service, as far as
 /// `passwords` (by user name) has one. A user without a password is left out and cannot connect.
 pub fn server_config(passwords: &BTreeMap<String, String>) -> String {
@@ -33,7 +36,7 @@ pub fn server_config(passwords: &BTreeMap<String, String>) -> String {
     }
     // nats-server reads JSON values inside its own format.
     let users: Vec<String> = users.iter().map(|user| format!("    {user}\n")).collect();
-    format!("authorization {{\n  users = [\n{}  ]\n}}\n", users.concat())
+    format!("authorization {{\n  timeout: {TIMEOUT}\n  users = [\n{}  ]\n}}\n", users.concat())
 }
 
 fn may_publish(service: Service) -> Vec<String> {

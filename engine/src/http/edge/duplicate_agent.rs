@@ -6,7 +6,7 @@ use axum::{body::Bytes, extract::State, response::Response};
 use dbutil::TenantTx;
 use serde::{Deserialize, Serialize};
 use servicekit::{Caller, Once, Path, extract::from_slice, scope::AgentsWrite};
-use shared_models::{AgentId, AgentScope, CredentialId, ProblemBody, UserId};
+use shared_models::{AgentId, AgentScope, CredentialId, ProblemBody, ToolId, UserId};
 
 use super::create_agent::forget_grants;
 use crate::{
@@ -72,9 +72,12 @@ pub(crate) async fn duplicate_agent(
         if let Some(stored) = once.begin(&mut tx, &caller, &asked).await? {
             return Ok(stored);
         }
+        // One may have been taken away while credentials were granted.
+        let tools: Vec<ToolId> = links.iter().map(|link| link.tool_id).collect();
+        let tools = store::tool::hold_all(&mut tx, &tools).await?;
         let fields = copy_of(&mut tx, &agent.fields, asked.name.clone(), &left_out).await?;
         let agent = store::agent::insert(&mut tx, agent_id, owner, &fields).await?;
-        for link in &links {
+        for link in links.iter().filter(|link| tools.contains(&link.tool_id)) {
             store::agent_tool::put(&mut tx, agent_id, owner, &same(link, &left_out)).await?;
         }
         let version = agent.version;

@@ -6,7 +6,7 @@ use axum::extract::State;
 use dbutil::TenantTx;
 use serde::Serialize;
 use servicekit::{Caller, IfMatch, Path, Tagged, scope::AgentsWrite};
-use shared_models::{AgentId, CredentialId, ProblemBody, VersionChange};
+use shared_models::{AgentId, CredentialId, ProblemBody, ToolId, VersionChange};
 
 use crate::{
     app::App,
@@ -68,6 +68,7 @@ pub(crate) async fn restore_agent_version(
         (fields.scope, fields.team_id) = (agent.fields.scope, agent.fields.team_id);
         fields.check(&models).map_err(Error::Invalid)?;
     }
+    hold_tools(&mut tx, agent_id, &wanted).await?;
     agent_version::restore_tools(&mut tx, agent_id, version, by).await?;
     let tools_left_out = left_out(&mut tx, agent_id, &wanted).await?;
     let agent = store::agent::update(&mut tx, &agent, by, &fields, VersionChange::Restored).await?;
@@ -94,6 +95,19 @@ async fn newly_used(
     let present = agent_version::find(tx, agent.agent_id, agent.version).await?;
     let present = present.ok_or(Error::VersionNotFound(agent.version))?.credentials();
     Ok(wanted.credentials().into_iter().filter(|id| !present.contains(id)).collect())
+}
+
+/// The tools that go and those that come back: nobody takes one away meanwhile.
+async fn hold_tools(
+    tx: &mut TenantTx,
+    agent_id: AgentId,
+    wanted: &AgentVersion,
+) -> Result<(), Error> {
+    let links = store::agent_tool::list(tx, agent_id).await?;
+    let back = wanted.tools.iter().filter_map(|tool| tool["tool_id"].as_str()?.parse().ok());
+    let tools: Vec<ToolId> = links.into_iter().map(|link| link.tool_id).chain(back).collect();
+    store::tool::hold_all(tx, &tools).await?;
+    Ok(())
 }
 
 /// The names of tools that could not come back. Two that have come to share a name cannot both be there.

@@ -114,7 +114,7 @@ mod tests {
     fn what_leads_to_the_next_rest_or_to_the_end_shows_nothing() {
         let append = |records: &[((), Record)], status| {
             let mut append = Append::new(TenantId::mint(), RunId::mint(), 1, 7);
-            append.records = records.iter().map(|(_, record)| record.clone().into()).collect();
+            append.records = records.iter().map(|((), record)| record.clone().into()).collect();
             append.change.status = status;
             append
         };

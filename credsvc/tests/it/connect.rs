@@ -2,13 +2,17 @@
 
 use serde_json::{Value, json};
 use shared_models::{AgentId, Role};
+use sqlx::Connection as _;
 use testkit::{
     Api, Idp, Person, Reply,
     idp::{CLIENT_ID, CLIENT_SECRET, Mood},
 };
 use url::Url;
 
-use crate::harness::{TestApp, ask, at, resolve_path};
+use crate::{
+    harness::{TestApp, ask, at, resolve_path},
+    revocations::{in_the_way, waiting},
+};
 
 /// A tenant with a client registered at a local provider.
 pub(crate) struct Connected {
@@ -317,4 +321,27 @@ async fn the_platforms_client_is_for_every_tenant_and_only_its_administrators() 
     // A code that the provider does not know any more: the client itself is let in.
     this.idp.will([Mood::Says(400, json!({ "error": "invalid_grant" }))]);
     assert_eq!(this.app.person(&this.owner).delete(&path).await.refusal(), (403, "scope_missing"));
+}
+
+#[tokio::test]
+async fn an_account_that_broke_while_it_was_connected_again_is_well_and_told_to_be() {
+    let (this, id) = Connected::with_account().await;
+    let (_, link) = this.link(json!({ "credential_id": id })).await;
+    let (way, browser) = this.open(&link).await;
+    let code = this.idp.approve(&way);
+    let lock = "select from credsvc.tenant_key for no key update";
+    let (key, pid) = in_the_way(&this.app, lock).await;
+
+    let broke = async {
+        waiting(&this.app, 1, pid).await;
+        this.app.tamper("update credsvc.credential set health = 'needs_reconnect'").await;
+        key.close().await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(back(&browser, &way, &code), broke);
+
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(this.view(&id).await["health"], "ok");
+    let mut told = this.app.emitted().await;
+    told.sort_unstable();
+    assert_eq!(told, ["credential.created", "credential.health_changed", "credential.updated"]);
 }

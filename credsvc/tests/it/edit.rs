@@ -3,7 +3,10 @@
 use serde_json::json;
 use shared_models::{AgentId, Role, Service};
 
-use crate::harness::{SECRET, TestApp, ask, at, resolve_path};
+use crate::{
+    harness::{SECRET, TestApp, ask, at, resolve_path},
+    revocations::{in_the_way, waiting},
+};
 
 #[tokio::test]
 async fn a_patch_of_the_secret_makes_a_new_version_and_one_of_the_name_does_not() {
@@ -156,4 +159,31 @@ async fn a_credential_in_use_is_deleted_by_force_only() {
     api.delete(&format!("{}?force=true", at(&me, &id))).await.expect(204);
     let resolved = app.engine(&me).post(&resolve_path(&id), &ask(agent, me.user)).await;
     assert_eq!(resolved.refusal(), (404, "credential_not_found"));
+}
+
+#[tokio::test]
+async fn what_the_service_changes_itself_at_the_same_time_is_no_conflict_with_an_edit() {
+    let app = TestApp::start().await;
+    let me = app.trust.owner();
+    let id = app.own(&me).await;
+    let (api, path) = (app.person(&me), at(&me, &id));
+    let view = format!("{path}?user_id={}", me.user);
+
+    for (name, conditional, status) in [("b", false, 200), ("c", true, 412)] {
+        let tag = api.get(&view).await.header("etag").unwrap().to_owned();
+        let api = if conditional { api.header("if-match", &tag) } else { api.clone() };
+        let lock = "select from credsvc.credential for update";
+        let (mut row, pid) = in_the_way(&app, lock).await;
+        let renewed = async {
+            waiting(&app, 1, pid).await;
+            // As a renewal, or expiry, does.
+            let sql = "update credsvc.credential set revision = revision + 1; commit";
+            sqlx::raw_sql(sql).execute(&mut row).await.unwrap();
+        };
+        let body = json!({ "name": name });
+        let (edited, ()) = tokio::join!(api.patch(&path, &body), renewed);
+        assert_eq!(edited.status, status, "{}", edited.text);
+    }
+
+    assert_eq!(api.get(&view).await.expect(200)["name"], "b");
 }

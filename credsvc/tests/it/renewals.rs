@@ -7,11 +7,13 @@ use futures::future::join_all;
 use serde_json::json;
 use servicekit::Lifecycle;
 use shared_models::{RunId, Service};
+use sqlx::Connection as _;
 use testkit::{Api, Reply, eventually, idp::Mood};
 
 use crate::{
     connect::Connected,
     harness::{ask, of, resolve_path},
+    revocations::{in_the_way, waiting},
     secrecy::Captured,
 };
 
@@ -350,4 +352,26 @@ async fn no_token_is_in_any_table_or_log_in_plaintext() {
     {
         assert!(!dump.contains(secret) && !logs.contains(secret), "{secret}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_comes_back_to_a_connection_that_was_given_up_heals_it_and_tells_so() {
+    let (this, id) = Connected::with_account().await;
+    this.app.tamper(DUE).await;
+    let lock = "select from credsvc.tenant_key for no key update";
+    let (key, pid) = in_the_way(&this.app, lock).await;
+
+    let given_up = async {
+        // The token is here, and not yet stored.
+        waiting(&this.app, 1, pid).await;
+        let by_another =
+            "update credsvc.credential set health = 'needs_reconnect', refresh_due_at = null";
+        this.app.tamper(by_another).await;
+        key.close().await.unwrap();
+    };
+    let (tended, ()) = tokio::join!(this.app.app.tend(), given_up);
+
+    tended.unwrap();
+    assert_eq!(this.view(&id).await["health"], "ok");
+    assert_eq!(this.app.emitted().await, ["credential.created", "credential.health_changed"]);
 }

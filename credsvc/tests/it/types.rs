@@ -2,8 +2,12 @@
 
 use serde_json::{Value, json};
 use shared_models::Role;
+use sqlx::Connection as _;
 
-use crate::harness::{SECRET, TestApp, of};
+use crate::{
+    harness::{SECRET, TestApp, of},
+    revocations::{in_the_way, waiting},
+};
 
 fn crm() -> Value {
     json!({
@@ -121,4 +125,54 @@ async fn a_tenants_types_are_changed_by_administrators_and_kept_while_they_are_u
     api.delete(&format!("{}/{id}", of(&owner))).await.expect(204);
     api.delete(path).await.expect(204);
     assert_eq!(api.get(path).await.refusal(), (404, "credential_type_not_found"));
+}
+
+#[tokio::test]
+async fn a_type_that_is_removed_while_a_credential_of_it_is_stored_has_none() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let (api, path) = (app.person(&owner), "/v1/credential-types/acme_crm");
+    api.post("/v1/credential-types", &crm()).await.expect(201);
+    app.own(&owner).await;
+    let body = json!({ "type": "acme_crm", "credentials": { "api_key": "ak_1", "region": "eu" } });
+    let lock = "select from credsvc.tenant_key for no key update";
+    let (key, pid) = in_the_way(&app, lock).await;
+
+    let removed = async {
+        // Its fields are checked, and it is not yet stored.
+        waiting(&app, 1, pid).await;
+        api.delete(path).await.expect(204);
+        key.close().await.unwrap();
+    };
+    let all = of(&owner);
+    let (stored, ()) = tokio::join!(api.post(&all, &body), removed);
+
+    assert_eq!(stored.refusal(), (422, "validation_failed"));
+    assert_eq!(stored.body["errors"][0]["pointer"], "/type");
+}
+
+#[tokio::test]
+async fn a_type_is_not_removed_under_a_credential_that_is_about_to_be_committed() {
+    let app = TestApp::start().await;
+    let owner = app.trust.owner();
+    let (api, path) = (app.person(&owner), "/v1/credential-types/acme_crm");
+    api.post("/v1/credential-types", &crm()).await.expect(201);
+    let body = json!({ "type": "acme_crm", "credentials": { "api_key": "ak_1", "region": "eu" } });
+    let lock = "select from credsvc.audit_head for update";
+    let (head, pid) = in_the_way(&app, lock).await;
+
+    let removed = async {
+        // It is stored, and waits for its place in the audit.
+        waiting(&app, 1, pid).await;
+        let released = async {
+            waiting(&app, 2, pid).await;
+            head.close().await.unwrap();
+        };
+        tokio::join!(api.delete(path), released).0
+    };
+    let all = of(&owner);
+    let (stored, removed) = tokio::join!(api.post(&all, &body), removed);
+
+    stored.expect(201);
+    assert_eq!(removed.refusal(), (409, "credential_type_in_use"));
 }

@@ -1,6 +1,6 @@
 use serde_json::json;
 use shared_models::Service;
-use testkit::Api;
+use testkit::{Api, eventually};
 
 use crate::world::{World, text};
 
@@ -207,6 +207,32 @@ async fn a_changed_role_counts_at_once() {
     assert!(
         !world.claims(Service::Engine, "/v1/agents").await.scopes.contains(&"agents:write".into())
     );
+}
+
+#[tokio::test]
+async fn a_role_that_changes_while_a_key_is_looked_up_counts_at_once_too() {
+    let world = World::start().await;
+    let member = world.member("member").await;
+    // Its first use is noted after it was read, and waits behind this; what changes the role does not.
+    let mut admin = world.db.admin().await;
+    let held = "begin; lock table gateway.api_key in share mode";
+    sqlx::raw_sql(held).execute(&mut admin).await.unwrap();
+
+    let changed = async {
+        let waiting = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        eventually("the key to be read", async || {
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut admin).await.unwrap();
+            (waiting > 0).then_some(())
+        })
+        .await;
+        let path = format!("/v1/members/{}", member.id);
+        world.owner.patch(&path, &json!({ "role": "viewer" })).await.expect(200);
+        sqlx::raw_sql("commit").execute(&mut admin).await.unwrap();
+    };
+    tokio::join!(member.api.get("/v1/me"), changed);
+
+    assert_eq!(member.api.get("/v1/me").await.expect(200)["role"], "viewer");
 }
 
 #[tokio::test]
